@@ -1,0 +1,210 @@
+"""The command line. Heavy imports wait inside the commands, so that help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from madem.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from madem.experiments.config import BrailleConfig
+    from madem.experiments.jobs import Progress, Tell
+
+app = typer.Typer(
+    name="madem",
+    help="Train neural networks on memristor crossbars by activity differences.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+device_app = typer.Typer(help="Device presets: what one memristor does.", no_args_is_help=True)
+app.add_typer(device_app, name="device")
+
+EXPERIMENTS = ("braille",)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from madem import __version__
+
+        typer.echo(f"madem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def run(
+    experiment: Annotated[str | None, typer.Argument(help="What to run: braille.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one key of the config: key.of.field=value."),
+    ] = None,
+    chips: Annotated[int | None, typer.Option(help="How many chips to train at once.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
+    words: Annotated[Path | None, typer.Option(help="A file of words, one a line.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory to write.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run directory to go on with.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+) -> None:
+    """Run an experiment into a run directory, and report on it."""
+    from madem.data.braille import read_words
+    from madem.experiments.config import defaults, make, override
+    from madem.experiments.rundir import RunDirectory
+
+    if resume is not None:
+        if experiment or settings or words or out or chips is not None or seed is not None:
+            raise InputError("--resume takes its config from the run directory; give nothing else")
+        _finish(make(RunDirectory(resume).config()), resume, workers)
+        return
+    if experiment is None:
+        raise InputError(f"experiment is missing {nearest('', EXPERIMENTS)}")
+    if experiment not in EXPERIMENTS:
+        raise InputError(f"unknown experiment {experiment!r}: {nearest(experiment, EXPERIMENTS)}")
+    values = override(defaults(read_words(None)), settings or [])
+    given = {"chips": chips, "seed": seed}
+    values |= {key: value for key, value in given.items() if value is not None}
+    if words is not None:
+        values["words"] = list(read_words(words, make(values).letters))
+    config = make(values)
+    _finish(config, out or Path("runs") / f"{experiment}-seed{config.seed}", workers)
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+) -> None:
+    """Draw the report of a run again."""
+    from madem.report import write_report
+
+    typer.echo(f"report: {write_report(run_directory)}")
+
+
+@device_app.command("list")
+def device_list() -> None:
+    """List the device presets."""
+    from madem.device import names, preset
+
+    for name in names():
+        typer.echo(f"{name}: {preset(name).description}")
+
+
+@device_app.command("show")
+def device_show(
+    name: Annotated[str, typer.Argument(help="A preset, or the path of a YAML file.")],
+) -> None:
+    """Show every number of a preset, with its source."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from madem.device import preset
+
+    shown = preset(name)
+    table = Table("number", "value", "source", title=f"{name}: {shown.description}")
+    for key, entry in shown.entries.items():
+        table.add_row(key, entry["value"], entry["source"])
+    Console().print(table)
+
+
+def _finish(config: BrailleConfig, path: Path, workers: int) -> None:
+    """Do what is left of a run, write its report, and say where it is."""
+    from madem.experiments.braille import run as run_braille
+    from madem.report import write_report
+
+    try:
+        with _bars(config, path) as tell:
+            summary = run_braille(config, path, tell, workers)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; to go on: madem run --resume {path}", err=True)
+        raise typer.Exit(130) from None
+    page = write_report(path)
+    _tell_results(summary)
+    typer.echo(f"report: {page}")
+
+
+def _tell_results(summary: dict[str, Any]) -> None:
+    """Print the results as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("on the chip", "spread", "Bayes limit", "backprop", "ex situ", "untrained")
+    table = Table("task", "network", *columns, "joules a chip (all in)")
+    for task, depths in summary["tasks"].items():
+        for depth, part in depths.items():
+            keys = ("accuracy_mean", "accuracy_sd", "bayes", "backprop", "ex_situ", "untrained")
+            numbers = [f"{100 * part[key]:.2f} %" for key in keys]
+            joules = part["ledger"]["training"]["all_in"]["joules"]
+            table.add_row(task, depth.replace("_", " "), *numbers, f"{joules:.2e} J")
+    Console().print(table)
+
+
+@contextmanager
+def _bars(config: BrailleConfig, path: Path) -> Iterator[Tell]:
+    """Show a live bar for the run and one for every job at work."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    from madem.experiments.braille import jobs_left
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Bars(*columns) as bars:
+        left = {job.name: job.steps for job in jobs_left(config, path)}
+        whole = bars.add_task("run", total=sum(left.values()), text="")
+        shown: dict[str, Any] = {}
+        done = dict.fromkeys(left, 0)
+
+        def tell(progress: Progress) -> None:
+            if progress.job not in shown:
+                shown[progress.job] = bars.add_task(progress.job, total=progress.total, text="")
+            finished = progress.done >= progress.total
+            bars.update(
+                shown[progress.job],
+                completed=progress.done,
+                text=progress.text,
+                visible=not finished,
+            )
+            if finished:
+                bars.console.print(f"{progress.job}: {progress.text}")
+            done[progress.job] = min(progress.done, left.get(progress.job, progress.done))
+            bars.update(whole, completed=sum(done.values()))
+
+        yield tell
+
+
+def main() -> None:
+    """Run the command line; bad input is one line and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        message = " ".join(str(error).split())
+    except click.ClickException as error:
+        message = error.format_message()
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    else:
+        return
+    print(f"madem: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,139 @@
+"""Tasks on Braille words: what is shown, what is asked, and the limit of what can be known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from madem.errors import InputError
+from madem.network import Cost, CrossEntropy, Logistic
+
+DOTS = 6
+"""Dots of a Braille cell."""
+
+
+class Task(Protocol):
+    """Samples of words seen through noise, with their targets."""
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the task asks for."""
+
+    @property
+    def cost(self) -> Cost:
+        """What training reduces."""
+
+    @property
+    def flip(self) -> float:
+        """Flip probability in training."""
+
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs ``(*shape, dots)``, targets, and the words ``shape`` behind them."""
+
+
+def choose(
+    codes: Float[Tensor, "words dots"], shape: tuple[int, ...], flip: float, generator: Generator
+) -> tuple[Float[Tensor, "*shape dots"], Int[Tensor, "*shape"]]:
+    """Return words drawn uniformly, each dot flipped with probability ``flip``; and which."""
+    word = torch.randint(len(codes), shape, generator=generator)
+    flips = torch.rand((*shape, codes.shape[-1]), generator=generator) < flip
+    return torch.where(flips, -codes[word], codes[word]), word
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Which word is it? Dots flip with probability ``flip``; one output a word.
+
+    ``codes``: the words' dots, -1 or +1, shape ``(words, dots)``.
+
+    >>> from madem.randomness import stream
+    >>> task = Classify(torch.ones(2, 6), 0.0)
+    >>> task.sample((3,), stream(0, "data"))[0].shape
+    torch.Size([3, 6])
+    """
+
+    codes: Tensor
+    flip: float
+    cost: Cost = CrossEntropy()
+
+    def __post_init__(self) -> None:
+        """Refuse a probability that is none."""
+        check_probability("flip_probability", self.flip)
+
+    @property
+    def outputs(self) -> int:
+        """One output a word."""
+        return len(self.codes)
+
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return noisy dots, the number of the word, and that number again."""
+        x, word = choose(self.codes, shape, self.flip if flip is None else flip, generator)
+        return x, word, word
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """What are all its dots? Dots flip, and letters are hidden (dots at zero); one output a dot.
+
+    ``hidden``: probability that a letter is hidden.
+    """
+
+    codes: Tensor
+    flip: float
+    hidden: float
+    cost: Cost = Logistic()
+
+    def __post_init__(self) -> None:
+        """Refuse a probability that is none."""
+        check_probability("flip_probability", self.flip)
+        check_probability("hidden_probability", self.hidden)
+
+    @property
+    def outputs(self) -> int:
+        """One output a dot."""
+        return int(self.codes.shape[-1])
+
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return noisy dots with hidden letters, the true dots, and the number of the word."""
+        x, word = choose(self.codes, shape, self.flip if flip is None else flip, generator)
+        letters = self.outputs // DOTS
+        seen = torch.rand((*shape, letters), generator=generator) >= self.hidden
+        return x * seen.repeat_interleave(DOTS, -1), self.codes[word], word
+
+
+def bayes_limit(
+    codes: Float[Tensor, "words dots"],
+    x: Float[Tensor, "samples dots"],
+    word: Int[Tensor, " samples"],
+) -> float:
+    """Return the accuracy of exact maximum-likelihood decoding of the inputs ``x``.
+
+    Under flips of equal probability below one half, and words of equal probability, the
+    likelihood grows with the number of seen dots that agree: the most likely word has the
+    largest ``codes . x``. Ties count by the chance of guessing right.
+
+    >>> codes = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    >>> bayes_limit(codes, torch.tensor([[1.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 0]))
+    0.75
+    """
+    agreement = x @ codes.mT
+    best = agreement == agreement.max(-1, keepdim=True).values
+    right = best.gather(-1, word[:, None])[:, 0].double()
+    return float((right / best.sum(-1)).mean())
+
+
+def check_probability(field: str, value: float) -> None:
+    """Raise ``InputError`` unless ``0 <= value < 1 / 2`` (hidden letters: below 1)."""
+    top = 0.5 if field.startswith("flip") else 1.0
+    if not 0 <= value < top:
+        raise InputError(f"{field} must be at least 0 and below {top}, but is {value}")

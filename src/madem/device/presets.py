@@ -1,0 +1,99 @@
+"""Device presets: YAML files in which every number has a unit and a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from madem.device.cell import Cell
+from madem.errors import InputError, nearest
+from madem.units import parse
+
+UNITS = {
+    "high": "siemens",
+    "read_voltage": "volt",
+    "tolerance": "siemens",
+    "error_mean": "siemens",
+    "error_sigma": "siemens",
+    "stuck_fraction": "percent",
+    "read_sigma": "siemens",
+    "high_spread": "percent",
+    "pulse_step": "siemens",
+    "pulse_spread": "percent",
+    "pulse_cycle": "percent",
+}
+"""The unit that each number of a preset must be compatible with."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named device: its cell, and for every number the text, source and whether it is ours."""
+
+    name: str
+    description: str
+    cell: Cell
+    entries: Mapping[str, Mapping[str, str]]
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the shipped presets.
+
+    >>> "taox-1t1m" in names()
+    True
+    """
+    folder = files("madem.device").joinpath("presets")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def preset(name: str) -> Preset:
+    """Return the preset ``name``, or the one in the YAML file at that path.
+
+    Raises ``InputError`` for an unknown name (with the nearest), an unknown or missing key, a
+    number without unit or without source.
+
+    >>> preset("taox-1t1m").entries["high"]["value"]
+    '150 uS'
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"device: no file {name!r}")
+        text = path.read_text()
+    elif name in names():
+        text = files("madem.device").joinpath(f"presets/{name}.yaml").read_text()
+    else:
+        raise InputError(f"device: unknown preset {name!r}: {nearest(name, names())}")
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
+        raise InputError(f"device {name!r}: a preset has the keys description and parameters")
+    return Preset(name, content["description"], _cell(name, content["parameters"]),
+                  content["parameters"])
+
+
+def load(name: str) -> Cell:
+    """Return the cell of the preset ``name``.
+
+    >>> load("taox-1t1m").high
+    0.00015
+    """
+    return preset(name).cell
+
+
+def _cell(name: str, parameters: Mapping[str, Mapping[str, str]]) -> Cell:
+    keys = [field.name for field in fields(Cell)]
+    for key in parameters:
+        if key not in keys:
+            raise InputError(f"device {name!r}: unknown key {key!r}: {nearest(key, keys)}")
+    values = {}
+    for key in keys:
+        entry = parameters.get(key, {})
+        for part in ("value", "source"):
+            if part not in entry:
+                raise InputError(f"device {name!r}: {key} has no {part}")
+        value = parse(entry["value"], UNITS[key], f"device {name!r}: {key}")
+        values[key] = value / 100 if UNITS[key] == "percent" else value
+    return Cell(**values)

@@ -1,0 +1,347 @@
+"""The main job: Braille words on two crossbars, two tasks, one and two layers, and yardsticks."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from madem.data.tasks import Reconstruct, bayes_limit
+from madem.experiments.build import Plan, plan
+from madem.experiments.config import BrailleConfig, Training, make
+from madem.experiments.jobs import Job, Progress, Tell, run_jobs
+from madem.experiments.rundir import RunDirectory
+from madem.experiments.training import Trainer, accuracy, decisions, observer
+from madem.learn import backpropagate
+from madem.ledger import Ledger, load_prices, totals
+from madem.machine import Nudge, Simulated, lay_out
+from madem.network import Dense
+from madem.randomness import stream
+from madem.solver import Sweep
+
+TASKS = ("classify", "reconstruct")
+DEPTHS = ("one_layer", "two_layer")
+CHECKPOINT_EVERY = 250
+EXAMPLES = 6
+
+WRITING_VARIANTS: dict[str, dict[str, str]] = {
+    "accumulate 2 uS": {"threshold": "2 uS"},
+    "accumulate 5 uS": {"threshold": "5 uS"},
+    "accumulate 40 uS": {"threshold": "40 uS"},
+    "program-and-verify every step": {"writing": "every-step"},
+    "open-loop single pulses": {"writing": "pulses"},
+}
+"""What the report compares the default way of writing with, on classify, one layer."""
+
+
+def run(
+    config: BrailleConfig, path: Path, tell: Tell, workers: int = 2
+) -> dict[str, Any]:
+    """Do what is left of the run in ``path``, write its results, and return the summary.
+
+    Raises ``InputError`` for a folder with another config, or a config that cannot be built.
+    """
+    for task in TASKS:
+        for depth in DEPTHS:
+            plan(config, task, depth)  # refuses before anything is written
+    folder = RunDirectory(path)
+    folder.claim(config.model_dump(mode="json"))
+    began = time.time()
+    left = jobs_left(config, path)
+    run_jobs(left, tell, workers)
+    if left:
+        folder.save_json("machine.json", describe_machine(time.time() - began, workers))
+    return summarise(config, folder)
+
+
+def describe_machine(seconds: float, workers: int) -> dict[str, Any]:
+    """Return what depends on the computer: versions, name, and the wall-clock of this session."""
+    versions = {name: version(name) for name in ("madem", "torch", "numpy")}
+    return {
+        "versions": {"Python": platform.python_version(), **versions},
+        "host": platform.node(),
+        "processor": platform.machine(),
+        "wall_clock_seconds": seconds,
+        "workers": workers,
+    }
+
+
+def jobs_of(config: BrailleConfig, path: Path) -> list[Job]:
+    """Return all jobs of a run, the longest first."""
+    names = [f"{task}.{depth}" for depth in reversed(DEPTHS) for task in TASKS]
+    steps = {name: planned(config, name, {}).training.steps for name in names}
+    jobs = [Job(name, steps[name], train_job, (config, path, name, name, {})) for name in names]
+    one = "classify.one_layer"
+    if config.compare_writing:
+        jobs += [
+            Job(name, steps[one], train_job, (config, path, name, one, change))
+            for variant, change in WRITING_VARIANTS.items()
+            for name in [f"writing.{variant}"]
+        ]
+    return jobs + [
+        Job(f"{name}.yardsticks", steps[name], yardstick_job, (config, path, name))
+        for name in names
+    ]
+
+
+def jobs_left(config: BrailleConfig, path: Path) -> list[Job]:
+    """Return the jobs that the run in ``path`` has still to do."""
+    folder = RunDirectory(path)
+    return [
+        job for job in jobs_of(config, path) if folder.load_json(f"jobs/{job.name}.json") is None
+    ]
+
+
+def planned(config: BrailleConfig, name: str, change: dict[str, str]) -> Plan:
+    """Return the plan of ``task.depth``, its training changed by ``change``."""
+    task, depth = name.split(".")
+    if change:
+        values = config.model_dump(mode="json")
+        values[task][depth] |= change
+        config = make(values)
+    return plan(config, task, depth)
+
+
+def train_job(
+    config: BrailleConfig, path: Path, job: str, name: str, change: dict[str, str], tell: Tell
+) -> None:
+    """Train one network in place on its chips, from its checkpoint if there is one; test it."""
+    folder = RunDirectory(path)
+    plan = planned(config, name, change)
+    trainer = Trainer(plan, config.curve_points)
+    checkpoint = f"checkpoints/{job}.safetensors"
+    if (held := folder.load_tensors(checkpoint)) is not None:
+        trainer.restore(held)
+    prices = load_prices()
+    while not trainer.done:
+        trainer.advance()
+        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.done:
+            folder.save_tensors(checkpoint, *trainer.checkpoint())
+            rows = trainer.ledger.rows(prices)
+            mean = sum(trainer.curve[-1][1]) / plan.chips
+            joules = totals(rows)["all_in"]["joules"]
+            text = f"accuracy {mean:.3f}, {1e6 * joules:.3g} uJ a chip"
+            tell(Progress(job, trainer.step, plan.training.steps, text))
+    result, tensors = examine(config, trainer)
+    folder.save_tensors(f"jobs/{job}.safetensors", tensors)
+    folder.save_json(f"jobs/{job}.json", result)
+
+
+def examine(config: BrailleConfig, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Test a trained network, and keep what the report draws of it."""
+    plan, machine = trainer.plan, trainer.machine
+    by_flip = {}
+    for flip in flips(config, plan):
+        x, target, _ = test_set(config, plan, flip)
+        share = accuracy(plan, machine, x, target, f"test {flip}")
+        by_flip[str(flip)] = [float(share.mean()), spread(share)]
+    x, target, word = test_set(config, plan, plan.task.flip)
+    inference = Ledger()
+    watch = observer(machine, stream(plan.seed, plan.name, "test"), inference)
+    output = watch.settle(x[:1000]).output
+    prices = load_prices()
+    training = trainer.ledger.rows(prices)
+    once = [
+        row | {key: float(row[key]) / 1000 for key in ("count", "joules", "seconds")}
+        for row in inference.rows(prices)
+    ]
+    share = accuracy(plan, machine, x, target, f"test {plan.task.flip}")
+    result: dict[str, Any] = {
+        "accuracy": share.tolist(),
+        "accuracy_by_flip": by_flip,
+        "written_fraction_per_step": float(trainer.written_fraction.mean()),
+        "curve": trainer.curve,
+        "unsettled": machine.unsettled,
+        "ledger": {"training": training, "inference": once},
+        "samples": plan.training.steps * plan.training.batch,
+    }
+    if isinstance(plan.task, Reconstruct):
+        right = (output > 0) == (target[:1000] > 0)
+        result["dot_accuracy"] = float(right.double().mean())
+    lines = config.chip.lines
+    first = [pair[:, :1] for pair in trainer.initial]
+    last = [trainer.store(i).cells[:, :1] for i in range(len(plan.placements))]
+    tensors = {
+        "conductance.before": lay_out(plan.placements, first, lines)[0],
+        "conductance.after": lay_out(plan.placements, last, lines)[0],
+        **example(plan, machine, x, target, word),
+    }
+    if not isinstance(plan.task, Reconstruct):
+        tensors["confusion"] = confusion(plan, watch, x, target)
+    return result, tensors
+
+
+def confusion(plan: Plan, machine: Simulated, x: Tensor, target: Tensor) -> Tensor:
+    """Return how often each word (row) was taken for each (column), summed over chips."""
+    size = plan.task.outputs
+    counts = torch.zeros(size * size, dtype=torch.float64)
+    for part, goal in zip(x.split(1000), target.split(1000), strict=True):
+        taken = machine.settle(part).output.argmax(-1)
+        counts += torch.bincount((goal * size + taken).flatten(), minlength=size * size)
+    return counts.reshape(size, size)
+
+
+def example(
+    plan: Plan, machine: Simulated, x: Tensor, target: Tensor, word: Tensor
+) -> dict[str, Tensor]:
+    """Return what the first chip sees of a few words, free and nudged both ways."""
+    watch = observer(machine, stream(plan.seed, plan.name, "example"))
+    x, target = x[:EXAMPLES], target[:EXAMPLES].expand(plan.chips, *target[:EXAMPLES].shape)
+    free = watch.settle(x)
+    gradient = plan.task.cost.gradient(free.output, target)
+    beta = plan.training.beta
+    high = watch.settle(x, Nudge(beta, gradient), start=free)
+    low = watch.settle(x, Nudge(-beta, gradient), start=free)
+    tensors = {"example.x": x, "example.word": word[:EXAMPLES], "example.output": free.output[0]}
+    for phase, settled in (("free", free), ("high", high), ("low", low)):
+        for index, state in enumerate(settled.states[1:]):
+            tensors[f"example.{phase}.{index}"] = state[0].clone()
+    return tensors
+
+
+def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> None:
+    """Train the same architecture ideally, program it once onto each chip, and test both."""
+    plan = planned(config, name, {})
+    job = f"{name}.yardsticks"
+    draws = stream(plan.seed, name, "backprop initial")
+    data = stream(plan.seed, name, "backprop data")
+    training = plan.training
+    gain = training.backprop_gain
+    start = [
+        gain / shape[1] ** 0.5 * torch.randn(plan.chips, *shape, generator=draws)
+        for shape in plan.network.shapes
+    ]
+    shape = (plan.chips, training.batch)
+
+    def batch() -> tuple[Tensor, Tensor]:
+        x, target, _ = plan.task.sample(shape, data)
+        return x, target
+
+    def told(step: int) -> None:
+        if step % CHECKPOINT_EVERY == 0 or step == training.steps:
+            tell(Progress(job, step, training.steps, "backpropagation"))
+
+    weights = backpropagate(
+        plan.network, start, plan.task.cost, batch, training.steps, training.backprop_rate, told
+    )
+    result = test_yardsticks(config, plan, weights)
+    RunDirectory(path).save_json(f"jobs/{job}.json", result)
+
+
+def test_yardsticks(
+    config: BrailleConfig, plan: Plan, weights: tuple[Tensor, ...]
+) -> dict[str, Any]:
+    """Return accuracy over flips of the Bayes limit, of ideal ``weights``, and of those on chips.
+
+    Ex situ, weight one of each layer is the largest conductance that its largest weight allows.
+    """
+    room = plan.cell.high - plan.base
+    chips = plan.machine(list(weights), [room / float(w.abs().max()) for w in weights])
+    result: dict[str, Any] = {"bayes": {}, "backprop": {}, "ex_situ": {}}
+    for flip in flips(config, plan):
+        x, target, word = test_set(config, plan, flip)
+        output = ideal_output(plan, weights, x)
+        right = plan.task.cost.correct(output, target.expand(plan.chips, *target.shape))
+        ideal = right.double().mean(-1)
+        programmed = accuracy(plan, chips, x, target, f"ex situ {flip}")
+        result["bayes"][str(flip)] = [bayes_limit(plan.task.codes, x, word), 0.0]
+        result["backprop"][str(flip)] = [float(ideal.mean()), spread(ideal)]
+        result["ex_situ"][str(flip)] = [float(programmed.mean()), spread(programmed)]
+    return result
+
+
+def ideal_output(plan: Plan, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    """Return the outputs of the ideal network, shape ``(chips, samples, outputs)``."""
+    problem = plan.network.bind([Dense(weight) for weight in weights], x)
+    return problem.output(Sweep().settle(problem).states)
+
+
+def flips(config: BrailleConfig, plan: Plan) -> list[float]:
+    """Return the flip probabilities to test at, the one of training among them."""
+    return sorted({*config.test_flips, plan.task.flip})
+
+
+def test_set(config: BrailleConfig, plan: Plan, flip: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the test samples at ``flip``: the same for every chip and every yardstick."""
+    draws = stream(plan.seed, plan.name.split(".")[0], "test", str(flip))
+    return plan.task.sample((config.test_samples,), draws, flip)
+
+
+def spread(values: Tensor) -> float:
+    """Return the standard deviation over chips, zero for a single one."""
+    return float(values.double().std()) if values.numel() > 1 else 0.0
+
+
+def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
+    """Write the results of a run whose jobs are all done; return ``summary.json``."""
+    results = {
+        job.name: folder.load_json(f"jobs/{job.name}.json") for job in jobs_of(config, folder.path)
+    }
+    tasks = {
+        task: {
+            depth: _summary(config, task, results[f"{task}.{depth}"],
+                            results[f"{task}.{depth}.yardsticks"])
+            for depth in DEPTHS
+        }
+        for task in TASKS
+    }
+    summary = {
+        "seed": config.seed,
+        "chips": config.chips,
+        "flip_probability": config.classify.flip_probability,
+        "tasks": tasks,
+    }
+    if config.compare_writing:
+        base: Training = config.classify.one_layer
+        shown = {f"accumulate {base.threshold} (default)": results["classify.one_layer"]}
+        shown |= {v: results[f"writing.{v}"] for v in WRITING_VARIANTS}
+        summary["writing"] = {
+            variant: _writing(result) for variant, result in shown.items()
+        }
+    folder.save_json("metrics.json", {name: result for name, result in results.items()})
+    folder.save_json(
+        "ledger.json",
+        {name: result["ledger"] for name, result in results.items() if "ledger" in result},
+    )
+    folder.save_json("summary.json", summary)
+    return summary
+
+
+def _summary(
+    config: BrailleConfig, task: str, result: dict[str, Any], yardsticks: dict[str, Any]
+) -> dict[str, Any]:
+    """Return one network's part of the summary."""
+    flip = str(getattr(config, task).flip_probability)
+    share = torch.tensor(result["accuracy"], dtype=torch.float64)
+    part = {
+        "flip_probability": float(flip),
+        "accuracy_mean": float(share.mean()),
+        "accuracy_sd": spread(share),
+        **{name: values[flip][0] for name, values in yardsticks.items()},
+        "untrained": sum(result["curve"][0][1]) / config.chips,
+        "accuracy_by_flip": {p: mean for p, (mean, _) in result["accuracy_by_flip"].items()},
+        "written_fraction_per_step": result["written_fraction_per_step"],
+        "unsettled": result["unsettled"],
+        "ledger": {phase: totals(rows) for phase, rows in result["ledger"].items()},
+    }
+    if "dot_accuracy" in result:
+        part["dot_accuracy_mean"] = result["dot_accuracy"]
+    return part
+
+
+def _writing(result: dict[str, Any]) -> dict[str, float]:
+    """Return one way of writing, for the comparison."""
+    share = torch.tensor(result["accuracy"], dtype=torch.float64)
+    spent = totals(result["ledger"]["training"])["all_in"]
+    return {
+        "accuracy_mean": float(share.mean()),
+        "accuracy_sd": spread(share),
+        "written_fraction_per_step": result["written_fraction_per_step"],
+        "training_joules_all_in": spent["joules"],
+        "training_seconds_all_in": spent["seconds"],
+    }

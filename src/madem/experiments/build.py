@@ -1,0 +1,164 @@
+"""The one place where the names of a config become objects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from madem.data.braille import dots
+from madem.data.tasks import Classify, Reconstruct, Task
+from madem.device import SWITCHES, Cell, load, without
+from madem.errors import InputError
+from madem.experiments.config import BrailleConfig, ChipConfig, ReconstructConfig, Training
+from madem.learn import Accumulate, Centred, Descent, Estimator, OneSided
+from madem.machine import (
+    Periphery,
+    Placement,
+    SignedPair,
+    Simulated,
+    place,
+    single_pulse,
+    verified,
+)
+from madem.network import Box, Free, Layer, Network, Readout
+from madem.randomness import stream
+from madem.solver import Sweep
+from madem.units import parse
+
+ESTIMATORS: dict[str, type[Centred] | type[OneSided]] = {
+    "centred": Centred,
+    "one-sided": OneSided,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One network on one task: all that a training job needs, except the random draws."""
+
+    name: str
+    seed: int
+    chips: int
+    task: Task
+    network: Network
+    placements: tuple[Placement, ...]
+    cell: Cell
+    periphery: Periphery
+    base: float
+    training: Training
+
+    @property
+    def units(self) -> list[float]:
+        """Conductance of weight one in each layer, S."""
+        return [parse(text, "siemens", f"{self.name}.units") for text in self.training.units]
+
+    @property
+    def estimator(self) -> Estimator:
+        """How gradients are measured."""
+        return ESTIMATORS[self.training.estimator](self.training.beta)
+
+    @property
+    def rule(self) -> Accumulate | Descent:
+        """What is remembered between writes. A pulse is due when it would move far enough."""
+        if self.training.writing == "every-step":
+            return Descent()
+        least = parse(self.training.threshold, "siemens", f"{self.name}.threshold")
+        if self.training.writing == "pulses":
+            least = self.cell.pulse_step  # both cells of the pair move by about half a step
+        return Accumulate(tuple(least / unit for unit in self.units))
+
+    def rates(self, step: int) -> list[float]:
+        """Learning rates at ``step``: a half cosine from their start to zero."""
+        fall = (1 + math.cos(math.pi * step / self.training.steps)) / 2
+        return [rate * fall for rate in self.training.rates]
+
+    def initial_weights(self) -> list[Tensor]:
+        """Draw the weights to program at the start, ``(chips, post, pre + 1)`` each."""
+        draws = stream(self.seed, self.name, "initial")
+        return [
+            spread * torch.randn(self.chips, *shape, generator=draws)
+            for spread, shape in zip(
+                self.training.initial_spread, self.network.shapes, strict=True
+            )
+        ]
+
+    def machine(self, weights: list[Tensor], units: list[float]) -> Simulated:
+        """Make the chips and program ``weights`` onto them.
+
+        The static draw of an array depends on the seed alone: every job of a run that uses an
+        array of the same shape meets the same chips.
+        """
+        writing = single_pulse if self.training.writing == "pulses" else verified
+        stores = [
+            SignedPair(
+                self.cell,
+                weight,
+                unit,
+                self.base,
+                stream(self.seed, "chips", index, *weight.shape),
+                stream(self.seed, self.name, "writes", index),
+                writing,
+            )
+            for index, (weight, unit) in enumerate(zip(weights, units, strict=True))
+        ]
+        noise = stream(self.seed, self.name, "noise")
+        return Simulated(self.network, Sweep(), stores, self.periphery, noise)
+
+
+def cell_of(chip: ChipConfig) -> Cell:
+    """Return the device with the non-idealities that are on."""
+    return without(load(chip.device), [name for name in SWITCHES if not getattr(chip, name)])
+
+
+def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
+    """Return the plan of the network ``depth`` (``one_layer``, ``two_layer``) on a task.
+
+    Raises ``InputError`` where the network does not fit the chip.
+
+    >>> from madem.experiments.config import make
+    >>> plan(make({"words": ["a", "b"]}), "classify", "one_layer").network.shapes
+    ((2, 61),)
+    """
+    part = getattr(config, task_name)
+    training: Training = getattr(part, depth)
+    codes = dots(config.words, config.letters)
+    task: Task
+    if isinstance(part, ReconstructConfig):
+        task = Reconstruct(codes, part.flip_probability, part.hidden_probability)
+    else:
+        task = Classify(codes, part.flip_probability)
+    inputs = codes.shape[1]
+    if depth == "one_layer":
+        layers: tuple[Layer, ...] = (Layer(task.outputs, Free()),)
+    else:
+        layers = (Layer(training.hidden, Box()), Layer(task.outputs, Readout()))
+    network = Network(inputs, layers)
+    name = f"{task_name}.{depth}"
+    _check_lengths(name, training, len(layers))
+    chip = config.chip
+    try:
+        placements = place(network.shapes, chip.arrays, chip.lines)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    bits = (chip.dac_bits, chip.adc_bits) if chip.converters else (None, None)
+    return Plan(
+        name=name,
+        seed=config.seed,
+        chips=config.chips,
+        task=task,
+        network=network,
+        placements=tuple(placements),
+        cell=cell_of(chip),
+        periphery=Periphery(*bits, chip.output_limit),
+        base=parse(chip.base, "siemens", "chip.base"),
+        training=training,
+    )
+
+
+def _check_lengths(name: str, training: Training, layers: int) -> None:
+    for field in ("units", "rates", "initial_spread"):
+        given = len(getattr(training, field))
+        if given != layers:
+            raise InputError(f"{name}.{field}: needs {layers} values, one a layer, but has {given}")

@@ -1,0 +1,151 @@
+"""Training one plan in place on its chips, with checkpoints from which it goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from madem.experiments.build import Plan
+from madem.ledger import Event, Ledger
+from madem.machine import SignedPair, Simulated
+from madem.machine.simulated import silent
+from madem.randomness import stream
+
+Checkpoint = tuple[dict[str, Tensor], str]
+"""Tensors, and everything else as JSON text."""
+
+
+def accuracy(plan: Plan, machine: Simulated, x: Tensor, target: Tensor, name: str) -> Tensor:
+    """Return the share of right decisions of each chip, shape ``(chips,)``.
+
+    Uses a noise stream of its own, so that looking at a machine does not change its training.
+    """
+    return decisions(plan, machine, x, target, name).double().mean(-1)
+
+
+def decisions(plan: Plan, machine: Simulated, x: Tensor, target: Tensor, name: str) -> Tensor:
+    """Return whether each decision is right, shape ``(chips, samples)``."""
+    watch = observer(machine, stream(plan.seed, plan.name, name))
+    parts = zip(x.split(1000, -2), target.split(1000, 0), strict=True)
+    return torch.cat(
+        [
+            plan.task.cost.correct(watch.settle(part).output, goal.expand(plan.chips, *goal.shape))
+            for part, goal in parts
+        ],
+        -1,
+    )
+
+
+def observer(
+    machine: Simulated, noise: torch.Generator, listener: Callable[[Event], None] = silent
+) -> Simulated:
+    """Return a machine on the same stores that draws and reports elsewhere."""
+    return Simulated(
+        machine.network, machine.solver, machine.stores, machine.periphery, noise, listener
+    )
+
+
+class Trainer:
+    """The record of one training: the chips, the rule's memory, the streams, the curve.
+
+    ``machine`` learns in place; ``step`` counts the batches; ``curve`` holds, for every look,
+    the step and the accuracy of each chip on validation data that training never sees.
+    """
+
+    def __init__(self, plan: Plan, looks: int) -> None:
+        """Make the chips, program their first weights, and look at them untrained."""
+        self.plan = plan
+        self.ledger = Ledger()
+        self.machine = plan.machine(plan.initial_weights(), plan.units)
+        self.machine.listener = self.ledger
+        self.ledger(Event("verified write", float(sum(p.cells for p in plan.placements))))
+        self.initial = [self.store(i).cells for i in range(len(plan.placements))]
+        self.rule, self.estimator = plan.rule, plan.estimator
+        self.memory = self.rule.init([store.weight for store in map(self.store, self._indices)])
+        self.data = stream(plan.seed, plan.name, "training data")
+        self.validation = plan.task.sample((1000,), stream(plan.seed, plan.name, "validation"))
+        self.step = 0
+        self.written = torch.zeros(plan.chips, dtype=torch.float64)
+        self.every = max(1, plan.training.steps // looks)
+        self.curve: list[tuple[int, list[float]]] = []
+        self._look()
+
+    @property
+    def _indices(self) -> range:
+        return range(len(self.plan.placements))
+
+    def store(self, index: int) -> SignedPair:
+        """Return the pairs of one layer."""
+        store = self.machine.stores[index]
+        assert isinstance(store, SignedPair)
+        return store
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.step >= self.plan.training.steps
+
+    def advance(self) -> None:
+        """Make one step: settle, contrast, write."""
+        shape = (self.plan.chips, self.plan.training.batch)
+        x, target, _ = self.plan.task.sample(shape, self.data)
+        estimate = self.estimator(self.machine, x, target, self.plan.task.cost)
+        rates = self.plan.rates(self.step)
+        wanted, self.memory = self.rule.update(self.memory, estimate.weights, rates)
+        for each in self.machine.write(wanted):
+            assert each is not None
+            self.written = self.written + each.cells
+        self.step += 1
+        if self.step % self.every == 0 or self.done:
+            self._look()
+
+    def _look(self) -> None:
+        x, target, _ = self.validation
+        seen = accuracy(self.plan, self.machine, x, target, f"look {self.step}")
+        self.curve.append((self.step, seen.tolist()))
+
+    @property
+    def written_fraction(self) -> Tensor:
+        """Share of the cells in use that were written a step, each chip."""
+        cells = sum(p.cells for p in self.plan.placements)
+        return self.written / cells / max(1, self.step)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all that is needed to go on bit for bit."""
+        tensors = {f"memory.{i}": tensor for i, tensor in enumerate(self.memory)}
+        for i in self._indices:
+            tensors[f"cells.{i}"] = self.store(i).cells
+            tensors[f"initial.{i}"] = self.initial[i]
+            tensors[f"writes.{i}"] = self.store(i).writes.get_state()
+        tensors["noise"] = self.machine.noise.get_state()
+        tensors["data"] = self.data.get_state()
+        tensors["written"] = self.written
+        for item, parts in self.ledger.totals.items():
+            for part, total in zip(("count", "watts"), parts, strict=True):
+                tensors[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
+        note = {"step": self.step, "curve": self.curve, "unsettled": self.machine.unsettled}
+        return tensors, json.dumps(note)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where ``checkpoint`` was taken."""
+        tensors, text = checkpoint
+        note: dict[str, Any] = json.loads(text)
+        self.step, self.curve = note["step"], [tuple(look) for look in note["curve"]]
+        self.machine.unsettled = note["unsettled"]
+        self.memory = tuple(tensors[f"memory.{i}"] for i in range(len(self.memory)))
+        for i in self._indices:
+            self.store(i).restore({"cells": tensors[f"cells.{i}"]})
+            self.store(i).writes.set_state(tensors[f"writes.{i}"])
+            self.initial[i] = tensors[f"initial.{i}"]
+        self.machine.noise.set_state(tensors["noise"])
+        self.data.set_state(tensors["data"])
+        self.written = tensors["written"]
+        items = [key.removeprefix("ledger.count.") for key in tensors if "ledger.count." in key]
+        self.ledger.totals = {
+            item: (tensors[f"ledger.count.{item}"], tensors[f"ledger.watts.{item}"])
+            for item in items
+        }

@@ -1,0 +1,147 @@
+"""The ledger: hears what the hardware did, multiplies by sourced prices, is never consulted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from madem.errors import InputError, nearest
+from madem.units import parse
+
+Domain = Literal["array", "periphery", "digital"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the hardware did ``count`` times, on each chip (a number, or shape ``(chips,)``).
+
+    ``watts`` is the power summed over those times, where the item dissipates in the cells.
+    """
+
+    item: str
+    count: Tensor | float
+    watts: Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one event costs: ``joules`` each, or its ``watts`` for ``duration``; and ``seconds``.
+
+    ``domain`` is *array* for what the memristors themselves take, *periphery* for converters,
+    neurons and write circuits, *digital* for arithmetic and memory. ``source`` says where the
+    number is from, ``assumption`` what must be true for it to hold.
+    """
+
+    item: str
+    domain: Domain
+    joules: float
+    duration: float
+    seconds: float
+    source: str
+    assumption: str
+
+
+def load_prices(path: Path | None = None) -> dict[str, Price]:
+    """Return the price of every item, from the shipped list or the user's YAML file.
+
+    Every entry needs ``domain`` and ``source``; ``joules``, ``duration`` and ``seconds`` carry
+    units. Raises ``InputError`` naming the entry and the key otherwise.
+
+    >>> load_prices()["output conversion"].domain
+    'periphery'
+    """
+    where = path or files("madem.ledger").joinpath("prices/default.yaml")
+    entries = yaml.safe_load(where.read_text())
+    return {item: _price(item, entry) for item, entry in entries.items()}
+
+
+def _price(item: str, entry: Mapping[str, object]) -> Price:
+    allowed = {"domain", "joules", "duration", "seconds", "source", "assumption"}
+    for key in entry:
+        if key not in allowed:
+            raise InputError(f"price of {item!r}: unknown key {key!r}: {nearest(key, allowed)}")
+    if not entry.get("source"):
+        raise InputError(f"price of {item!r}: source is missing")
+    if entry.get("domain") not in get_args(Domain):
+        raise InputError(
+            f"price of {item!r}: domain is {entry.get('domain')!r}: "
+            f"{nearest(str(entry.get('domain')), get_args(Domain))}"
+        )
+    units = {"joules": "joule", "duration": "second", "seconds": "second"}
+    numbers = {
+        key: parse(entry[key], unit, f"price of {item!r}: {key}") if key in entry else 0.0
+        for key, unit in units.items()
+    }
+    return Price(
+        item=item,
+        domain=entry["domain"],  # type: ignore[arg-type]
+        source=str(entry["source"]),
+        assumption=str(entry.get("assumption", "")),
+        **numbers,
+    )
+
+
+class Ledger:
+    """Counts events a chip; a listener for a machine.
+
+    >>> ledger = Ledger()
+    >>> ledger(Event("output conversion", 32))
+    >>> ledger.rows(load_prices())[0]["count"]
+    32.0
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.totals: dict[str, tuple[Tensor | float, Tensor | float]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Add one event; ``totals[item]`` is its count and its watts, a chip."""
+        count, watts = self.totals.get(event.item, (0.0, 0.0))
+        self.totals[event.item] = count + event.count, watts + event.watts
+
+    def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
+        """Return one row an item: mean over chips of count, joules and seconds, with origin.
+
+        Raises ``InputError`` for an event that has no price: nothing is free by omission.
+        """
+        rows: list[dict[str, float | str]] = []
+        for item, total in self.totals.items():
+            if item not in prices:
+                raise InputError(f"no price for {item!r}: {nearest(item, prices)}")
+            price = prices[item]
+            count, watts = (float(torch.as_tensor(part).mean()) for part in total)
+            rows.append(
+                {
+                    "item": item,
+                    "domain": price.domain,
+                    "count": count,
+                    "joules": count * price.joules + watts * price.duration,
+                    "seconds": count * price.seconds,
+                    "source": price.source,
+                    "assumption": price.assumption,
+                }
+            )
+        return rows
+
+
+def totals(rows: list[dict[str, float | str]]) -> dict[str, dict[str, float]]:
+    """Return joules and seconds of the array alone, and of everything.
+
+    >>> totals([{"item": "a", "domain": "digital", "joules": 2.0, "seconds": 1.0}])["array_only"]
+    {'joules': 0, 'seconds': 0}
+    """
+    kept = {
+        "array_only": [row for row in rows if row["domain"] == "array"],
+        "all_in": rows,
+    }
+    return {
+        name: {key: sum(float(row[key]) for row in part) for key in ("joules", "seconds")}
+        for name, part in kept.items()
+    }

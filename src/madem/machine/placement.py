@@ -1,0 +1,109 @@
+"""How a network lies on arrays of a given size, or the arithmetic that shows why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from madem.errors import InputError
+
+Side = Literal["arrays", "outputs", "inputs"]
+"""Where the two cells of a pair lie: on two arrays, or side by side along one side of an array."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One coupling on the chip: ``post`` outputs by ``pre`` lines (bias included), pairs along
+    ``side``, on the arrays ``arrays`` of the chip.
+    """
+
+    post: int
+    pre: int
+    side: Side
+    arrays: tuple[int, ...]
+
+    @property
+    def drives(self) -> int:
+        """Lines driven in a forward read, each with its own converter."""
+        return 2 * self.pre if self.side == "inputs" else self.pre
+
+    @property
+    def cells(self) -> int:
+        """Memristors used."""
+        return 2 * self.post * self.pre
+
+
+def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -> list[Placement]:
+    """Return where each coupling of shape ``(post, pre + bias)`` lies on ``lines x lines`` arrays.
+
+    A single coupling uses two arrays as G+ and G-; several take one array each, with the pair
+    along the outputs where that fits, else along the inputs. Raises ``InputError`` with the
+    arithmetic where a network does not fit.
+
+    >>> [p.side for p in place([(31, 61), (60, 32)])]
+    ['outputs', 'inputs']
+    >>> place([(40, 61), (32, 41)])
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: layer 1 does not fit a 64 x 64 array: 61 lines by 40 outputs need \
+61 x 80 with pairs along the outputs or 122 x 40 with pairs along the inputs
+    """
+    if len(shapes) == 1 and arrays >= 2:
+        post, pre = shapes[0]
+        if post <= lines and pre <= lines:
+            return [Placement(post, pre, "arrays", (0, 1))]
+        raise InputError(
+            f"layer 1 does not fit two {lines} x {lines} arrays: {pre} lines by {post} outputs "
+            f"need {pre} x {post} on each"
+        )
+    if len(shapes) > arrays:
+        raise InputError(
+            f"{len(shapes)} layers need {len(shapes)} arrays, one each, but the chip has {arrays}"
+        )
+    placed = []
+    for index, (post, pre) in enumerate(shapes):
+        if pre <= lines and 2 * post <= lines:
+            side: Side = "outputs"
+        elif 2 * pre <= lines and post <= lines:
+            side = "inputs"
+        else:
+            raise InputError(
+                f"layer {index + 1} does not fit a {lines} x {lines} array: {pre} lines by {post} "
+                f"outputs need {pre} x {2 * post} with pairs along the outputs "
+                f"or {2 * pre} x {post} with pairs along the inputs"
+            )
+        placed.append(Placement(post, pre, side, (index,)))
+    return placed
+
+
+def lay_out(
+    placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int = 64
+) -> Tensor:
+    """Return the conductances as they lie on the chip, S, NaN where a cell is unused.
+
+    ``pairs`` holds for each coupling its cells, shape ``(2, *chips, post, pre)``; the result has
+    the shape ``(*chips, arrays, lines, lines)``, rows being the lines driven in a forward read.
+
+    >>> lay_out(place([(32, 61)]), [torch.zeros(2, 16, 32, 61)]).shape
+    torch.Size([16, 2, 64, 64])
+    """
+    count = 1 + max(array for placement in placements for array in placement.arrays)
+    chips = pairs[0].shape[1:-2]
+    out = torch.full((*chips, count, lines, lines), float("nan"), dtype=pairs[0].dtype)
+    for placement, pair in zip(placements, pairs, strict=True):
+        post, pre = placement.post, placement.pre
+        plus, minus = (cells.mT for cells in pair)
+        if placement.side == "arrays":
+            out[..., placement.arrays[0], :pre, :post] = plus
+            out[..., placement.arrays[1], :pre, :post] = minus
+        elif placement.side == "outputs":
+            out[..., placement.arrays[0], :pre, 0 : 2 * post : 2] = plus
+            out[..., placement.arrays[0], :pre, 1 : 2 * post : 2] = minus
+        else:
+            out[..., placement.arrays[0], 0 : 2 * pre : 2, :post] = plus
+            out[..., placement.arrays[0], 1 : 2 * pre : 2, :post] = minus
+    return out

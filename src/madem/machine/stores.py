@@ -1,0 +1,204 @@
+"""Stores: what holds a coupling's weights, and what a write really does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from madem.device import Cell, Static, draw, program, pulse, read
+from madem.network import Dense
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write took, a number a chip: cells touched, verify reads and pulses."""
+
+    cells: Tensor
+    verified: bool
+
+
+class Store(Protocol):
+    """The weights of one coupling, dimensionless, shape ``(*chips, post, pre + 1)``."""
+
+    @property
+    def fluctuation(self) -> float:
+        """Standard deviation of a weight from one settling to the next."""
+
+    def coupling(self) -> Dense:
+        """Return the coupling as it stands, without fluctuation."""
+
+    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return the power, W a chip, summed over reads.
+
+        ``pre`` and ``post`` are the squared activities of the driven lines, summed over the
+        reads, shapes ``(*chips, pre + 1)`` and ``(*chips, post)``.
+        """
+
+    def write(self, change: Tensor) -> Written | None:
+        """Change the weights by ``change`` as well as the store can; zeros are left alone."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what must be saved to go on later."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what ``tensors`` returned."""
+
+
+class Exact:
+    """Weights as plain numbers: the ideal network.
+
+    >>> store = Exact(torch.zeros(1, 2))
+    >>> store.write(torch.ones(1, 2))
+    >>> store.coupling().weight.tolist()
+    [[1.0, 1.0]]
+    """
+
+    fluctuation = 0.0
+
+    def __init__(self, weight: Tensor) -> None:
+        """Hold ``weight``, shape ``(*chips, post, pre + 1)``."""
+        self.weight = weight
+
+    def coupling(self) -> Dense:
+        """Return the exact coupling."""
+        return Dense(self.weight)
+
+    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return zero: numbers take no power."""
+        return torch.zeros(torch.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
+
+    def write(self, change: Tensor) -> None:
+        """Add ``change``."""
+        self.weight = self.weight + change
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weight."""
+        return {"weight": self.weight}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take the weight back."""
+        self.weight = tensors["weight"]
+
+
+Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
+"""How a change is written: (store, places of the weights, changes in S) -> cells touched."""
+
+
+class SignedPair:
+    """Differential pairs of memristors: ``W = (G+ - G-) / unit``.
+
+    ``cells`` holds the conductances, S, shape ``(2, *chips, post, pre)``; ``unit`` is the
+    conductance of weight one, S. A new store is programmed to ``weight`` around ``base``, S:
+    half of the pair at the base, the other above it by the magnitude of the weight.
+
+    >>> from madem.device import load
+    >>> from madem.randomness import stream
+    >>> store = SignedPair(load("taox-1t1m"), torch.full((1, 2, 3), 0.5), 100e-6, 20e-6,
+    ...                    stream(0, "cells"), stream(0, "writes"), verified)
+    >>> (store.coupling().weight - 0.5).abs().max().item() < 0.3
+    True
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        weight: Tensor,
+        unit: float,
+        base: float,
+        static: Generator,
+        writes: Generator,
+        writing: Writing,
+    ) -> None:
+        """Draw the cells from ``static`` and program them with errors from ``writes``."""
+        self.cell = cell
+        self.unit = unit
+        self.writing = writing
+        self.writes = writes
+        self.static = draw(cell, (2, *weight.shape), static)
+        scaled = weight * unit
+        target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
+        self.cells = program(cell, target, self.static, writes)
+        self._derive()
+
+    def _derive(self) -> None:
+        """Compute, once a write, what every read needs."""
+        self.weight = (self.cells[0] - self.cells[1]) / self.unit
+        total = self.cells.sum(0)
+        self.line_sums = total.sum(-2), total.sum(-1)
+
+    @property
+    def fluctuation(self) -> float:
+        """Read noise of both cells of a pair, in units of weight."""
+        return float(2**0.5 * self.cell.read_sigma / self.unit)
+
+    def coupling(self) -> Dense:
+        """Return the weights that the conductances stand for."""
+        return Dense(self.weight)
+
+    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return ``sum g v^2`` of the forward and of the transposed read, W a chip."""
+        driven, sensed = self.line_sums
+        watts = (driven * pre).sum(-1) + (sensed * post).sum(-1)
+        return watts * self.cell.read_voltage**2
+
+    def write(self, change: Tensor) -> Written:
+        """Write the cells whose weight is to change."""
+        index = change.nonzero(as_tuple=True)
+        touched = self.writing(self, index, change[index] * self.unit)
+        if index[0].numel():
+            self._derive()
+        return Written(touched, self.writing is verified)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the conductances; the static draw comes back from its seed."""
+        return {"cells": self.cells}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take the conductances back."""
+        self.cells = tensors["cells"]
+        self._derive()
+
+
+def _count(store: SignedPair, index: tuple[Tensor, ...], each: int) -> Tensor:
+    """Return how many cells were touched on each chip, ``each`` a weight."""
+    chips = store.weight.shape[:-2]
+    if not chips:
+        return torch.tensor(float(each * index[0].numel()))
+    return torch.bincount(index[0], minlength=chips[0]).double() * each
+
+
+def verified(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
+    """Write by program-and-verify: read both cells, move one of them.
+
+    The opposite cell is lowered where it has room, else the cell's own is raised, which keeps
+    the pair's common conductance, and so its power, low. A cell that verification has shown to
+    be stuck is left, and its partner moved instead.
+    """
+    pairs = [(torch.full_like(index[0], sign), *index) for sign in (0, 1)]
+    seen = [read(store.cell, store.cells[pair], store.writes) for pair in pairs]
+    stuck = [store.static.stuck[pair] for pair in pairs]
+    up = change > 0
+    lowers = torch.where(up, seen[1], seen[0]) >= change.abs()
+    minus = torch.where(stuck[0] == stuck[1], up == lowers, stuck[0])
+    place = (minus.long(), *index)
+    target = torch.where(minus, seen[1] - change, seen[0] + change)
+    store.cells = store.cells.index_put(
+        place, program(store.cell, target, store.static.at(place), store.writes)
+    )
+    return _count(store, index, 1)
+
+
+def single_pulse(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
+    """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
+    up = change > 0
+    for sign, direction in ((0, up), (1, ~up)):
+        place = (torch.full_like(index[0], sign), *index)
+        moved = pulse(
+            store.cell, store.cells[place], direction, store.static.at(place), store.writes
+        )
+        store.cells = store.cells.index_put(place, moved)
+    return _count(store, index, 2)

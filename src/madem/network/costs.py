@@ -1,0 +1,87 @@
+"""Costs ``C(output, target)``: what training reduces, and the current that nudges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+class Cost(Protocol):
+    """A cost a sample, its gradient at the outputs, and the decision the outputs stand for."""
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the cost of each sample, shape ``(*chips, batch)``."""
+
+    def gradient(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return ``dC/d output``, of the shape of ``output``; magnitudes at most one."""
+
+    def correct(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return for each sample whether the decision is right, shape ``(*chips, batch)``."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Softmax and cross-entropy; targets are class numbers, the decision is the largest output.
+
+    ``C = logsumexp(y) - y_t`` and ``dC/dy = softmax(y) - onehot(t)``.
+
+    >>> y, t = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> CrossEntropy().gradient(y, t).sum().abs().item() < 1e-6
+    True
+    """
+
+    def value(
+        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Return the cross-entropy of each sample, in nats."""
+        return output.logsumexp(-1) - output.gather(-1, target[..., None])[..., 0]
+
+    def gradient(
+        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch units"]:
+        """Return softmax minus one-hot."""
+        probability = output.softmax(-1)
+        return probability.scatter_add(
+            -1, target[..., None], -torch.ones_like(probability[..., :1])
+        )
+
+    def correct(
+        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
+    ) -> Tensor:
+        """Return whether the largest output is the target's."""
+        return output.argmax(-1) == target
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Independent binary outputs; targets are -1 or +1, the decision is the sign.
+
+    ``C = sum_k log(1 + exp(-t_k y_k))`` and ``dC/dy_k = sigmoid(y_k) - (t_k + 1) / 2``.
+
+    >>> y, t = torch.tensor([[0.0]]), torch.tensor([[1.0]])
+    >>> Logistic().gradient(y, t).item()
+    -0.5
+    """
+
+    def value(
+        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
+    ) -> Float[Tensor, "*batch"]:
+        """Return the summed logistic loss of each sample, in nats."""
+        return functional.softplus(-target * output).sum(-1)
+
+    def gradient(
+        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
+    ) -> Float[Tensor, "*batch units"]:
+        """Return the logistic function minus the target as 0 or 1."""
+        return output.sigmoid() - (target + 1) / 2
+
+    def correct(
+        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
+    ) -> Tensor:
+        """Return whether all signs are the target's."""
+        return ((output > 0) == (target > 0)).all(-1)
