@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from madem.errors import InputError, nearest
 
@@ -31,7 +31,7 @@ app.add_typer(device_app, name="device")
 EXPERIMENTS = ("braille",)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool | None) -> None:
     if asked:
         from madem import __version__
 
@@ -42,8 +42,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = None,
 ) -> None:
     del version
 
@@ -123,9 +124,11 @@ def device_show(
 
 def _finish(config: BrailleConfig, path: Path, workers: int) -> None:
     """Do what is left of a run, write its report, and say where it is."""
+    from madem.experiments.braille import prepare
     from madem.experiments.braille import run as run_braille
     from madem.report import write_report
 
+    prepare(config, path)
     try:
         with _bars(config, path) as tell:
             summary = run_braille(config, path, tell, workers)
@@ -142,14 +145,19 @@ def _tell_results(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("on the chip", "spread", "Bayes limit", "backprop", "ex situ", "untrained")
-    table = Table("task", "network", *columns, "joules a chip (all in)")
+    columns = ("on the chips", "Bayes", "backprop", "ex situ", "untrained", "training, all in")
+    table = Table("task, network", *columns, title="words right")
     for task, depths in summary["tasks"].items():
         for depth, part in depths.items():
-            keys = ("accuracy_mean", "accuracy_sd", "bayes", "backprop", "ex_situ", "untrained")
-            numbers = [f"{100 * part[key]:.2f} %" for key in keys]
+            chips = f"{100 * part['accuracy_mean']:.1f} ± {100 * part['accuracy_sd']:.1f} %"
+            keys = ("bayes", "backprop", "ex_situ", "untrained")
             joules = part["ledger"]["training"]["all_in"]["joules"]
-            table.add_row(task, depth.replace("_", " "), *numbers, f"{joules:.2e} J")
+            table.add_row(
+                f"{task}, {depth.replace('_', ' ')}",
+                chips,
+                *[f"{100 * part[key]:.1f} %" for key in keys],
+                f"{1e3 * joules:.2f} mJ",
+            )
     Console().print(table)
 
 
@@ -195,16 +203,15 @@ def _bars(config: BrailleConfig, path: Path) -> Iterator[Tell]:
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
-        message = " ".join(str(error).split())
-    except click.ClickException as error:
+        message = str(error)
+    except TyperException as error:
         message = error.format_message()
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-    else:
-        return
-    print(f"madem: {message}", file=sys.stderr)
+    if message.startswith("Usage:"):  # nothing was asked, so this is the help, not an error
+        print(message)
+        sys.exit(0)
+    print(f"madem: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from madem.errors import InputError
 
 if TYPE_CHECKING:
-    from pint import UnitRegistry
+    from pint import Quantity, UnitRegistry
 
 
 @lru_cache(maxsize=1)
-def _registry() -> UnitRegistry:
+def _registry() -> UnitRegistry[float]:
     from pint import UnitRegistry  # a fifth of a second: only where a number is parsed
 
     return UnitRegistry(cache_folder=None)
 
 
-def parse(text: object, unit: str, field: str) -> float:
+def parse(text: object, unit: str, field: str = "") -> float:
     """Return the SI value of ``text``, a number with a unit compatible with ``unit``.
 
-    Raises ``InputError`` where the unit is missing, unknown or of another kind.
+    Raises ``InputError`` where the unit is missing, unknown or of another kind, or the number is
+    not finite; ``field`` says in it what the number was for.
 
-    >>> parse("150 uS", "siemens", "high")
+    >>> parse("150 uS", "siemens")
     0.00015
     >>> parse("150", "siemens", "high")
     Traceback (most recent call last):
@@ -32,12 +34,15 @@ def parse(text: object, unit: str, field: str) -> float:
     """
     from pint.errors import PintError
 
+    where = f"{field}: " if field else ""
     try:
-        quantity = _registry().Quantity(str(text))
-        value = quantity.to(unit)
-        return float(f"{value.magnitude:.15g}")
+        quantity: Quantity[float] = _registry().Quantity(str(text))
+        value = float(f"{quantity.to(unit).magnitude:.15g}")
     except (PintError, ValueError, TypeError, AssertionError, AttributeError):
+        number = (str(text).split() or ["1"])[0]
         raise InputError(
-            f"{field}: {str(text)!r} needs a unit compatible with {unit}, "
-            f"e.g. '{str(text).split()[0] if str(text).split() else 1} {unit}'"
+            f"{where}{str(text)!r} needs a unit compatible with {unit}, e.g. '{number} {unit}'"
         ) from None
+    if not math.isfinite(value):
+        raise InputError(f"{where}{str(text)!r} is not finite")
+    return value

@@ -23,7 +23,8 @@ def _mask(dots: str) -> int:
 
 def _letters() -> dict[str, int]:
     """Return the alphabet: a-j, then the same with dot 3, then with dots 3 and 6; w is apart."""
-    first = [_mask(dots) for dots in "1 12 14 145 15 124 1245 125 24 245".split()]
+    shapes = ("1", "12", "14", "145", "15", "124", "1245", "125", "24", "245")
+    first = [_mask(dots) for dots in shapes]
     table = dict(zip("abcdefghij", first, strict=True))
     table |= {c: m | _mask("3") for c, m in zip("klmnopqrst", first, strict=True)}
     table |= {c: m | _mask("36") for c, m in zip("uvxyz", first, strict=False)}
@@ -36,11 +37,28 @@ CAPITAL, NUMERIC, GRADE_1 = _mask("6"), _mask("3456"), _mask("56")
 PUNCTUATION = {
     sign: tuple(_mask(dots) for dots in cells.split())
     for sign, cells in {
-        ",": "2", ";": "23", ":": "25", ".": "256", "!": "235", "?": "236", "'": "3",
-        "\N{RIGHT SINGLE QUOTATION MARK}": "3", "-": "36", '"': "6 2356",
-        "\N{LEFT DOUBLE QUOTATION MARK}": "236", "\N{RIGHT DOUBLE QUOTATION MARK}": "356",
-        "(": "5 126", ")": "5 345", "/": "456 34", "&": "4 12346", "@": "4 1", "#": "456 1456",
-        "%": "46 356", "+": "5 235", "=": "5 2356", "*": "5 35",
+        ",": "2",
+        ";": "23",
+        ":": "25",
+        ".": "256",
+        "!": "235",
+        "?": "236",
+        "'": "3",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "3",
+        "-": "36",
+        '"': "6 2356",
+        "\N{LEFT DOUBLE QUOTATION MARK}": "236",
+        "\N{RIGHT DOUBLE QUOTATION MARK}": "356",
+        "(": "5 126",
+        ")": "5 345",
+        "/": "456 34",
+        "&": "4 12346",
+        "@": "4 1",
+        "#": "456 1456",
+        "%": "46 356",
+        "+": "5 235",
+        "=": "5 2356",
+        "*": "5 35",
     }.items()
 }
 """Signs and their cells, from The Rules of Unified English Braille (ICEB, 2013)."""

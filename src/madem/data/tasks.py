@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +16,13 @@ DOTS = 6
 """Dots of a Braille cell."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """Samples of words seen through noise, with their targets."""
+
+    @property
+    def codes(self) -> Tensor:
+        """The words' dots, -1 or +1, shape ``(words, dots)``."""
 
     @property
     def outputs(self) -> int:

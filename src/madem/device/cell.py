@@ -6,6 +6,7 @@ and a random generator; none keeps anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
@@ -45,6 +46,8 @@ class Cell:
         """Refuse numbers that no cell can have."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if not math.isfinite(value):
+                raise InputError(f"{field.name} must be finite, but is {value}")
             positive = field.name in ("high", "read_voltage", "tolerance", "pulse_step")
             if field.name != "error_mean" and (value < 0 or (positive and value == 0)):
                 need = "positive" if positive else "zero or positive"
@@ -92,9 +95,7 @@ class Static:
 
     def at(self, index: tuple[Tensor, ...]) -> Static:
         """Return the draw of the cells at ``index``."""
-        return Static(
-            self.stuck[index], self.level[index], self.high[index], self.step[index]
-        )
+        return Static(self.stuck[index], self.level[index], self.high[index], self.step[index])
 
 
 def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
@@ -108,6 +109,7 @@ def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
     >>> 0 < float(static.stuck.float().mean()) < 0.03
     True
     """
+
     def spread(mean: float, relative: float) -> Tensor:
         factor = 1 + relative * torch.randn(shape, generator=generator)
         return mean * factor.clamp_min(0.1)

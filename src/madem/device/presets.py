@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -67,11 +68,18 @@ def preset(name: str) -> Preset:
         text = files("madem.device").joinpath(f"presets/{name}.yaml").read_text()
     else:
         raise InputError(f"device: unknown preset {name!r}: {nearest(name, names())}")
-    content = yaml.safe_load(text)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"device {name!r}: not YAML") from None
     if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
         raise InputError(f"device {name!r}: a preset has the keys description and parameters")
-    return Preset(name, content["description"], _cell(name, content["parameters"]),
-                  content["parameters"])
+    cell = _cell(name, content["parameters"])
+    entries = {
+        key: {part: str(text) for part, text in entry.items()}
+        for key, entry in content["parameters"].items()
+    }
+    return Preset(name, str(content["description"]), cell, entries)
 
 
 def load(name: str) -> Cell:
@@ -83,16 +91,18 @@ def load(name: str) -> Cell:
     return preset(name).cell
 
 
-def _cell(name: str, parameters: Mapping[str, Mapping[str, str]]) -> Cell:
+def _cell(name: str, parameters: object) -> Cell:
     keys = [field.name for field in fields(Cell)]
+    if not isinstance(parameters, dict):
+        raise InputError(f"device {name!r}: parameters must hold {', '.join(keys)}")
     for key in parameters:
         if key not in keys:
             raise InputError(f"device {name!r}: unknown key {key!r}: {nearest(key, keys)}")
     values = {}
     for key in keys:
-        entry = parameters.get(key, {})
+        entry: Any = parameters.get(key)
         for part in ("value", "source"):
-            if part not in entry:
+            if not isinstance(entry, dict) or not entry.get(part):
                 raise InputError(f"device {name!r}: {key} has no {part}")
         value = parse(entry["value"], UNITS[key], f"device {name!r}: {key}")
         values[key] = value / 100 if UNITS[key] == "percent" else value

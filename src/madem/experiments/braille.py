@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from madem.data.tasks import Reconstruct, bayes_limit
+from madem.errors import InputError
 from madem.experiments.build import Plan, plan
 from madem.experiments.config import BrailleConfig, Training, make
 from madem.experiments.jobs import Job, Progress, Tell, run_jobs
 from madem.experiments.rundir import RunDirectory
-from madem.experiments.training import Trainer, accuracy, decisions, observer
+from madem.experiments.training import Trainer, accuracy, observer
 from madem.learn import backpropagate
 from madem.ledger import Ledger, load_prices, totals
 from madem.machine import Nudge, Simulated, lay_out
@@ -39,18 +41,22 @@ WRITING_VARIANTS: dict[str, dict[str, str]] = {
 """What the report compares the default way of writing with, on classify, one layer."""
 
 
-def run(
-    config: BrailleConfig, path: Path, tell: Tell, workers: int = 2
-) -> dict[str, Any]:
-    """Do what is left of the run in ``path``, write its results, and return the summary.
+def prepare(config: BrailleConfig, path: Path) -> None:
+    """Claim ``path`` for the run.
 
-    Raises ``InputError`` for a folder with another config, or a config that cannot be built.
+    Raises ``InputError``, before anything is written, for a config that cannot be built or a
+    folder that holds something else.
     """
     for task in TASKS:
         for depth in DEPTHS:
-            plan(config, task, depth)  # refuses before anything is written
+            plan(config, task, depth)
+    RunDirectory(path).claim(config.model_dump(mode="json"))
+
+
+def run(config: BrailleConfig, path: Path, tell: Tell, workers: int = 2) -> dict[str, Any]:
+    """Do what is left of the run in ``path``, write its results, and return the summary."""
+    prepare(config, path)
     folder = RunDirectory(path)
-    folder.claim(config.model_dump(mode="json"))
     began = time.time()
     left = jobs_left(config, path)
     run_jobs(left, tell, workers)
@@ -116,7 +122,12 @@ def train_job(
     trainer = Trainer(plan, config.curve_points)
     checkpoint = f"checkpoints/{job}.safetensors"
     if (held := folder.load_tensors(checkpoint)) is not None:
-        trainer.restore(held)
+        try:
+            trainer.restore(held)
+        except (KeyError, ValueError, RuntimeError, TypeError):
+            raise InputError(
+                f"{str(path / checkpoint)!r} is damaged; remove it to train this network again"
+            ) from None
     prices = load_prices()
     while not trainer.done:
         trainer.advance()
@@ -207,30 +218,37 @@ def example(
 def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> None:
     """Train the same architecture ideally, program it once onto each chip, and test both."""
     plan = planned(config, name, {})
-    job = f"{name}.yardsticks"
-    draws = stream(plan.seed, name, "backprop initial")
-    data = stream(plan.seed, name, "backprop data")
-    training = plan.training
-    gain = training.backprop_gain
-    start = [
-        gain / shape[1] ** 0.5 * torch.randn(plan.chips, *shape, generator=draws)
-        for shape in plan.network.shapes
-    ]
-    shape = (plan.chips, training.batch)
-
-    def batch() -> tuple[Tensor, Tensor]:
-        x, target, _ = plan.task.sample(shape, data)
-        return x, target
+    job, steps = f"{name}.yardsticks", plan.training.steps
 
     def told(step: int) -> None:
-        if step % CHECKPOINT_EVERY == 0 or step == training.steps:
-            tell(Progress(job, step, training.steps, "backpropagation"))
+        if step % CHECKPOINT_EVERY == 0 or step == steps:
+            tell(Progress(job, step, steps, "backpropagation"))
 
-    weights = backpropagate(
-        plan.network, start, plan.task.cost, batch, training.steps, training.backprop_rate, told
-    )
-    result = test_yardsticks(config, plan, weights)
+    result = test_yardsticks(config, plan, train_ideally(plan, told))
     RunDirectory(path).save_json(f"jobs/{job}.json", result)
+
+
+def train_ideally(plan: Plan, tell: Callable[[int], None] = lambda _: None) -> tuple[Tensor, ...]:
+    """Return the weights of one ideal digital network a chip, trained by backpropagation.
+
+    As many samples as the chips see, drawn like theirs; the initial weights are normal with
+    standard deviation ``backprop_gain / sqrt(lines)``.
+    """
+    training = plan.training
+    draws = stream(plan.seed, plan.name, "backprop initial")
+    data = stream(plan.seed, plan.name, "backprop data")
+    start = [
+        training.backprop_gain / shape[1] ** 0.5 * torch.randn(plan.chips, *shape, generator=draws)
+        for shape in plan.network.shapes
+    ]
+
+    def batch() -> tuple[Tensor, Tensor]:
+        x, target, _ = plan.task.sample((plan.chips, training.batch), data)
+        return x, target
+
+    return backpropagate(
+        plan.network, start, plan.task.cost, batch, training.steps, training.backprop_rate, tell
+    )
 
 
 def test_yardsticks(
@@ -284,8 +302,9 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
     }
     tasks = {
         task: {
-            depth: _summary(config, task, results[f"{task}.{depth}"],
-                            results[f"{task}.{depth}.yardsticks"])
+            depth: _summary(
+                config, task, results[f"{task}.{depth}"], results[f"{task}.{depth}.yardsticks"]
+            )
             for depth in DEPTHS
         }
         for task in TASKS
@@ -300,10 +319,8 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
         base: Training = config.classify.one_layer
         shown = {f"accumulate {base.threshold} (default)": results["classify.one_layer"]}
         shown |= {v: results[f"writing.{v}"] for v in WRITING_VARIANTS}
-        summary["writing"] = {
-            variant: _writing(result) for variant, result in shown.items()
-        }
-    folder.save_json("metrics.json", {name: result for name, result in results.items()})
+        summary["writing"] = {variant: _writing(result) for variant, result in shown.items()}
+    folder.save_json("metrics.json", results)
     folder.save_json(
         "ledger.json",
         {name: result["ledger"] for name, result in results.items() if "ledger" in result},

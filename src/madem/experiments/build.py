@@ -79,9 +79,7 @@ class Plan:
         draws = stream(self.seed, self.name, "initial")
         return [
             spread * torch.randn(self.chips, *shape, generator=draws)
-            for spread, shape in zip(
-                self.training.initial_spread, self.network.shapes, strict=True
-            )
+            for spread, shape in zip(self.training.initial_spread, self.network.shapes, strict=True)
         ]
 
     def machine(self, weights: list[Tensor], units: list[float]) -> Simulated:
@@ -142,7 +140,15 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         placements = place(network.shapes, chip.arrays, chip.lines)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    bits = (chip.dac_bits, chip.adc_bits) if chip.converters else (None, None)
+    cell, base = cell_of(chip), parse(chip.base, "siemens", "chip.base")
+    if base >= cell.high:
+        raise InputError(
+            f"chip.base must be below the device's largest conductance, "
+            f"{1e6 * cell.high:g} uS, but is {chip.base!r}"
+        )
+    periphery = Periphery(chip.dac_bits, chip.adc_bits, chip.output_limit)
+    if not chip.converters:
+        periphery = Periphery(output_limit=chip.output_limit)
     return Plan(
         name=name,
         seed=config.seed,
@@ -150,9 +156,9 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         task=task,
         network=network,
         placements=tuple(placements),
-        cell=cell_of(chip),
-        periphery=Periphery(*bits, chip.output_limit),
-        base=parse(chip.base, "siemens", "chip.base"),
+        cell=cell,
+        periphery=periphery,
+        base=base,
         training=training,
     )
 

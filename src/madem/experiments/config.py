@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from madem.errors import InputError, nearest
 from madem.units import parse
 
 
 def _conductance(text: str) -> str:
-    if parse(text, "siemens", "a conductance") < 0:
-        raise ValueError(f"must be zero or positive, but is {text}")
+    if parse(text, "siemens") < 0:
+        raise ValueError(f"must be zero or positive, but is {text!r}")
     return text
 
 
-Conductance = Annotated[str, AfterValidator(_conductance)]
+def _unit(text: str) -> str:
+    if parse(text, "siemens") <= 0:
+        raise ValueError(f"must be positive, but is {text!r}")
+    return text
+
+
+def _text(value: object) -> object:
+    """Let a bare number through as text, so that what it gets told is that its unit is missing."""
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Conductance = Annotated[str, BeforeValidator(_text), AfterValidator(_conductance)]
 """A number with its unit, such as ``"150 uS"``; kept as it was written."""
 
+Unit = Annotated[str, BeforeValidator(_text), AfterValidator(_unit)]
+"""A conductance above zero."""
+
+Rate = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Strict(BaseModel):
     """A part of the config: frozen, and without keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ChipConfig(Strict):
@@ -56,9 +72,9 @@ class Training(Strict):
     cosine. ``initial_spread``: standard deviation of the weights programmed at the start.
     """
 
-    units: tuple[Conductance, ...]
-    rates: tuple[float, ...]
-    initial_spread: tuple[float, ...]
+    units: tuple[Unit, ...]
+    rates: tuple[Rate, ...]
+    initial_spread: tuple[Annotated[float, Field(ge=0)], ...]
     hidden: int = Field(31, ge=1)
     steps: int = Field(3000, ge=1)
     batch: int = Field(32, ge=1)
@@ -74,7 +90,7 @@ class ClassifyConfig(Strict):
     """Which word is it?"""
 
     flip_probability: Probability = 0.2
-    one_layer: Training = Training(units=("200 uS",), rates=(0.5,), initial_spread=(0.0,))
+    one_layer: Training = Training(units=("400 uS",), rates=(0.5,), initial_spread=(0.0,), beta=2.0)
     two_layer: Training = Training(
         units=("700 uS", "100 uS"), rates=(0.25, 0.5), initial_spread=(0.05, 0.1), steps=4000
     )
@@ -86,12 +102,20 @@ class ReconstructConfig(Strict):
     flip_probability: Probability = 0.05
     hidden_probability: float = Field(0.2, ge=0, lt=1)
     one_layer: Training = Training(
-        units=("70 uS",), rates=(0.5,), initial_spread=(0.0,), threshold="5 uS",
-        backprop_rate=1e-2,
+        units=("70 uS",),
+        rates=(0.5,),
+        initial_spread=(0.0,),
+        threshold="5 uS",
+        beta=2.0,
+        backprop_rate=2e-2,
     )
     two_layer: Training = Training(
-        units=("200 uS", "50 uS"), rates=(1.0, 1.0), initial_spread=(0.05, 0.1), steps=4000,
-        beta=0.1, backprop_rate=1e-2,
+        units=("200 uS", "50 uS"),
+        rates=(1.0, 1.0),
+        initial_spread=(0.05, 0.1),
+        steps=4000,
+        beta=0.1,
+        backprop_rate=1e-2,
     )
 
 
@@ -105,7 +129,7 @@ class BrailleConfig(Strict):
     letters: int = Field(10, ge=1)
     test_samples: int = Field(10_000, ge=100)
     test_flips: tuple[Probability, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-    curve_points: int = Field(20, ge=1)
+    curve_points: int = Field(25, ge=1)
     compare_writing: bool = True
     chip: ChipConfig = ChipConfig()
     classify: ClassifyConfig = ClassifyConfig()
@@ -145,7 +169,12 @@ def _explain(error: ValidationError) -> str:
     field = ".".join(path)
     if fault["type"] == "extra_forbidden":
         return f"unknown key {field!r}: {nearest(path[-1], _keys(path[:-1]))}"
-    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "literal_error":
+        allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
+        return f"{field}: unknown name {fault['input']!r}: {nearest(str(fault['input']), allowed)}"
+    if fault["type"] == "value_error":
+        return f"{field}: {fault['ctx']['error']}"
+    message = fault["msg"]
     return f"{field}: {message[0].lower() + message[1:]}, but is {fault['input']!r}"
 
 
@@ -173,6 +202,9 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise InputError(f"unknown key {key!r}: {parent!r} has no parts")
-        place[last] = yaml.safe_load(text)
+                raise InputError(f"--set: unknown key {key!r}: {parent!r} has no parts")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {key}: {text!r} is not a YAML value") from None
     return dict(result)

@@ -40,9 +40,7 @@ class Job:
     arguments: tuple[Any, ...]
 
     def run(self, tell: Tell) -> None:
-        """Do the job in this process, on one thread, so that its result does not depend on
-        how many cores there are.
-        """
+        """Do the job in this process, on one thread: how many cores there are changes nothing."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -64,8 +62,10 @@ def run_jobs(jobs: Sequence[Job], tell: Tell, workers: int) -> None:
     context = mp.get_context("spawn")
     told: mp.Queue[Progress | BaseException | None] = context.Queue()
     waiting: mp.Queue[Job | None] = context.Queue()
-    for job in [*jobs, *[None] * workers]:
+    for job in jobs:
         waiting.put(job)
+    for _ in range(workers):
+        waiting.put(None)
     processes = [
         context.Process(target=_work, args=(waiting, told, os.getpid()), daemon=True)
         for _ in range(workers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     b'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -110,7 +109,7 @@ class RunDirectory:
         try:
             with safe_open(str(file), "pt") as held:
                 note = (held.metadata() or {}).get("note", "")
-                return {key: held.get_tensor(key) for key in held.keys()}, note
+                return {key: held.get_tensor(key) for key in list(held.keys())}, note
         except (SafetensorError, OSError):
             raise InputError(f"{str(file)!r} is damaged: it is not a checkpoint") from None
 

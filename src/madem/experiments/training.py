@@ -49,6 +49,16 @@ def observer(
     )
 
 
+def looks_at(steps: int, looks: int) -> list[int]:
+    """Return about ``looks`` steps, evenly spread in their logarithm, the last one among them.
+
+    >>> looks_at(1000, 4)
+    [1, 10, 100, 1000]
+    """
+    last = max(1, looks - 1)
+    return sorted({round(steps ** (index / last)) for index in range(looks)} | {steps})
+
+
 class Trainer:
     """The record of one training: the chips, the rule's memory, the streams, the curve.
 
@@ -70,7 +80,7 @@ class Trainer:
         self.validation = plan.task.sample((1000,), stream(plan.seed, plan.name, "validation"))
         self.step = 0
         self.written = torch.zeros(plan.chips, dtype=torch.float64)
-        self.every = max(1, plan.training.steps // looks)
+        self.looks = set(looks_at(plan.training.steps, looks))
         self.curve: list[tuple[int, list[float]]] = []
         self._look()
 
@@ -100,7 +110,7 @@ class Trainer:
             assert each is not None
             self.written = self.written + each.cells
         self.step += 1
-        if self.step % self.every == 0 or self.done:
+        if self.step in self.looks:
             self._look()
 
     def _look(self) -> None:
@@ -119,7 +129,6 @@ class Trainer:
         tensors = {f"memory.{i}": tensor for i, tensor in enumerate(self.memory)}
         for i in self._indices:
             tensors[f"cells.{i}"] = self.store(i).cells
-            tensors[f"initial.{i}"] = self.initial[i]
             tensors[f"writes.{i}"] = self.store(i).writes.get_state()
         tensors["noise"] = self.machine.noise.get_state()
         tensors["data"] = self.data.get_state()
@@ -136,11 +145,12 @@ class Trainer:
         note: dict[str, Any] = json.loads(text)
         self.step, self.curve = note["step"], [tuple(look) for look in note["curve"]]
         self.machine.unsettled = note["unsettled"]
-        self.memory = tuple(tensors[f"memory.{i}"] for i in range(len(self.memory)))
+        self.memory = tuple(
+            tensors[f"memory.{i}"].view_as(held) for i, held in enumerate(self.memory)
+        )
         for i in self._indices:
-            self.store(i).restore({"cells": tensors[f"cells.{i}"]})
+            self.store(i).restore({"cells": tensors[f"cells.{i}"].view_as(self.store(i).cells)})
             self.store(i).writes.set_state(tensors[f"writes.{i}"])
-            self.initial[i] = tensors[f"initial.{i}"]
         self.machine.noise.set_state(tensors["noise"])
         self.data.set_state(tensors["data"])
         self.written = tensors["written"]

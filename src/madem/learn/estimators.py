@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from madem.machine import Nudge, Settled
 from madem.network import Cost
 
 
+@runtime_checkable
 class Machine(Protocol):
     """The three verbs; a simulated chip, a circuit simulator and a real chip all have them."""
 
@@ -36,6 +37,7 @@ class Gradient:
     free: Settled
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """How two settlings become a gradient."""
 

@@ -39,7 +39,7 @@ def unrolled_gradient(
 ) -> tuple[Tensor, ...]:
     """Return ``dC/d[W b]`` by backpropagation through the settling, one tensor a coupling."""
     leaves = [weight.detach().clone().requires_grad_() for weight in weights]
-    settled_cost(network, solver, leaves, x, target, cost).backward()  # type: ignore[no-untyped-call]
+    settled_cost(network, solver, leaves, x, target, cost).backward()
     return tuple(leaf.grad for leaf in leaves if leaf.grad is not None)
 
 
@@ -50,7 +50,7 @@ def backpropagate(
     batch: Callable[[], tuple[Tensor, Tensor]],
     steps: int,
     rate: float,
-    tell: Callable[[int], None] = lambda step: None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> tuple[Tensor, ...]:
     """Return ``weights`` after ideal digital training: backpropagation, Adam, one-cycle rate.
 
@@ -68,7 +68,7 @@ def backpropagate(
         x, target = batch()
         loss = settled_cost(network, Sweep(), leaves, x, target, cost)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         tell(step + 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -92,7 +92,7 @@ class Ledger:
     """Counts events a chip; a listener for a machine.
 
     >>> ledger = Ledger()
-    >>> ledger(Event("output conversion", 32))
+    >>> ledger(Event("output conversion", 32.0))
     >>> ledger.rows(load_prices())[0]["count"]
     32.0
     """
@@ -104,19 +104,21 @@ class Ledger:
     def __call__(self, event: Event) -> None:
         """Add one event; ``totals[item]`` is its count and its watts, a chip."""
         count, watts = self.totals.get(event.item, (0.0, 0.0))
-        self.totals[event.item] = count + event.count, watts + event.watts
+        more = event.watts.double() if isinstance(event.watts, Tensor) else event.watts
+        self.totals[event.item] = count + event.count, watts + more
 
     def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
         """Return one row an item: mean over chips of count, joules and seconds, with origin.
 
         Raises ``InputError`` for an event that has no price: nothing is free by omission.
         """
-        rows: list[dict[str, float | str]] = []
-        for item, total in self.totals.items():
+        for item in self.totals:
             if item not in prices:
                 raise InputError(f"no price for {item!r}: {nearest(item, prices)}")
+        rows: list[dict[str, float | str]] = []
+        for item in (item for item in prices if item in self.totals):
             price = prices[item]
-            count, watts = (float(torch.as_tensor(part).mean()) for part in total)
+            count, watts = (float(torch.as_tensor(part).mean()) for part in self.totals[item])
             rows.append(
                 {
                     "item": item,
@@ -131,17 +133,17 @@ class Ledger:
         return rows
 
 
-def totals(rows: list[dict[str, float | str]]) -> dict[str, dict[str, float]]:
+def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Return joules and seconds of the array alone, and of everything.
 
     >>> totals([{"item": "a", "domain": "digital", "joules": 2.0, "seconds": 1.0}])["array_only"]
-    {'joules': 0, 'seconds': 0}
+    {'joules': 0.0, 'seconds': 0.0}
     """
     kept = {
         "array_only": [row for row in rows if row["domain"] == "array"],
         "all_in": rows,
     }
     return {
-        name: {key: sum(float(row[key]) for row in part) for key in ("joules", "seconds")}
+        name: {key: float(sum(row[key] for row in part)) for key in ("joules", "seconds")}
         for name, part in kept.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from madem.errors import InputError
@@ -35,7 +36,8 @@ class Converter:
         if self.bits is None:
             return value
         step = self.limit / (2 ** (self.bits - 1) - 1)
-        return (value.clamp(-self.limit, self.limit) / step).round() * step
+        level = torch.round(value.clamp(-self.limit, self.limit) / step)
+        return level * step
 
 
 @dataclass(frozen=True)

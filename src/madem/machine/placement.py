@@ -17,8 +17,9 @@ Side = Literal["arrays", "outputs", "inputs"]
 
 @dataclass(frozen=True)
 class Placement:
-    """One coupling on the chip: ``post`` outputs by ``pre`` lines (bias included), pairs along
-    ``side``, on the arrays ``arrays`` of the chip.
+    """One coupling on the chip: ``post`` outputs by ``pre`` lines, the bias line included.
+
+    Its pairs lie along ``side``, on the arrays numbered ``arrays``.
     """
 
     post: int
@@ -80,9 +81,7 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
     return placed
 
 
-def lay_out(
-    placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int = 64
-) -> Tensor:
+def lay_out(placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int = 64) -> Tensor:
     """Return the conductances as they lie on the chip, S, NaN where a cell is unused.
 
     ``pairs`` holds for each coupling its cells, shape ``(2, *chips, post, pre)``; the result has

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -64,9 +65,7 @@ class Fluctuating:
     def disturb(self, way: str, pull: Tensor, driven: Tensor, bias: float) -> Tensor:
         """Return ``pull`` with the fluctuation that lines ``driven`` (and a bias line) add."""
         if way not in self.draws:
-            self.draws[way] = torch.randn(
-                pull.shape, dtype=pull.dtype, generator=self.generator
-            )
+            self.draws[way] = torch.randn(pull.shape, dtype=pull.dtype, generator=self.generator)
         scale = (driven.square().sum(-1, keepdim=True) + bias).sqrt()
         return pull + self.sigma * scale * self.draws[way]
 
@@ -114,7 +113,7 @@ class Simulated:
 
     def settle(
         self,
-        x: Float[Tensor, "*batch inputs"],
+        x: Float[Tensor, "... inputs"],
         nudge: Nudge | None = None,
         start: Settled | None = None,
     ) -> Settled:
@@ -141,9 +140,10 @@ class Simulated:
         pairs = list(zip(high.states, low.states, strict=True))
         samples = high.output.shape[-2]
         weights = sum(post * pre for post, pre in self.network.shapes)
-        self.listener(Event("activity product", float(samples * weights)))
+        for item in ("activity product", "accumulator access"):
+            self.listener(Event(item, float(samples * weights)))
         self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
-        return tuple(dense_contrast(pre, post) for pre, post in zip(pairs, pairs[1:], strict=False))
+        return tuple(dense_contrast(pre, post) for pre, post in pairwise(pairs))
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Change each coupling's weights by ``changes``, as well as its store can."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-from madem.device import Cell, Static, draw, program, pulse, read
+from madem.device import Cell, draw, program, pulse, read
 from madem.network import Dense
 
 
@@ -21,6 +21,7 @@ class Written:
     verified: bool
 
 
+@runtime_checkable
 class Store(Protocol):
     """The weights of one coupling, dimensionless, shape ``(*chips, post, pre + 1)``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
+@runtime_checkable
 class Cost(Protocol):
     """A cost a sample, its gradient at the outputs, and the decision the outputs stand for."""
 

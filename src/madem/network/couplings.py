@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Coupling(Protocol):
     """A passive joint of a layer ``pre`` and the layer ``post`` above it."""
 
@@ -39,18 +40,18 @@ class Dense:
 
     weight: Float[Tensor, "*chips post pre_and_bias"]
 
-    def forward(self, pre: Float[Tensor, "*batch pre"]) -> Float[Tensor, "*batch post"]:
+    def forward(self, pre: Float[Tensor, "... pre"]) -> Float[Tensor, "... post"]:
         """Return ``W pre + b``."""
         bias = self.weight[..., -1]
         return torch.matmul(pre, self.weight[..., :-1].mT) + bias.unsqueeze(-2)
 
-    def backward(self, post: Float[Tensor, "*batch post"]) -> Float[Tensor, "*batch pre"]:
+    def backward(self, post: Float[Tensor, "... post"]) -> Float[Tensor, "... pre"]:
         """Return ``W^T post``."""
         return torch.matmul(post, self.weight[..., :-1])
 
     def energy(
-        self, pre: Float[Tensor, "*batch pre"], post: Float[Tensor, "*batch post"]
-    ) -> Float[Tensor, "*batch"]:
+        self, pre: Float[Tensor, "... pre"], post: Float[Tensor, "... post"]
+    ) -> Float[Tensor, "..."]:
         """Return ``-post^T (W pre + b)``."""
         return -(post * self.forward(pre)).sum(-1)
 
@@ -82,7 +83,5 @@ def dense_contrast(
     post_high, post_low = post
     products = torch.matmul((post_high - post_low).mT, (pre_high + pre_low) / 2)
     if pre[0] is not pre[1]:  # a clamped input is the same tensor in both phases
-        products = products + torch.matmul(
-            ((post_high + post_low) / 2).mT, pre_high - pre_low
-        )
+        products = products + torch.matmul(((post_high + post_low) / 2).mT, pre_high - pre_low)
     return -products / pre_high.shape[-2]

@@ -7,12 +7,13 @@ A law is the scalar problem that a node solves, ``argmin_s s^2/2 - d s + phi(s)`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Law(Protocol):
     """What a layer's neurons do. ``loaded`` is False where the layer only listens."""
 

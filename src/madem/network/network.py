@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network.couplings import Coupling, Dense
+from madem.network.couplings import Coupling
 from madem.network.laws import Law
 
 
@@ -49,9 +50,9 @@ class Network:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shape ``(post, pre + 1)`` of every coupling's weight, the bias line included."""
         below = (self.inputs, *(layer.units for layer in self.layers))
-        return tuple((post, pre + 1) for pre, post in zip(below, below[1:], strict=False))
+        return tuple((post, pre + 1) for pre, post in pairwise(below))
 
-    def bind(self, couplings: Sequence[Coupling], x: Float[Tensor, "*batch inputs"]) -> Problem:
+    def bind(self, couplings: Sequence[Coupling], x: Float[Tensor, "... inputs"]) -> Problem:
         """Join parameters and input. The drive of the clamped input is computed here, once."""
         return Problem(self.layers, tuple(couplings), x, couplings[0].forward(x))
 
@@ -107,7 +108,8 @@ class Problem:
     def energy(self, states: Sequence[Tensor]) -> Tensor:
         """Return the energy of each sample, shape ``(*chips, batch)``.
 
-        >>> net = Network(1, (Layer(1, __import__("madem").network.Free()),))
+        >>> from madem.network import Dense, Free
+        >>> net = Network(1, (Layer(1, Free()),))
         >>> problem = net.bind([Dense(torch.tensor([[2.0, 0.0]]))], torch.tensor([[3.0]]))
         >>> problem.energy([torch.tensor([[6.0]])]).item()  # 36 / 2 - 6 * 6
         -18.0

@@ -9,9 +9,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
 COLOURS = {
@@ -63,35 +64,35 @@ def svg(figure: Figure) -> str:
 
 
 def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Draw accuracy against samples seen, with spread over chips and the yardsticks as lines."""
+    """Draw accuracy against words seen, with spread over chips and the yardsticks as lines."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2).flat
-    for axis, (name, title) in zip(axes, TITLES.items(), strict=True):
+    for axis, (name, title) in zip(figure.subplots(2, 2).flat, TITLES.items(), strict=True):
         task, depth = name.split(".")
         part, result = summary["tasks"][task][depth], metrics[name]
-        steps = np.array([step for step, _ in result["curve"]])
-        chips = 100 * np.array([values for _, values in result["curve"]])
-        samples = steps * (result["samples"] / steps[-1]) / 1000
-        mean, low, high = chips.mean(1), chips.min(1), chips.max(1)
-        axis.fill_between(samples, low, high, color=COLOURS["chip"], alpha=0.2, linewidth=0)
-        axis.plot(samples, mean, color=COLOURS["chip"], label=NAMES["chip"] + " (band: all chips)")
+        looks = result["curve"][1:]  # the first look is the untrained chip, a line of its own
+        steps = np.array([step for step, _ in looks])
+        chips = 100 * np.array([values for _, values in looks])
+        words = steps * (result["samples"] / steps[-1])
+        band = chips.min(1), chips.max(1)
+        axis.fill_between(words, *band, color=COLOURS["chip"], alpha=0.2, linewidth=0)
+        axis.plot(words, chips.mean(1), color=COLOURS["chip"], label=f"{NAMES['chip']} (band: all)")
         for key in ("bayes", "backprop", "ex_situ", "untrained"):
             axis.axhline(
                 100 * part[key], color=COLOURS[key], linestyle=STYLES[key], label=NAMES[key]
             )
         unit = "words right" if task == "classify" else "whole words right"
-        axis.set(title=title, ylim=(0, 103), ylabel=f"{unit} (%)", xlim=(0, samples[-1]))
-        axis.set_xlabel("training words seen by each chip (thousands)")
+        axis.set(title=title, ylim=(0, 104), ylabel=f"{unit} (%)", xlim=(words[0], words[-1]))
+        axis.set(xlabel="training words seen by each chip", xscale="log")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return svg(figure)
 
 
-def accuracy_by_flip(
-    metrics: Mapping[str, Any], summary: Mapping[str, Any], task: str
-) -> str:
+def accuracy_by_flip(metrics: Mapping[str, Any], summary: Mapping[str, Any], task: str) -> str:
     """Draw accuracy against the flip probability for both depths of ``task``."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    for axis, depth in zip(figure.subplots(1, 2, sharey=True), ("one_layer", "two_layer"), strict=True):
+    for axis, depth in zip(
+        figure.subplots(1, 2, sharey=True), ("one_layer", "two_layer"), strict=True
+    ):
         name = f"{task}.{depth}"
         yardsticks = metrics[f"{name}.yardsticks"]
         for key in ("bayes", "backprop", "ex_situ"):
@@ -102,12 +103,20 @@ def accuracy_by_flip(
         flips = [float(p) for p in measured]
         mean, spread = 100 * np.array(list(measured.values())).T
         axis.errorbar(
-            flips, mean, spread, color=COLOURS["chip"], marker="o", markersize=4, capsize=3,
+            flips,
+            mean,
+            spread,
+            color=COLOURS["chip"],
+            marker="o",
+            markersize=4,
+            capsize=3,
             label=NAMES["chip"] + " (mean, standard deviation)",
         )
         trained = summary["tasks"][task][depth]["flip_probability"]
         axis.axvline(trained, color="#cccccc", linewidth=6, zorder=0, label="flips in training")
-        axis.set(title=TITLES[name], xlabel="probability that a dot is flipped", ylim=(0, 103))
+        lowest = 60 if task == "classify" else 0
+        axis.set(title=TITLES[name], xlabel="probability that a dot is flipped")
+        axis.set_ylim(lowest, 101)
     figure.axes[0].set_ylabel("words right (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return svg(figure)
@@ -118,19 +127,18 @@ def conductances(before: Array, after: Array, title: str) -> str:
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     axes = figure.subplots(1, 4)
     scale = Normalize(0, 1e6 * float(np.nanmax([np.nanmax(before), np.nanmax(after)])))
-    image = None
     for column, axis in enumerate(axes):
         when, array = ("before", before) if column < 2 else ("after", after)
-        image = axis.imshow(
-            1e6 * array[column % 2], cmap="viridis", norm=scale, interpolation="nearest"
-        )
+        axis.imshow(1e6 * array[column % 2], cmap="viridis", norm=scale, interpolation="nearest")
         axis.set_title(f"array {column % 2 + 1}, {when}", fontsize=10, fontweight="normal")
         axis.set(xticks=[0, 63], yticks=[0, 63], facecolor="#eeeeee")
         axis.spines[:].set_visible(True)
     axes[0].set_ylabel("driven line")
     figure.supxlabel("sensed line", fontsize=10)
     figure.suptitle(title, fontweight="bold", fontsize=11, x=0.01, ha="left")
-    figure.colorbar(image, ax=axes, label="conductance (uS)", shrink=0.85)
+    figure.colorbar(
+        ScalarMappable(scale, "viridis"), ax=axes, label="conductance (uS)", shrink=0.85
+    )
     return svg(figure)
 
 
@@ -155,17 +163,20 @@ def braille_examples(
 
     ``rows``: label, values of shape ``(words, 60)``, and the value of a full dot.
     """
-    columns = len(words)
-    figure = Figure(figsize=(3.9 * columns, 0.75 * len(rows) + 0.6), layout="constrained")
-    for column, (axis, word) in enumerate(zip(np.atleast_1d(figure.subplots(1, columns)), words, strict=True)):
+    width = 3.6  # inches a word of ten cells, 26 units wide
+    height = (3.6 * len(rows) + 2.2) * width / 26.8
+    figure = Figure(figsize=(width * len(words), height))
+    axes = np.atleast_1d(figure.subplots(1, len(words), gridspec_kw={"wspace": 0.02}))
+    for column, (axis, word) in enumerate(zip(axes, words, strict=True)):
         for index, (label, values, scale) in enumerate(rows):
-            height = -3.6 * index
-            braille_row(axis, values[column], height, scale)
+            top = -3.6 * index
+            braille_row(axis, values[column], top, scale)
             if column == 0:
-                axis.text(-1.0, height - 0.9, label, ha="right", va="center", fontsize=9)
-        axis.set(xlim=(-0.8, 26), ylim=(-3.6 * len(rows) + 1.2, 0.8), aspect="equal", title=word)
+                axis.text(-1.2, top - 0.9, label, ha="right", va="center", fontsize=9)
+        axis.set(xlim=(-0.8, 26), ylim=(-3.6 * len(rows) + 1.2, 0.8), aspect="equal")
+        axis.set_title(word, fontsize=9, fontweight="normal")
         axis.axis("off")
-    figure.suptitle(title, fontweight="bold", fontsize=11, x=0.01, ha="left")
+    axes[0].text(-1.2, 2.2, title, ha="right", fontweight="bold")
     return svg(figure)
 
 
@@ -193,7 +204,7 @@ def writing(summary: Mapping[str, Any]) -> str:
     panels = (
         ("accuracy_mean", 100.0, "words right (%)", False),
         ("written_fraction_per_step", 100.0, "cells written a step (%)", True),
-        ("training_joules_all_in", 1e6, "training, all in (uJ a chip)", True),
+        ("training_joules_all_in", 1e3, "training, all in (mJ a chip)", False),
     )
     for axis, (key, scale, label, logarithmic) in zip(
         figure.subplots(1, 3, sharey=True), panels, strict=True
@@ -214,23 +225,29 @@ def waterfall(rows: Sequence[Mapping[str, Any]], key: str, title: str) -> str:
     order = sorted(rows, key=lambda row: (list(DOMAINS).index(row["domain"]), -row[key]))
     order = [row for row in order if row[key] > 0]
     scale, unit = _scale(sum(row[key] for row in order), {"joules": "J", "seconds": "s"}[key])
-    figure = Figure(figsize=(10, 0.34 * len(order) + 1.2), layout="constrained")
+    array = [row for row in order if row["domain"] == "array"]
+    figure = Figure(figsize=(10, 0.32 * len(order) + 1.7), layout="constrained")
     axis = figure.subplots()
+    names: list[str] = []
     total = 0.0
+
+    def bar(name: str, left: float, value: float, colour: str) -> None:
+        axis.barh(len(names), value, left=left, color=colour, height=0.7)
+        axis.text(left + value, len(names), f" {value:.3g}", va="center", fontsize=8)
+        names.append(name)
+
     for index, row in enumerate(order):
-        value = row[key] * scale
-        axis.barh(index, value, left=total, color=DOMAINS[row["domain"]], height=0.7)
-        total += value
-        axis.text(total, index, f" {value:.3g}", va="center", fontsize=8)
-    axis.barh(len(order), total, color="#555555", height=0.7)
-    axis.text(total, len(order), f" {total:.3g}", va="center", fontsize=8)
-    axis.set_yticks(range(len(order) + 1), [*[row["item"] for row in order], "all in"])
+        bar(row["item"], total, row[key] * scale, DOMAINS[row["domain"]])
+        total += row[key] * scale
+        if index + 1 == len(array):
+            bar("= array only", 0.0, total, "#555555")
+    bar("= all in", 0.0, total, "#555555")
+    axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.margins(x=0.1)
     axis.set(xlabel=f"{key} of one chip ({unit})", title=title)
-    for domain, colour in DOMAINS.items():
-        axis.barh(0, 0, color=colour, label=domain)
-    axis.legend(loc="lower left", frameon=False, ncols=3, fontsize=8)
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in DOMAINS.values()]
+    figure.legend(handles, DOMAINS, loc="outside lower center", ncols=3, frameon=False)
     return svg(figure)
 
 
@@ -247,16 +264,18 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
 
 
 def states_bar(phases: Mapping[str, Array], words: Sequence[str], title: str) -> str:
-    """Draw the outputs of one shown word in the free and both nudged phases, a bar a word."""
-    figure = Figure(figsize=(10, 2.8), layout="constrained")
-    axis = figure.subplots()
-    places = np.arange(len(words))
-    shades = {"pushed away": "#d9731a", "free": "#555555", "pulled to the target": "#1f5fa8"}
-    for offset, (name, values) in zip((-0.27, 0.0, 0.27), phases.items(), strict=True):
-        axis.bar(places + offset, values, width=0.27, color=shades[name], label=name)
-    axis.axhline(0, color="black", linewidth=0.6)
-    axis.set_xticks(places, words, rotation=90, fontsize=8)
-    axis.set(ylabel="output state", title=title)
-    axis.legend(frameon=False, ncols=3, fontsize=8)
-    return svg(figure)
+    """Draw the output of each word's unit in the free phase, and what the nudge changes in it.
 
+    ``phases``: states ``free``, ``high`` (pulled to the target) and ``low`` (pushed away).
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    places = np.arange(len(words))
+    top.bar(places, phases["free"], color="#555555")
+    top.set(ylabel="free state", title=title)
+    bottom.bar(places, phases["high"] - phases["low"], color=COLOURS["chip"])
+    bottom.set_ylabel("difference of the\nnudged states")
+    for axis in (top, bottom):
+        axis.axhline(0, color="black", linewidth=0.6)
+    bottom.set_xticks(places, words, rotation=90, fontsize=8)
+    return svg(figure)

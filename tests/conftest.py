@@ -1,0 +1,53 @@
+"""Small networks, cells and runs that many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from madem.device import Cell, load, without
+from madem.device.cell import SWITCHES
+from madem.experiments.config import BrailleConfig, defaults, make, override
+
+torch.set_num_threads(1)
+
+SMALL = (
+    "chips=2",
+    "letters=2",
+    "test_samples=200",
+    "curve_points=3",
+    "test_flips=[0.0, 0.2]",
+    "classify.one_layer.steps=30",
+    "classify.two_layer.steps=30",
+    "reconstruct.one_layer.steps=30",
+    "reconstruct.two_layer.steps=30",
+    "classify.two_layer.hidden=5",
+    "reconstruct.two_layer.hidden=5",
+)
+"""A whole run in a few seconds: words of two letters, thirty steps."""
+
+
+def small_config(*settings: str) -> BrailleConfig:
+    """Return the config of a small run."""
+    return make(override(defaults(["ab", "cd", "ef", "gh"]), [*SMALL, *settings]))
+
+
+@pytest.fixture
+def words_file(tmp_path: Path) -> Path:
+    path = tmp_path / "words.txt"
+    path.write_text("ab\ncd\nef\ngh\n")
+    return path
+
+
+@pytest.fixture
+def cell() -> Cell:
+    """The default device."""
+    return load("taox-1t1m")
+
+
+@pytest.fixture
+def ideal_cell(cell: Cell) -> Cell:
+    """The default device without any non-ideality."""
+    return without(cell, SWITCHES)

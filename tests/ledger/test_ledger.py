@@ -1,0 +1,55 @@
+"""Prices and sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from madem.errors import InputError
+from madem.ledger import Event, Ledger, load_prices, totals
+
+
+def test_joules_are_counts_and_watts_times_prices() -> None:
+    ledger = Ledger()
+    ledger(Event("array read", 3.0, torch.tensor([2e-3, 4e-3])))  # two chips, W summed over reads
+    ledger(Event("output conversion", 10.0))
+    ledger(Event("output conversion", 5.0))
+    rows = {row["item"]: row for row in ledger.rows(load_prices())}
+    assert rows["array read"]["joules"] == pytest.approx(3e-3 * 10e-9)
+    assert rows["array read"]["seconds"] == pytest.approx(3 * 10e-9)
+    assert rows["output conversion"]["joules"] == pytest.approx(15 * 1.6e-12)
+    sums = totals(list(rows.values()))
+    assert sums["array_only"]["joules"] == pytest.approx(3e-11)
+    assert sums["all_in"]["joules"] == pytest.approx(3e-11 + 15 * 1.6e-12)
+
+
+def test_nothing_is_free_by_omission() -> None:
+    ledger = Ledger()
+    ledger(Event("array reed", 1.0))
+    with pytest.raises(InputError, match="no price for 'array reed': did you mean 'array read'"):
+        ledger.rows(load_prices())
+
+
+def test_every_price_has_a_source_and_a_use() -> None:
+    for price in load_prices().values():
+        assert price.source
+        assert price.joules or price.duration
+        assert price.domain in ("array", "periphery", "digital")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {domain: array, joules: 1 pJ}", "source is missing"),
+        ("a: {domain: array, joules: 1, source: x}", "joules: '1' needs a unit"),
+        ("a: {domain: aray, joules: 1 pJ, source: x}", "did you mean 'array'"),
+        ("a: {domain: array, joule: 1 pJ, source: x}", "did you mean 'joules'"),
+    ],
+)
+def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_prices(file)

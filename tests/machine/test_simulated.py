@@ -1,0 +1,194 @@
+"""The simulated machine: what is seen, what fluctuates, what is counted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from madem.device import Cell, without
+from madem.device.cell import SWITCHES
+from madem.ledger import Event, Ledger
+from madem.machine import Exact, Nudge, Periphery, SignedPair, Simulated, verified
+from madem.network import Box, Free, Layer, Network, Readout
+from madem.randomness import stream
+from madem.solver import Sweep
+
+UNIT, BASE = 100e-6, 20e-6
+
+
+def store_of(cell: Cell, weight: Tensor, name: str = "a") -> SignedPair:
+    return SignedPair(
+        cell, weight, UNIT, BASE, stream(0, name, "cells"), stream(0, name, "writes"), verified
+    )
+
+
+def chip(cell: Cell, network: Network, listener: Ledger | None = None) -> Simulated:
+    weights = [
+        0.3 * torch.randn(2, *shape, generator=stream(0, "w", i))
+        for i, shape in enumerate(network.shapes)
+    ]
+    stores = [store_of(cell, w, str(i)) for i, w in enumerate(weights)]
+    noise = stream(0, "noise")
+    if listener is None:
+        return Simulated(network, Sweep(), stores, noise=noise)
+    return Simulated(network, Sweep(), stores, noise=noise, listener=listener)
+
+
+TWO = Network(4, (Layer(3, Box()), Layer(2, Readout())))
+
+
+def test_reads_fluctuate_as_independent_cells_would(cell: Cell) -> None:
+    """The sum over a line of every cell's own read noise, drawn cell by cell, has one spread."""
+    network = Network(8, (Layer(1, Free()),))
+    noisy = without(cell, [name for name in SWITCHES if name != "read_noise"])
+    store = store_of(noisy, torch.zeros(1, 1, 9))
+    x = torch.rand(1, 1, 8, generator=stream(0, "x")).expand(1, 40_000, 8)
+    machine = Simulated(network, Sweep(), [store], noise=stream(0, "noise"))
+    seen = machine.settle(x).output[0, :, 0]
+    drive = torch.cat([x[0, 0], torch.ones(1)])
+    cells = torch.randn(40_000, 2, 9, generator=stream(0, "cells")) * noisy.read_sigma / UNIT
+    one_by_one = (cells[:, 0] - cells[:, 1]) @ drive
+    assert float(seen.std()) == pytest.approx(float(one_by_one.std()), rel=0.02)
+
+
+def test_contrast_is_deterministic_and_settling_is_not(cell: Cell) -> None:
+    machine = chip(cell, TWO)
+    x = torch.ones(2, 5, 4)
+    free = machine.settle(x)
+    nudge = Nudge(0.1, torch.ones(2, 5, 2))
+    high = machine.settle(x, nudge, start=free)
+    once, again = machine.contrast(high, free), machine.contrast(high, free)
+    assert all(bool((a == b).all()) for a, b in zip(once, again, strict=True))
+    assert not bool((machine.settle(x).states[1] == free.states[1]).all())
+
+
+def test_all_sweeps_of_one_settling_feel_the_same_chip(cell: Cell) -> None:
+    deep = Network(4, (Layer(3, Box()), Layer(3, Box()), Layer(2, Free())))
+    machine = chip(cell, deep)
+    assert machine.settle(torch.ones(2, 5, 4)).rest.converged  # noise a sweep would never settle
+    assert machine.unsettled == 0
+
+
+def test_missed_tolerance_is_counted(ideal_cell: Cell) -> None:
+    deep = Network(4, (Layer(3, Box()), Layer(3, Box()), Layer(2, Free())))
+    machine = chip(ideal_cell, deep)
+    machine.solver = Sweep(tolerance=0.0, budget=1)
+    machine.settle(torch.ones(2, 5, 4))
+    assert machine.unsettled == 1
+
+
+def test_two_stores_differ(cell: Cell) -> None:
+    weight = torch.zeros(1, 8, 8)
+    one, two = store_of(cell, weight, "0"), store_of(cell, weight, "1")
+    assert not bool((one.cells == two.cells).any())
+    assert not bool((one.cells[0] == one.cells[1]).any())  # nor the halves of a pair
+
+
+def test_ideal_cells_are_exact_numbers(ideal_cell: Cell) -> None:
+    weight = 0.5 * torch.randn(2, 3, 5, generator=stream(0, "w")).clamp(-2, 2)
+    store = store_of(ideal_cell, weight)
+    torch.testing.assert_close(store.coupling().weight, weight)
+    change = torch.zeros_like(weight)
+    change[0, 1, 2], change[1, 0, 0] = 0.1, -0.2
+    written = store.write(change)
+    torch.testing.assert_close(store.coupling().weight, weight + change)
+    assert written.cells.tolist() == [1, 1]
+
+
+def test_a_write_touches_only_what_is_asked(cell: Cell) -> None:
+    store = store_of(cell, torch.zeros(2, 4, 5))
+    before = store.cells
+    change = torch.zeros(2, 4, 5)
+    change[1, 2, 3] = 0.3
+    store.write(change)
+    moved = (store.cells != before).nonzero().tolist()
+    assert len(moved) == 1
+    assert moved[0][1:] == [1, 2, 3]
+    assert before is not store.cells  # what was settled on stays what it was
+
+
+def test_the_partner_of_a_stuck_cell_is_moved(cell: Cell) -> None:
+    store = store_of(cell, torch.zeros(4, 40, 40))
+    plus, minus = store.static.stuck
+    alone = plus ^ minus
+    assert int(alone.sum()) > 10
+    before = store.coupling().weight
+    store.write(torch.where(alone, 0.2, 0.0))
+    moved = (store.coupling().weight - before)[alone]
+    room = torch.where(plus, store.cells[1] > 0, store.cells[0] < 0.9 * cell.high)[alone]
+    assert float(moved[room].mean()) > 0.15
+
+
+def test_dissipation_is_that_of_every_cell(ideal_cell: Cell) -> None:
+    store = store_of(ideal_cell, 0.1 * torch.randn(1, 3, 5, generator=stream(0, "w")))
+    pre = torch.randn(1, 6, 5, generator=stream(0, "pre"))
+    post = torch.randn(1, 6, 3, generator=stream(0, "post"))
+    volts = ideal_cell.read_voltage
+    by_cell = sum(
+        float((store.cells[half, 0] * (volts * pre[0, b][None]) ** 2).sum())
+        + float((store.cells[half, 0] * (volts * post[0, b][:, None]) ** 2).sum())
+        for half in (0, 1)
+        for b in range(6)
+    )
+    watts = store.dissipation(pre.square().sum(1), post.square().sum(1))
+    assert float(watts) == pytest.approx(by_cell, rel=1e-5)
+
+
+def test_events_are_counted_as_by_hand(ideal_cell: Cell) -> None:
+    ledger = Ledger()
+    machine = chip(ideal_cell, TWO, ledger)
+    x = torch.ones(2, 5, 4)
+    free = machine.settle(x)
+    counts = {item: float(count) for item, (count, _) in ledger.totals.items()}
+    # 5 words: 4 lines driven; 3 hidden neurons settle; 3 hidden states and 2 outputs converted
+    assert counts == {
+        "input conversion": 20,
+        "neuron settling": 15,
+        "output conversion": 25,
+        "array read": 5,
+    }
+    ledger.totals.clear()
+    high = machine.settle(x, Nudge(0.1, torch.ones(2, 5, 2)), start=free)
+    counts = {item: float(count) for item, (count, _) in ledger.totals.items()}
+    # nudged: the 2 output lines are driven too, and not converted
+    assert counts == {
+        "input conversion": 30,
+        "neuron settling": 15,
+        "output conversion": 15,
+        "array read": 5,
+    }
+    ledger.totals.clear()
+    machine.contrast(high, free)
+    changes = [torch.zeros(2, *shape) for shape in TWO.shapes]
+    changes[0][0, 0, 0] = 0.1
+    machine.write(changes)
+    weights = 3 * 5 + 2 * 4
+    assert float(ledger.totals["activity product"][0]) == 5 * weights
+    assert ledger.totals["verified write"][0].tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_converters_quantise_what_is_seen_and_not_what_settles(ideal_cell: Cell) -> None:
+    machine = chip(ideal_cell, TWO)
+    machine.periphery = Periphery(dac_bits=8, adc_bits=3, output_limit=3.0)
+    settled = machine.settle(torch.full((2, 5, 4), 0.3))
+    levels = settled.states[1] * 3  # three bits: levels at thirds
+    torch.testing.assert_close(levels, levels.round())
+    assert not bool((settled.rest.states[0] * 3 == (settled.rest.states[0] * 3).round()).all())
+    assert bool((settled.output.abs() <= 3).all())
+
+
+def test_ideal_machine_and_ideal_chip_agree(ideal_cell: Cell) -> None:
+    machine = chip(ideal_cell, TWO)
+    exact = Simulated(TWO, Sweep(), [Exact(s.coupling().weight) for s in machine.stores])
+    x = torch.rand(2, 5, 4, generator=stream(0, "x"))
+    torch.testing.assert_close(machine.settle(x).output, exact.settle(x).output)
+
+
+def test_listener_hears_events_in_order(ideal_cell: Cell) -> None:
+    heard: list[Event] = []
+    machine = chip(ideal_cell, TWO)
+    machine.listener = heard.append
+    machine.settle(torch.ones(2, 5, 4))
+    assert [event.item for event in heard][-1] == "array read"
+    assert heard[-1].watts is not None

@@ -1,0 +1,95 @@
+"""The shape of the code itself: who may import whom, and how large things may grow (DESIGN 3-5)."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "src" / "madem"
+FILES = sorted(ROOT.rglob("*.py"))
+BASE = {"errors", "units", "randomness"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "network": BASE,
+    "device": BASE,
+    "ledger": BASE,
+    "solver": BASE,
+    "machine": BASE | {"network", "device", "ledger", "solver"},
+    "learn": BASE | {"machine", "network", "solver"},
+    "data": BASE | {"network"},
+    "experiments": BASE
+    | {"network", "device", "ledger", "solver", "machine", "learn", "data", "experiments"},
+    "report": BASE | {"experiments"},
+}
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for file in FILES:
+        yield file, ast.parse(file.read_text())
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for file, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{file.name}:{node.name}", node
+
+
+def test_arrows_point_one_way() -> None:
+    for file, tree in trees():
+        room = file.relative_to(ROOT).parts[0]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("madem."):
+                target = (node.module or "").split(".")[1]
+                if room in MAY_IMPORT and target != room:
+                    assert target in MAY_IMPORT[room], f"{file} imports {node.module}"
+
+
+def code_lines(node: ast.FunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    has_doc = ast.get_docstring(node) is not None
+    first = node.body[1] if has_doc and len(node.body) > 1 else node.body[0]
+    return (node.end_lineno or 0) - first.lineno + 1
+
+
+def test_functions_fit_in_the_head() -> None:
+    sizes = {name: code_lines(node) for name, node in functions()}
+    assert max(sizes.values()) <= 60, max(sizes, key=lambda name: sizes[name])
+    assert statistics.quantiles(sizes.values(), n=20)[-1] <= 40
+
+
+def test_files_read_top_to_bottom() -> None:
+    for file in FILES:
+        assert len(file.read_text().splitlines()) <= 500, file
+
+
+def test_few_arguments() -> None:
+    for name, node in functions():
+        count = len(node.args.args) + len(node.args.kwonlyargs)
+        if not any("command" in ast.unparse(d) for d in node.decorator_list):
+            assert count <= 9, name  # self and eight
+        assert node.args.kwarg is None, name
+
+
+def test_only_machines_and_records_change_themselves() -> None:
+    allowed = {"machine", "training.py"}
+    for file, tree in trees():
+        if allowed & set(file.relative_to(ROOT).parts):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name != "__init__":
+                for part in ast.walk(node):
+                    targets = part.targets if isinstance(part, ast.Assign) else []
+                    for target in targets:
+                        text = ast.unparse(target)
+                        assert not text.startswith("self.") or "[" in text, f"{file}: {text}"
+
+
+def test_no_class_inherits_twice() -> None:
+    ours = {n.name: n for _, t in trees() for n in ast.walk(t) if isinstance(n, ast.ClassDef)}
+    for node in ours.values():
+        for base in node.bases:
+            above = ours.get(ast.unparse(base))
+            if above is not None:
+                assert not any(ast.unparse(b) in ours for b in above.bases), node.name
