@@ -142,11 +142,12 @@ def _finish(config: BrailleConfig, path: Path, workers: int) -> None:
 
 def _tell_results(summary: dict[str, Any]) -> None:
     """Print the results as a table."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("on the chips", "Bayes", "backprop", "ex situ", "untrained", "training, all in")
-    table = Table("task, network", *columns, title="words right")
+    columns = ("on the chips", "Bayes", "backprop", "ex situ", "untrained", "training")
+    table = Table("words right", *columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for task, depths in summary["tasks"].items():
         for depth, part in depths.items():
             chips = f"{100 * part['accuracy_mean']:.1f} ± {100 * part['accuracy_sd']:.1f} %"
@@ -158,6 +159,7 @@ def _tell_results(summary: dict[str, Any]) -> None:
                 *[f"{100 * part[key]:.1f} %" for key in keys],
                 f"{1e3 * joules:.2f} mJ",
             )
+    table.caption = "mean and standard deviation over chips; training: joules of one chip, all in"
     Console().print(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from madem.cli import main
 from madem.errors import InputError
 from madem.experiments import braille
 from madem.experiments.braille import run
+from madem.experiments.config import make
 from madem.experiments.jobs import Progress
 from madem.experiments.training import Trainer, looks_at
 from tests.conftest import SMALL, small_config
@@ -128,6 +130,22 @@ def test_sigkill_of_the_command_line(finished: Path, tmp_path: Path) -> None:
 def test_another_config_does_not_enter(finished: Path) -> None:
     with pytest.raises(InputError, match="belongs to another config .seed is 0 there and 5 here"):
         run(small_config("seed=5"), finished, deaf)
+
+
+def test_a_config_edited_under_its_results_is_refused(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("chips: 2", "chips: 3"))
+    with pytest.raises(InputError, match="was changed after the run began"):
+        braille.RunDirectory(copy).config()
+
+
+def test_a_config_alone_is_enough_to_run_it_again(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes((finished / "config.yaml").read_bytes())
+    config = make(braille.RunDirectory(tmp_path).config())
+    run(config, tmp_path, deaf, workers=1)
+    assert (tmp_path / "summary.json").read_bytes() == (finished / "summary.json").read_bytes()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

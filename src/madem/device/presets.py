@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,21 @@ UNITS = {
     "pulse_step": "siemens",
     "pulse_spread": "percent",
     "pulse_cycle": "percent",
+    "dac_bits": "bit",
+    "adc_bits": "bit",
 }
 """The unit that each number of a preset must be compatible with."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named device: its cell, and for every number the text, source and whether it is ours."""
+    """A named device: its cell, its converters' bits, and every number's text and source."""
 
     name: str
     description: str
     cell: Cell
+    dac_bits: int
+    adc_bits: int
     entries: Mapping[str, Mapping[str, str]]
 
 
@@ -74,12 +78,13 @@ def preset(name: str) -> Preset:
         raise InputError(f"device {name!r}: not YAML") from None
     if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
         raise InputError(f"device {name!r}: a preset has the keys description and parameters")
-    cell = _cell(name, content["parameters"])
+    values = _values(name, content["parameters"])
+    bits = {key: round(values.pop(key)) for key in ("dac_bits", "adc_bits")}
     entries = {
         key: {part: str(text) for part, text in entry.items()}
         for key, entry in content["parameters"].items()
     }
-    return Preset(name, str(content["description"]), cell, entries)
+    return Preset(name, str(content["description"]), Cell(**values), entries=entries, **bits)
 
 
 def load(name: str) -> Cell:
@@ -91,8 +96,9 @@ def load(name: str) -> Cell:
     return preset(name).cell
 
 
-def _cell(name: str, parameters: object) -> Cell:
-    keys = [field.name for field in fields(Cell)]
+def _values(name: str, parameters: object) -> dict[str, float]:
+    """Return every number of a preset in SI units."""
+    keys = list(UNITS)
     if not isinstance(parameters, dict):
         raise InputError(f"device {name!r}: parameters must hold {', '.join(keys)}")
     for key in parameters:
@@ -106,4 +112,4 @@ def _cell(name: str, parameters: object) -> Cell:
                 raise InputError(f"device {name!r}: {key} has no {part}")
         value = parse(entry["value"], UNITS[key], f"device {name!r}: {key}")
         values[key] = value / 100 if UNITS[key] == "percent" else value
-    return Cell(**values)
+    return values

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from madem.data.braille import dots
 from madem.data.tasks import Classify, Reconstruct, Task
-from madem.device import SWITCHES, Cell, load, without
+from madem.device import SWITCHES, Cell, load, preset, without
 from madem.errors import InputError
 from madem.experiments.config import BrailleConfig, ChipConfig, ReconstructConfig, Training
 from madem.learn import Accumulate, Centred, Descent, Estimator, OneSided
@@ -110,6 +110,16 @@ def cell_of(chip: ChipConfig) -> Cell:
     return without(load(chip.device), [name for name in SWITCHES if not getattr(chip, name)])
 
 
+def periphery_of(chip: ChipConfig) -> Periphery:
+    """Return the converters: ideal where switched off, the device's where not said otherwise."""
+    if not chip.converters:
+        return Periphery(output_limit=chip.output_limit)
+    device = preset(chip.device)
+    return Periphery(
+        chip.dac_bits or device.dac_bits, chip.adc_bits or device.adc_bits, chip.output_limit
+    )
+
+
 def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
     """Return the plan of the network ``depth`` (``one_layer``, ``two_layer``) on a task.
 
@@ -146,9 +156,6 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
             f"chip.base must be below the device's largest conductance, "
             f"{1e6 * cell.high:g} uS, but is {chip.base!r}"
         )
-    periphery = Periphery(chip.dac_bits, chip.adc_bits, chip.output_limit)
-    if not chip.converters:
-        periphery = Periphery(output_limit=chip.output_limit)
     return Plan(
         name=name,
         seed=config.seed,
@@ -157,7 +164,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         network=network,
         placements=tuple(placements),
         cell=cell,
-        periphery=periphery,
+        periphery=periphery_of(chip),
         base=base,
         training=training,
     )

@@ -47,14 +47,19 @@ class Strict(BaseModel):
 
 
 class ChipConfig(Strict):
-    """The chip: arrays, converters, and which non-idealities are on."""
+    """The chip: arrays, converters (those of the device's preset where null), what is not ideal.
+
+    ``base``: conductance around which a weight is programmed at the start. ``output_limit``:
+    range of the outputs' converters, in units of their state. The switches turn the device's
+    non-idealities off one by one.
+    """
 
     device: str = "taox-1t1m"
     arrays: int = Field(2, ge=1)
     lines: int = Field(64, ge=2)
     base: Conductance = "20 uS"
-    dac_bits: int = Field(8, ge=2, le=24)
-    adc_bits: int = Field(8, ge=2, le=24)
+    dac_bits: int | None = Field(None, ge=2, le=24)
+    adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)
     programming_error: bool = True
     stuck_cells: bool = True

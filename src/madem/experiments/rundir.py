@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,35 @@ class RunDirectory:
                     f"--out: {str(self.path)!r} belongs to another config ({key}); "
                     "choose another folder, or --resume it as it is"
                 )
+            self._seal((self.path / "config.yaml").read_bytes())
+            for part in self.path.rglob(".*.part"):  # what a kill left half written
+                part.unlink()
             return
         if self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(f"--out: {str(self.path)!r} is not empty and holds no run")
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_atomically(self.path / "config.yaml", text.encode())
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+        try:
+            write_atomically(self.path / "config.yaml", text)
+        except OSError as error:
+            reason = (error.strerror or "cannot be written").lower()
+            raise InputError(f"--out: {str(self.path)!r}: {reason}") from None
+        self._seal(text)
+
+    def _seal(self, text: bytes) -> None:
+        """Remember which config the jobs of this folder belong to."""
+        write_atomically(self.path / "config.sha256", sha256(text).hexdigest().encode())
 
     def config(self) -> dict[str, Any]:
         """Return the config, or raise ``InputError`` where there is none that can be read."""
         file = self.path / "config.yaml"
         if not file.is_file():
             raise InputError(f"{str(self.path)!r} is not a run directory: it has no config.yaml")
+        seal = self.path / "config.sha256"
+        if seal.is_file() and seal.read_text() != sha256(file.read_bytes()).hexdigest():
+            raise InputError(
+                f"{str(file)!r} was changed after the run began: its results belong to another "
+                "config; put it back, or start in another folder"
+            )
         try:
             held = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, UnicodeDecodeError):

@@ -35,7 +35,7 @@ class Converter:
         """Return the nearest level to each value."""
         if self.bits is None:
             return value
-        step = self.limit / (2 ** (self.bits - 1) - 1)
+        step = self.limit / ((1 << (self.bits - 1)) - 1)
         level = torch.round(value.clamp(-self.limit, self.limit) / step)
         return level * step
 

@@ -65,6 +65,11 @@ def svg(figure: Figure) -> str:
 
 def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """Draw accuracy against words seen, with spread over chips and the yardsticks as lines."""
+    return svg(learning_figure(metrics, summary))
+
+
+def learning_figure(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> Figure:
+    """Return the figure of ``learning_curves``."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     for axis, (name, title) in zip(figure.subplots(2, 2).flat, TITLES.items(), strict=True):
         task, depth = name.split(".")
@@ -84,7 +89,7 @@ def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> s
         axis.set(title=title, ylim=(0, 104), ylabel=f"{unit} (%)", xlim=(words[0], words[-1]))
         axis.set(xlabel="training words seen by each chip", xscale="log")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return svg(figure)
+    return figure
 
 
 def accuracy_by_flip(metrics: Mapping[str, Any], summary: Mapping[str, Any], task: str) -> str:
