@@ -91,9 +91,7 @@ def report(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
 ) -> None:
     """Draw the report of a run again."""
-    from madem.report import write_report
-
-    typer.echo(f"report: {write_report(run_directory)}")
+    _draw(run_directory)
 
 
 @device_app.command("list")
@@ -126,7 +124,6 @@ def _finish(config: BrailleConfig, path: Path, workers: int) -> None:
     """Do what is left of a run, write its report, and say where it is."""
     from madem.experiments.braille import prepare
     from madem.experiments.braille import run as run_braille
-    from madem.report import write_report
 
     prepare(config, path)
     try:
@@ -135,8 +132,18 @@ def _finish(config: BrailleConfig, path: Path, workers: int) -> None:
     except KeyboardInterrupt:
         typer.echo(f"interrupted; to go on: madem run --resume {path}", err=True)
         raise typer.Exit(130) from None
-    page = write_report(path)
     _tell_results(summary)
+    _draw(path)
+
+
+def _draw(path: Path) -> None:
+    """Write the report of the run in ``path``, and say where it is."""
+    from rich.console import Console
+
+    from madem.report import write_report
+
+    with Console().status("drawing the report"):
+        page = write_report(path)
     typer.echo(f"report: {page}")
 
 
@@ -154,12 +161,14 @@ def _tell_results(summary: dict[str, Any]) -> None:
             keys = ("bayes", "backprop", "ex_situ", "untrained")
             joules = part["ledger"]["training"]["all_in"]["joules"]
             table.add_row(
-                f"{task}, {depth.replace('_', ' ')}",
+                f"{task} {'1' if depth == 'one_layer' else '2'}",
                 chips,
                 *[f"{100 * part[key]:.1f} %" for key in keys],
                 f"{1e3 * joules:.2f} mJ",
             )
-    table.caption = "mean and standard deviation over chips; training: joules of one chip, all in"
+    table.caption = (
+        "1, 2: layers; mean and standard deviation over chips; training: joules of one chip, all in"
+    )
     Console().print(table)
 
 

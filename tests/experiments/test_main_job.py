@@ -1,0 +1,49 @@
+"""The bars of the main job, on its default settings. Minutes: run with ``make test-slow``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from madem.data.braille import read_words
+from madem.experiments.braille import run
+from madem.experiments.config import defaults, make, override
+from tests.experiments.test_run import deaf
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_main_job_meets_its_bars(seed: int, tmp_path: Path) -> None:
+    settings = [f"seed={seed}", "compare_writing=false"]
+    config = make(override(defaults(read_words()), settings))
+    tasks = run(config, tmp_path / "run", deaf)["tasks"]
+    one, two = tasks["classify"]["one_layer"], tasks["classify"]["two_layer"]
+    assert one["accuracy_mean"] >= 0.98
+    assert two["backprop"] >= 0.97
+    assert two["accuracy_mean"] >= two["backprop"] - 0.01
+    for part in tasks["reconstruct"].values():
+        assert part["accuracy_mean"] >= part["backprop"] - 0.02
+    for depths in tasks.values():
+        for part in depths.values():
+            assert part["unsettled"] == 0
+            assert part["accuracy_mean"] <= part["bayes"] + 0.002
+
+
+def test_the_readme_shows_the_example() -> None:
+    """The one-screen version in the README is the file that is run below, to the letter."""
+    code = (ROOT / "examples" / "braille.py").read_text()
+    shown = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert shown == code
+
+
+def test_the_example_learns() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "braille.py")],
+        capture_output=True, text=True, check=True, env={"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert float(done.stdout.split("words right: ")[1].split(" %")[0]) >= 98.0
