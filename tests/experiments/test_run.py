@@ -106,19 +106,27 @@ def test_a_checkpoint_is_where_it_goes_on() -> None:
     assert all(bool((ours[key] == theirs[key]).all()) for key in ours)
 
 
-def test_sigkill_of_the_command_line(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_command_line_resumes(
+    kill: signal.Signals, finished: Path, tmp_path: Path
+) -> None:
     words = tmp_path / "words.txt"
     words.write_text("ab\ncd\nef\ngh\n")
     out = tmp_path / "run"
     settings = [part for setting in SMALL for part in ("--set", setting)]
     command = [sys.executable, "-m", "madem", "run"]
     started = [*command, "braille", "--words", str(words), "--out", str(out), *settings]
-    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("jobs/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, kill)
+    told = process.communicate(timeout=60)[1]
+    if kill is signal.SIGINT:
+        assert process.returncode == 130
+        assert told == f"interrupted; to go on: madem run --resume {out}\n"
     done = subprocess.run(
         [*command, "--resume", str(out)], capture_output=True, text=True, check=False
     )
