@@ -149,7 +149,7 @@ class Trainer:
             tensors[f"memory.{i}"].view_as(held) for i, held in enumerate(self.memory)
         )
         for i in self._indices:
-            self.store(i).restore({"cells": tensors[f"cells.{i}"].view_as(self.store(i).cells)})
+            self.store(i).restore(tensors[f"cells.{i}"])
             self.store(i).writes.set_state(tensors[f"writes.{i}"])
         self.machine.noise.set_state(tensors["noise"])
         self.data.set_state(tensors["data"])

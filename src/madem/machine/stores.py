@@ -42,12 +42,6 @@ class Store(Protocol):
     def write(self, change: Tensor) -> Written | None:
         """Change the weights by ``change`` as well as the store can; zeros are left alone."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what must be saved to go on later."""
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what ``tensors`` returned."""
-
 
 class Exact:
     """Weights as plain numbers: the ideal network.
@@ -75,14 +69,6 @@ class Exact:
     def write(self, change: Tensor) -> None:
         """Add ``change``."""
         self.weight = self.weight + change
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the weight."""
-        return {"weight": self.weight}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take the weight back."""
-        self.weight = tensors["weight"]
 
 
 Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
@@ -154,13 +140,9 @@ class SignedPair:
             self._derive()
         return Written(touched, self.writing is verified)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the conductances; the static draw comes back from its seed."""
-        return {"cells": self.cells}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take the conductances back."""
-        self.cells = tensors["cells"]
+    def restore(self, cells: Tensor) -> None:
+        """Take back the conductances ``cells``, S; the static draw comes back from its seed."""
+        self.cells = cells.view_as(self.cells)
         self._derive()
 
 
