@@ -34,7 +34,7 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt $(wildcard native/*)
 	$(PIP) install --quiet -c constraints.txt -e .
 	touch $@
 

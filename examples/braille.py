@@ -5,7 +5,7 @@ import torch
 from madem.data.braille import dots, read_words
 from madem.data.tasks import Classify
 from madem.device import load
-from madem.learn import Accumulate, Centred
+from madem.learn import Accumulate, centred
 from madem.machine import Periphery, SignedPair, Simulated, place, verified
 from madem.network import Free, Layer, Network
 from madem.randomness import stream
@@ -22,8 +22,8 @@ cells = SignedPair(
     stream(0, "chips"), stream(0, "writes"), verified,
 )  # fmt: skip
 machine = Simulated(network, Sweep(), [cells], Periphery(8, 8), stream(0, "noise"))
-estimator, rule = Centred(beta=2.0), Accumulate(thresholds=(15e-6 / UNIT,))
-memory, data = rule.init([cells.weight]), stream(0, "data")
+estimator, rule = centred(beta=2.0), Accumulate(thresholds=(15e-6 / UNIT,))
+memory, data = rule.init(cells.parameters), stream(0, "data")
 
 for step in range(STEPS):
     x, target, _ = task.sample((CHIPS, 32), data)

@@ -28,7 +28,7 @@ app = typer.Typer(
 device_app = typer.Typer(help="Device presets: what one memristor does.", no_args_is_help=True)
 app.add_typer(device_app, name="device")
 
-EXPERIMENTS = ("braille",)
+EXPERIMENTS = ("braille", "images")
 
 
 def _version(asked: bool | None) -> None:
@@ -51,7 +51,9 @@ def _options(
 
 @app.command()
 def run(
-    experiment: Annotated[str | None, typer.Argument(help="What to run: braille.")] = None,
+    experiment: Annotated[
+        str | None, typer.Argument(help="What to run: braille, images, or a YAML config.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one key of the config: key.of.field=value."),
@@ -71,10 +73,23 @@ def run(
     if resume is not None:
         if experiment or settings or words or out or chips is not None or seed is not None:
             raise InputError("--resume takes its config from the run directory; give nothing else")
-        _finish(make(RunDirectory(resume).config()), resume, workers)
+        held = RunDirectory(resume).config()
+        if held.get("experiment") == "images":
+            _learn_images(held, resume)
+        else:
+            _finish(make(held), resume, workers)
         return
     if experiment is None:
         raise InputError(f"experiment is missing {nearest('', EXPERIMENTS)}")
+    if experiment == "images" or experiment.endswith((".yaml", ".yml")):
+        if words or chips is not None:
+            raise InputError("--words and --chips belong to the experiment braille")
+        changed = [*(settings or []), *([] if seed is None else [f"seed={seed}"])]
+        begun = {} if experiment == "images" else _yaml(Path(experiment))
+        name = Path(experiment).stem
+        held = override(begun, changed)
+        _learn_images(held, out or Path("runs") / f"{name}-seed{held.get('seed', 0)}")
+        return
     if experiment not in EXPERIMENTS:
         raise InputError(f"unknown experiment {experiment!r}: {nearest(experiment, EXPERIMENTS)}")
     values = override(defaults(read_words(None)), settings or [])
@@ -84,6 +99,95 @@ def run(
         values["words"] = list(read_words(words, make(values).letters))
     config = make(values)
     _finish(config, out or Path("runs") / f"{experiment}-seed{config.seed}", workers)
+
+
+@app.command()
+def gradcheck(
+    source: Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one key of the config: key.of.field=value."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many test images.")] = 32,
+    json: Annotated[Path | None, typer.Option(help="Where to write the numbers.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
+) -> None:
+    """Compare a network's measured gradient with the exact one, and say what spoils it."""
+    from rich.console import Console
+
+    from madem.experiments.config import override
+    from madem.experiments.gradcheck import check_images
+    from madem.experiments.images import parameters_of
+    from madem.experiments.imagesconfig import make_images
+    from madem.experiments.rundir import RunDirectory
+    from madem.report.gradcheck import draw, tell
+
+    held = None
+    if source.is_dir():
+        config = make_images(override(RunDirectory(source).config(), settings or []))
+        held = parameters_of(RunDirectory(source))
+    else:
+        config = make_images(override(_yaml(source), settings or []))
+    console = Console()
+    with console.status("settling"):
+        found = check_images(config, held, samples)
+    tell(found, console)
+    if json is not None:
+        _write(json, found.text())
+    drawn = figure or (source / "gradcheck.svg" if source.is_dir() else None)
+    if drawn is not None:
+        draw(found, drawn)
+        typer.echo(f"figure: {drawn}")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write ``text``, or raise one clear line."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        reason = (error.strerror or "cannot be written").lower()
+        raise InputError(f"{str(path)!r}: {reason}") from None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """Return the config in a YAML file, or raise one clear line."""
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"there is no config or run {str(path)!r}")
+    try:
+        held = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        held = None
+    if not isinstance(held, dict):
+        raise InputError(f"{str(path)!r} is not a YAML config")
+    return held
+
+
+def _learn_images(held: dict[str, Any], path: Path) -> None:
+    """Train what is left of an images run, with a bar, and say what came of it."""
+    from rich.progress import Progress as Bars
+
+    from madem.experiments.images import run as run_images
+    from madem.experiments.imagesconfig import make_images
+
+    config = make_images(held)
+    try:
+        with Bars() as bars:
+            bar = bars.add_task("images", total=None)
+
+            def tell(done: int, total: int, text: str) -> None:
+                bars.update(bar, completed=done, total=total, description=text or "images")
+
+            summary = run_images(config, path, tell)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; to go on: madem run --resume {path}", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(
+        f"test error {100 * summary['test_error']:.2f} %, train error "
+        f"{100 * summary['train_error']:.2f} %, {100 * summary['unsettled']:.2g} % of the "
+        f"settlings missed the tolerance; {path}"
+    )
 
 
 @app.command()

@@ -1,82 +1,180 @@
-"""Activity differences against backpropagation through the settling and finite differences."""
+"""Activity differences against implicit differentiation, unrolled settling, finite differences."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
 import pytest
 import torch
-from torch import Tensor
 
 from madem.errors import InputError
 from madem.learn import (
     Accumulate,
-    Centred,
+    Contrast,
     Descent,
-    OneSided,
-    settled_cost,
-    unrolled_gradient,
+    FiniteDifference,
+    Implicit,
+    OutputMove,
+    RandomSign,
+    Unrolled,
+    centred,
+    compare,
+    contrastive,
+    coupled,
+    holds,
+    holomorphic,
+    negative,
+    positive,
+    richardson,
+    springs,
 )
-from madem.machine import Exact, Simulated
-from madem.network import Cost, CrossEntropy, Logistic, Network
+from madem.machine import Simulated
+from madem.network import Cost, CrossEntropy, Free, Layer, Network, Resistive, SquaredError, diodes
 from madem.randomness import stream
 from madem.solver import Sweep
-from tests.network.test_energy import NETWORKS, inputs_of, weights_of
+from tests.zoo import ANALYTIC, SMOOTH, ZOO, batch_of, machine_of
 
-SOLVER = Sweep(tolerance=1e-15, budget=1000)
-
-
-def case(name: str, cost: Cost) -> tuple[Network, list[Tensor], Tensor, Tensor]:
-    network = NETWORKS[name]
-    target: Tensor = torch.randint(3, (2, 7), generator=stream(0, "target"))
-    if isinstance(cost, Logistic):
-        target = torch.randn(2, 7, 3, generator=stream(0, "t"), dtype=torch.float64).sign()
-    return network, weights_of(network), inputs_of(network), target
+COSTS = {"softmax": CrossEntropy(), "squares": SquaredError()}
 
 
-@pytest.mark.parametrize("cost", [CrossEntropy(), Logistic()], ids=["softmax", "logistic"])
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("estimator", [Centred(1e-3), OneSided(1e-3)], ids=["centred", "one-sided"])
-def test_gradient_is_that_of_backpropagation(
-    name: str, cost: Cost, estimator: Centred | OneSided
-) -> None:
-    network, weights, x, target = case(name, cost)
-    machine = Simulated(network, SOLVER, [Exact(w) for w in weights])
-    measured = estimator(machine, x, target, cost).weights
-    exact = unrolled_gradient(network, SOLVER, weights, x, target, cost)
-    # one-sided: the update of a readout multiplies by the mean of free and nudged activities
-    allowed = 1e-10 if isinstance(estimator, Centred) else 1e-2
-    for ours, theirs in zip(measured, exact, strict=True):
-        assert float((ours - theirs).norm() / theirs.norm()) < allowed
+def worst(name: str, ours: object, theirs: object, cost: Cost | None = None) -> float:
+    """The largest relative error of a parameter's gradient."""
+    x, target = batch_of(name)
+    rows = compare(machine_of(name), x, target, cost or CrossEntropy(), (ours, theirs))  # type: ignore[arg-type]
+    return max(row.relative_error for row in rows)
 
 
-def test_one_sided_error_falls_with_beta() -> None:
-    network, weights, x, target = case("readout", CrossEntropy())
-    machine = Simulated(network, SOLVER, [Exact(w) for w in weights])
-    exact = unrolled_gradient(network, SOLVER, weights, x, target, CrossEntropy())[1]
-    errors = []
-    for beta in (1e-2, 1e-3):
-        ours = OneSided(beta)(machine, x, target, CrossEntropy()).weights[1]
-        errors.append(float((ours - exact).norm()))
-    assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)  # first order
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("name", sorted(set(ZOO) - SMOOTH))
+def test_centred_is_exact_between_clamps(name: str, cost: str) -> None:
+    assert worst(name, centred(1e-5), Implicit(), COSTS[cost]) < 1e-8
 
 
-def test_backpropagation_through_the_settling_against_finite_differences() -> None:
-    network, weights, x, target = case("deep", CrossEntropy())
-    exact = unrolled_gradient(network, SOLVER, weights, x, target, CrossEntropy())
-    for layer, place in ((0, (0, 1, 2)), (1, (1, 2, 3)), (2, (0, 2, 4))):
-        costs = []
-        for step in (1e-6, -1e-6):
-            moved = [w.clone() for w in weights]
-            moved[layer][place] += step
-            costs.append(float(settled_cost(network, SOLVER, moved, x, target, CrossEntropy())))
-        slope = (costs[0] - costs[1]) / 2e-6
-        assert float(exact[layer][place]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+@pytest.mark.parametrize("name", ["pair", "readout", "conv-maximum", "resistive", "table"])
+def test_springs_and_output_moves_are_exact_too(name: str) -> None:
+    assert worst(name, centred(OutputMove(1e-6)), Implicit()) < 1e-8
+    if name != "readout":  # outside the energy nothing holds the outputs against a spring
+        errors = [
+            worst(name, centred(b, springs), Implicit(), SquaredError()) for b in (1e-3, 1e-4)
+        ]
+        assert errors[0] / errors[1] == pytest.approx(100, rel=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(SMOOTH))
+def test_observed_orders_in_beta(name: str) -> None:
+    def order(make: Callable[[float], Contrast], beta: float) -> float:
+        errors = [worst(name, make(b), Implicit()) for b in (beta, beta / 2)]
+        return math.log2(errors[0] / errors[1])
+
+    scale = 0.1 if name == "amplified" else 1.0  # currents count in units of the one energy
+    assert order(positive, 1e-2 * scale) == pytest.approx(1, abs=0.1)
+    assert order(negative, 1e-2 * scale) == pytest.approx(1, abs=0.1)
+    assert order(centred, 1e-2 * scale) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(ANALYTIC))
+def test_better_than_second_order(name: str) -> None:
+    plain = worst(name, centred(3e-3), Implicit())
+    assert worst(name, richardson(3e-3), Implicit()) < plain / 100
+    assert worst(name, holomorphic(3e-3, 6), Implicit()) < plain / 1000
+
+
+@pytest.mark.parametrize("name", sorted(set(ZOO) - {"conv-maximum", "conv"}))
+def test_references_agree(name: str) -> None:
+    assert worst(name, Unrolled(), Implicit()) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["pair", "custom"])
+def test_implicit_against_finite_differences(name: str) -> None:
+    assert worst(name, FiniteDifference(1e-6), Implicit()) < 1e-7
+
+
+def test_random_sign_draws_both() -> None:
+    draws = stream(0, "sign")
+    x, target = batch_of("tanh")
+    found = {
+        round(float(RandomSign(0.1, draws)(machine_of("tanh"), x, target, CrossEntropy())
+                    .weights[0].sum()), 9)
+        for _ in range(12)
+    }  # fmt: skip
+    assert len(found) == 2
+
+
+def test_contrastive_and_coupled_learning_descend() -> None:
+    x, target = batch_of("pair", 32)
+    for estimator in (contrastive(), coupled(0.1)):
+        machine, costs = machine_of("pair"), []
+        for _ in range(60):
+            gradient = estimator(machine, x, target, SquaredError())
+            costs.append(float(SquaredError().value(gradient.free.output, target).mean()))
+            machine.write([-0.05 * g for g in gradient.weights])
+        assert costs[-1] < 0.7 * costs[0]
+
+
+def deep_resistive(hidden: int, gain: float) -> tuple[Network, float]:
+    units = (784, *[256] * hidden, 10)
+    joints = tuple(
+        Resistive((a,), b, (i, i + 1), mirror=None if i else gain)
+        for i, (a, b) in enumerate(pairwise(units))
+    )
+    layers = [Layer(n, diodes()) for n in units[1:-1]]
+    return Network(784, (*layers, Layer(10, Free(leak=0.0))), joints), {1: 1.0, 2: 1.0, 3: 2.0}[
+        hidden
+    ]
+
+
+@pytest.mark.parametrize(("hidden", "gain"), [(1, 480.0), (2, 2000.0), (3, 4000.0)])
+def test_float32_keeps_the_first_layer_at_the_published_gains(hidden: int, gain: float) -> None:
+    network, beta = deep_resistive(hidden, gain)
+    drawn = network.initial(stream(0, "deep"))
+    x = torch.rand(16, 784, generator=stream(1, "x")) * (torch.rand(16, 784) > 0.8)
+    target = torch.randint(10, (16,), generator=stream(2, "t"))
+    solver = Sweep(1e-6, 300)
+    estimator = centred(1e-3 * beta)
+
+    def gradient(dtype: torch.dtype) -> list[torch.Tensor]:
+        machine = Simulated.ideal(network, [[p.to(dtype) for p in ps] for ps in drawn], solver)
+        return list(estimator(machine, x.to(dtype), target, SquaredError()).weights)
+
+    machine = Simulated.ideal(
+        network, [[p.double() for p in ps] for ps in drawn], Sweep(1e-13, 3000)
+    )
+    exact = Implicit()(machine, x.double(), target, SquaredError()).weights
+    for ours, theirs in zip(gradient(torch.float32), exact, strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < 1e-2
 
 
 @pytest.mark.parametrize("beta", [0.0, -0.1, float("nan"), float("inf")])
-@pytest.mark.parametrize("kind", [Centred, OneSided])
-def test_beta_must_be_positive(kind: type[Centred] | type[OneSided], beta: float) -> None:
-    with pytest.raises(InputError, match="beta must be positive, but is"):
-        kind(beta)
+@pytest.mark.parametrize("make", [centred, positive, negative, richardson, holomorphic, OutputMove])
+def test_beta_must_be_positive(make: Callable[[float], object], beta: float) -> None:
+    with pytest.raises(InputError, match="(beta|amount) must be positive, but is"):
+        make(beta)
+
+
+def test_springs_and_holds_want_squares() -> None:
+    x, target = batch_of("pair")
+    for pushing in (springs, holds):
+        with pytest.raises(InputError, match="SquaredError alone, but the cost is CrossEntropy"):
+            centred(0.1, pushing)(machine_of("pair"), x, target, CrossEntropy())
+
+
+def test_a_spring_too_negative_is_refused() -> None:
+    x, target = batch_of("hopfield")
+    with pytest.raises(InputError, match="unbounded below: beta must be below 1"):
+        centred(2.0, springs)(machine_of("hopfield"), x, target, SquaredError())
+
+
+def test_strong_couplings_are_reported_not_hidden() -> None:
+    machine = machine_of("recurrent", Sweep(1e-12, 50))
+    machine.stores[-2].parameters[0].fill_(-5.0)  # units that push each other down
+    x, target = batch_of("recurrent", 20)
+    gradient = centred(0.01)(machine, x, target, CrossEntropy())
+    assert machine.unsettled > 0
+    assert not bool(gradient.free.rest.converged.all())
+    with pytest.raises(InputError, match="not a minimum|did not settle"):
+        Implicit()(machine, x, target, CrossEntropy())
 
 
 def test_accumulate_asks_only_for_what_has_grown_and_forgets_it() -> None:

@@ -1,8 +1,8 @@
-"""The physics against what it must obey: minima, reciprocity, finite differences."""
+"""Every energy of the zoo against what physics demands of it: minima, slopes, Kirchhoff."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import pytest
 import torch
@@ -10,135 +10,291 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.network import (
+    Amplified,
     Box,
+    Conv,
     CrossEntropy,
     Dense,
     Free,
+    Halves,
     Layer,
     Logistic,
+    Matrix,
+    Maximum,
     Network,
     Readout,
-    dense_contrast,
+    Recurrent,
+    Resistive,
+    Shockley,
+    Skip,
+    SquaredError,
+    Table,
+    Tanh,
+    diodes,
 )
+from madem.network.laws import Weighted
 from madem.randomness import stream
 from madem.solver import Sweep
-
-NETWORKS = {
-    "linear": Network(5, (Layer(3, Free()),)),
-    "readout": Network(5, (Layer(4, Box()), Layer(3, Readout()))),
-    "deep": Network(5, (Layer(6, Box()), Layer(4, Box()), Layer(3, Free()))),
-}
+from tests.zoo import ANALYTIC, DOUBLE, FLAT, IV, SINGLE, SMOOTH, ZOO, batch_of, machine_of
 
 
-def weights_of(network: Network, scale: float = 0.3, chips: int = 2) -> list[Tensor]:
-    draws = stream(0, "weights")
-    return [
-        scale * torch.randn(chips, *shape, generator=draws, dtype=torch.float64)
-        for shape in network.shapes
-    ]
+def within(law: object, s: Tensor) -> Tensor:
+    """States where a law allows them."""
+    if isinstance(law, Weighted):
+        return within(law.law, s)
+    if isinstance(law, Halves):
+        parts = zip(law.laws, s.chunk(2, law.axis), strict=True)
+        return torch.cat([within(each, part) for each, part in parts], law.axis)
+    if isinstance(law, Box):
+        return s.clamp(law.low, law.high)
+    return s.clamp(-1, 1) if isinstance(law, Tanh) else s
 
 
-def inputs_of(network: Network, chips: int = 2, batch: int = 7) -> Tensor:
-    shape = (chips, batch, network.inputs)
-    return torch.randn(shape, generator=stream(0, "x"), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ZOO)
 def test_rest_is_a_minimum_of_the_energy(name: str) -> None:
-    network = NETWORKS[name]
-    problem = network.bind([Dense(w) for w in weights_of(network)], inputs_of(network))
-    rest = Sweep(tolerance=1e-13, budget=500).settle(problem)
-    assert rest.converged
-    lowest = problem.energy(rest.states)
+    machine = machine_of(name)
+    settled = machine.settle(batch_of(name)[0])
+    assert bool(settled.rest.converged.all())
+    problem, states = settled.problem, settled.rest.states
     draws = stream(0, "moves")
-    for _ in range(50):
-        moved = [
-            layer.law.rest(s + 1e-3 * torch.randn(s.shape, generator=draws, dtype=s.dtype))
-            if layer.law.loaded
-            else s
-            for layer, s in zip(network.layers, rest.states, strict=True)
-        ]
-        assert bool((problem.energy(moved) >= lowest - 1e-14).all())
+    for size in (1e-2, 1e-4):
+        for _ in range(20):
+            moved = []
+            for site, s in zip(problem.sites, states, strict=True):
+                step = size * torch.randn(s.shape, generator=draws, dtype=s.dtype)
+                near = within(site.law, s + step)
+                moved.append(near if site.law.loaded else s)
+            assert bool((problem.energy(moved) >= problem.energy(states) - 1e-12).all())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [n for n in ZOO if n not in {"recurrent", "custom", "conv-maximum"}]
+)
 def test_every_jump_lowers_the_energy(name: str) -> None:
-    network = NETWORKS[name]
-    problem = network.bind([Dense(w) for w in weights_of(network)], inputs_of(network))
+    machine = machine_of(name)
+    problem = machine.network.bind(machine.couple(machine.parameters), batch_of(name)[0])
     states = problem.start()
     energy = problem.energy(states)
-    for index in [*problem.order] * 5:
+    for index in [*problem.order] * 4:
         states[index] = problem.rest(index, states, None)
         lower = problem.energy(states)
-        assert bool((lower <= energy + 1e-14).all())
+        assert bool((lower <= energy + 1e-12).all())
         energy = lower
 
 
-def test_pulls_are_minus_the_derivative_of_the_energy() -> None:
-    network = NETWORKS["deep"]
-    problem = network.bind([Dense(w) for w in weights_of(network)], inputs_of(network))
+@pytest.mark.parametrize("name", ZOO)
+def test_drive_and_load_are_the_slope_of_the_energy(name: str) -> None:
+    machine = machine_of(name)
+    problem = machine.network.bind(machine.couple(machine.parameters), batch_of(name)[0])
     states = [
-        torch.randn(s.shape, generator=stream(0, "s", i), dtype=s.dtype).requires_grad_()
+        (0.5 * torch.randn(s.shape, generator=stream(0, "s", i), dtype=s.dtype)).requires_grad_()
         for i, s in enumerate(problem.start())
     ]
-    slopes = torch.autograd.grad(problem.energy(states).sum(), states)
+    couplings = sum(
+        (coupling.energy([problem._state(e, states) for e in ends]).sum()
+         for coupling, ends in zip(problem.couplings, problem.ends, strict=True)),
+        torch.zeros(()),
+    )  # fmt: skip
+    slopes = torch.autograd.grad(couplings, states)
     for index, (state, slope) in enumerate(zip(states, slopes, strict=True)):
-        torch.testing.assert_close(problem.pull(index, states), state - slope)
+        force = problem.loads[index] * state - problem.drive(index, states)
+        torch.testing.assert_close(force, slope)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_contrast_is_the_difference_of_energy_slopes(name: str) -> None:
+    machine = machine_of(name)
+    x = batch_of(name)[0]
+    scale = torch.rand(len(x), generator=stream(0, "scale"), dtype=x.dtype)
+
+    def states(of: str) -> list[Tensor]:
+        problem = machine.network.bind(machine.couple(machine.parameters), x)
+        return [
+            0.5 * torch.randn(s.shape, generator=stream(0, of, i), dtype=s.dtype)
+            for i, s in enumerate(problem.start())
+        ]
+
+    def slopes(at: list[Tensor]) -> tuple[Tensor, ...]:
+        leaves = [p.detach().requires_grad_() for p in machine.parameters]
+        problem = machine.network.bind(machine.couple(leaves), x)
+        return torch.autograd.grad((problem.energy(at) * scale).sum(), leaves)
+
+    at, up, down = states("at"), states("up"), states("down")
+    high, low = ([a + m for a, m in zip(at, side, strict=True)] for side in (up, down))
+    expected = [h - b for h, b in zip(slopes(high), slopes(low), strict=True)]
+    problem = machine.network.bind(machine.couple(machine.parameters), x)
+    found = []
+    for coupling, ends in zip(problem.couplings, problem.ends, strict=True):
+        sides = [[None if e == 0 else side[e - 1] for e in ends] for side in (up, down)]
+        found += coupling.contrast([problem._state(e, at) for e in ends], *sides, scale)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_displacements_feel_the_change_of_the_pulls(name: str) -> None:
+    machine = machine_of(name)
+    free = machine.settle(batch_of(name)[0])
+    moved = [
+        0.1 * torch.randn(s.shape, generator=stream(0, "m", i), dtype=s.dtype)
+        for i, s in enumerate(free.rest.states)
+    ]
+    whole = [s + u for s, u in zip(free.rest.states, moved, strict=True)]
+    for index in range(len(moved)):
+        change = free.problem.drive(index, whole) - free.problem.drive(index, free.rest.states)
+        found = free.displacements.drive(index, moved)
+        torch.testing.assert_close(found, change, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [Box(-0.2, 0.3), diodes(), Free(0.5), Tanh(), SINGLE, DOUBLE, IV, Shockley(1e-9)],
+    ids=str,
+)
+def test_move_is_the_difference_of_two_rests(law: Box) -> None:
+    draws = stream(0, "law")
+    a = 0.0 if isinstance(law, Tanh) else 0.7 + torch.rand(6, generator=draws, dtype=torch.float64)
+    d = 2 * torch.randn(40, 6, generator=draws, dtype=torch.float64)
+    at = law.rest(a, d)
+    for size in (1.0, 1e-3, 1e-9):
+        change = size * torch.randn(40, 6, generator=draws, dtype=torch.float64)
+        expected = law.rest(a, d + change) - at
+        moved = law.move(a, change, at, d - a * at)
+        torch.testing.assert_close(moved, expected, rtol=1e-7, atol=1e-14)
+
+
+@pytest.mark.parametrize("law", [SINGLE, DOUBLE, IV, Shockley(1e-12)], ids=str)
+def test_rest_obeys_kirchhoff(law: Table) -> None:
+    draws = stream(0, "kirchhoff")
+    a = 10 ** (-3 + 3 * torch.rand(6, generator=draws, dtype=torch.float64))
+    d = 10 ** (-6 + 7 * torch.rand(200, 6, generator=draws, dtype=torch.float64))
+    d = d * torch.where(torch.rand(d.shape, generator=draws) < 0.5, -1.0, 1.0)
+    v = law.rest(a, d).requires_grad_()
+    (current,) = torch.autograd.grad(law.energy(v).sum(), v)
+    assert float(((a * v + current - d) / d).detach().abs().max()) < 1e-11
+
+
+@pytest.mark.parametrize("name", sorted(ANALYTIC))
+def test_analytic_laws_hold_for_complex_states(name: str) -> None:
+    law = ZOO[name].layers[0].law
+    assert law.analytic
+    a: float | Tensor = 0.0 if isinstance(law, Tanh) else 1.0
+    d = torch.linspace(-0.5, 0.5, 8, dtype=torch.float64)[None]
+    at = law.rest(a, d)
+    nudge = torch.full_like(d, 1e-6)
+    across = law.move(a, nudge * 1j, at, d - a * at)  # by Cauchy and Riemann: i times the slope
+    along = law.move(a, nudge, at, d - a * at)
+    torch.testing.assert_close(across.imag, along, rtol=1e-4, atol=1e-12)
 
 
 def test_transposed_read_is_the_transpose() -> None:
-    coupling = Dense(weights_of(NETWORKS["linear"])[0])
-    pre = inputs_of(NETWORKS["linear"])
-    post = torch.randn(2, 7, 3, generator=stream(0, "post"), dtype=torch.float64)
-    bias = coupling.forward(torch.zeros_like(pre))
-    across = (post * (coupling.forward(pre) - bias)).sum(-1)
-    torch.testing.assert_close(across, (pre * coupling.backward(post)).sum(-1))
-
-
-def test_contrast_is_the_difference_of_energy_slopes() -> None:
-    def slope(pre: Tensor, post: Tensor) -> Tensor:
-        weight = torch.zeros(2, 3, 6, dtype=torch.float64, requires_grad=True)
-        (slopes,) = torch.autograd.grad(Dense(weight).energy(pre, post).mean(-1).sum(), weight)
-        return slopes
-
-    def draw(name: str, units: int) -> Tensor:
-        return torch.randn(2, 7, units, generator=stream(0, name), dtype=torch.float64)
-
-    high, low = (draw("pre high", 5), draw("post high", 3)), (draw("pre low", 5), draw("l", 3))
-    expected = slope(*high) - slope(*low)
-    torch.testing.assert_close(dense_contrast((high[0], low[0]), (high[1], low[1])), expected)
+    weight = torch.randn(2, 3, 5, generator=stream(0, "w"), dtype=torch.float64)
+    coupling = Matrix(weight)
+    pre, post = (torch.randn(2, 7, n, generator=stream(0, n), dtype=torch.float64) for n in (5, 3))
+    across = (post * coupling.pull(1, [pre, post])).sum(-1)
+    torch.testing.assert_close(across, (pre * coupling.pull(0, [pre, post])).sum(-1))
 
 
 def test_contrast_keeps_a_small_difference_in_float32() -> None:
     # products of about one that differ by 1e-6: subtracted as they are, float32 keeps one digit
-    pre = torch.ones(1, 4)
-    high, low = torch.full((1, 2), 1.0 + 2.0**-20), torch.ones(1, 2)
-    expected = torch.full((2, 5), -(2.0**-20))
-    torch.testing.assert_close(dense_contrast((pre, pre), (high, low)), expected, rtol=1e-6, atol=0)
+    pre, at = torch.ones(1, 4), torch.ones(1, 2)
+    moved = torch.full((1, 2), 2.0**-20)
+    (found,) = Matrix(torch.zeros(2, 4)).contrast([pre, at], [None, moved], [None, None], 1.0)
+    torch.testing.assert_close(found, torch.full((2, 4), -(2.0**-20)), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("cost", [CrossEntropy(), Logistic()])
-def test_cost_gradients(cost: CrossEntropy | Logistic) -> None:
+@pytest.mark.parametrize("cost", [CrossEntropy(), Logistic(), SquaredError()], ids=str)
+def test_cost_gradients(cost: CrossEntropy | Logistic | SquaredError) -> None:
     output = torch.randn(2, 5, 4, generator=stream(0, "y"), dtype=torch.float64)
-    target: Tensor
-    if isinstance(cost, CrossEntropy):
-        target = torch.randint(4, (2, 5), generator=stream(0, "t"))
-    else:
+    target: Tensor = torch.randint(4, (2, 5), generator=stream(0, "t"))
+    if isinstance(cost, Logistic):
         target = torch.randn(2, 5, 4, generator=stream(0, "t"), dtype=torch.float64).sign()
     leaf = output.clone().requires_grad_()
     (slopes,) = torch.autograd.grad(cost.value(leaf, target).sum(), leaf)
     torch.testing.assert_close(cost.gradient(output, target), slopes)
 
 
-def test_missed_tolerance_is_reported() -> None:
-    network = NETWORKS["deep"]
-    couplings: Sequence[Dense] = [Dense(w) for w in weights_of(network, scale=3.0)]
-    rest = Sweep(tolerance=1e-12, budget=2).settle(network.bind(couplings, inputs_of(network)))
-    assert not rest.converged
-    assert rest.sweeps == 2
-    assert rest.residual > 1e-12
+def test_a_resistive_divider_by_hand() -> None:
+    # 2 V through 1 S and 0 V through 3 S: 0.5 V; the diode of the second node holds it at 0
+    network = Network(2, (Layer(2, diodes()),), (Resistive((2,), 2, bias=False),))
+    g = torch.tensor([[1.0, 3.0], [1.0, 3.0]])
+    problem = network.bind(network.couple([[g]]), torch.tensor([[2.0, 0.0]]))
+    assert Sweep().settle(problem).states[0].tolist() == [[0.5, 0.0]]
 
 
-def test_readout_only_on_top() -> None:
-    with pytest.raises(InputError, match="only the last layer can be a readout"):
-        Network(2, (Layer(2, Readout()), Layer(2, Free())))
+def test_amplifiers_of_one_ratio_keep_kirchhoffs_laws() -> None:
+    # each node's own balance, in amperes, with the currents that its amplifiers pass back
+    machine = machine_of("amplified")
+    x, _ = batch_of("amplified")
+    v = [x, *machine.settle(x).rest.states]
+    joints = machine.network.joints
+    for i, site in enumerate(machine.network.layers):
+        g, bias = machine.stores[i].parameters
+        flow = (2.0 * v[i]) @ g.mT - g.sum(1) * v[i + 1] + bias
+        if i + 1 < len(joints):
+            above, back = machine.stores[i + 1].parameters[0], joints[i + 1].current_gain
+            flow = flow + back * (v[i + 2] @ above - 2.0 * above.sum(0) * v[i + 1])
+        node = v[i + 1].clone().requires_grad_()
+        (taken,) = torch.autograd.grad(site.law.energy(node).sum(), node)
+        held = node.detach() == 0  # by an ideal diode
+        assert float((flow - taken)[~held].abs().max()) < 1e-10
+
+
+BAD = {
+    "x must have the shape": lambda: machine_of("pair").settle(torch.zeros(2, 3)),
+    "a node of layer 1 floats": lambda: _floating(),  # noqa: PLW0108
+    "x must be finite": lambda: machine_of("pair").settle(torch.full((2, 9), math.nan)),
+    "layers must hold at least one": lambda: Network(2, ()),
+    "only the last layer can be a readout": lambda: Network(
+        2, (Layer(2, Readout()), Layer(2, Free()))
+    ),
+    "layer 1 has the shape": lambda: Network(2, (Layer(3, Free()),), (Dense((2,), 4),)),
+    "ends at layer 2": lambda: Network(2, (Layer(3, Free()),), (Dense((2,), 3, (0, 2)),)),
+    "joined to nothing": lambda: Network(
+        2, (Layer(3, Free()), Layer(3, Free())), (Dense((2,), 3),)
+    ),
+    "a skip joins two layers of one shape": lambda: Network(
+        2, (Layer(3, Free()),), (Dense((2,), 3), Skip((0, 1)))
+    ),
+    "a convolution needs": lambda: Network(
+        4, (Layer((1, 2, 2), Free()),), (Conv(1, 1, 3, pool=Maximum()),)
+    ),
+    "larger than the image": lambda: Network(
+        (1, 2, 2), (Layer((1, 1, 1), Free()),), (Conv(1, 1, 3),)
+    ),
+    "must be one number for all lines": lambda: Amplified(Resistive((2,), 1), 2.0, (1.0, 0.5)),
+    "voltage_gain must be one number": lambda: Amplified(
+        Resistive((2,), 1), (2.0, 1.0), (1.0, 0.5)
+    ),
+    "must be positive, one number": lambda: Amplified(Resistive((2,), 1), 0.0, 1.0),
+    "low must be below high": lambda: Box(1.0, 1.0),
+    "leak must be zero or positive": lambda: Free(-1.0),
+    "saturation must be positive": lambda: Shockley(0.0),
+    "volts must rise": lambda: Table((0.0, 0.0), (0.0, 1.0)),
+    "two or more pairs": lambda: Table((0.0,), (0.0, 1.0)),
+    "g_min must be": lambda: Resistive((2,), 1, g_min=-1.0),
+    "mirror must be": lambda: Resistive((2,), 1, mirror=-1.0),
+    "cannot be loaded by resistors": lambda: Tanh().rest(torch.ones(1), torch.ones(1, 1)),
+    "not bounded below": lambda: _unbounded(),  # noqa: PLW0108
+}  # fmt: skip
+
+
+def _floating() -> None:
+    network = Network(2, (Layer(2, Free(leak=0.0)),), (Resistive((2,), 2, bias=False),))
+    network.bind(network.couple([[torch.tensor([[1.0, 1.0], [0.0, 0.0]])]]), torch.ones(1, 2))
+
+
+def _unbounded() -> None:
+    network = Network(1, (Layer(2, Free()),), (Dense((1,), 2, bias=False), Recurrent(2, 1)))
+    couplings = network.couple([[torch.ones(2, 1)], [torch.full((2, 2), 3.0)]])
+    Sweep(1e-6, 5000).settle(network.bind(couplings, torch.ones(1, 1)))
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_one_clear_error(message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        BAD[message]()
+
+
+def test_the_zoo_is_what_it_says() -> None:
+    assert set(ZOO) >= SMOOTH | ANALYTIC | FLAT

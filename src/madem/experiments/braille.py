@@ -21,8 +21,8 @@ from madem.experiments.rundir import RunDirectory
 from madem.experiments.training import Trainer, accuracy, observer
 from madem.learn import backpropagate
 from madem.ledger import Ledger, load_prices, totals
-from madem.machine import Nudge, Simulated, lay_out
-from madem.network import Dense
+from madem.machine import Simulated, lay_out
+from madem.network import Current, Matrix
 from madem.randomness import stream
 from madem.solver import Sweep
 
@@ -206,8 +206,8 @@ def example(
     free = watch.settle(x)
     gradient = plan.task.cost.gradient(free.output, target)
     beta = plan.training.beta
-    high = watch.settle(x, Nudge(beta, gradient), start=free)
-    low = watch.settle(x, Nudge(-beta, gradient), start=free)
+    high = watch.settle(x, Current(beta, gradient), start=free)
+    low = watch.settle(x, Current(-beta, gradient), start=free)
     tensors = {"example.x": x, "example.word": word[:EXAMPLES], "example.output": free.output[0]}
     for phase, settled in (("free", free), ("high", high), ("low", low)):
         for index, state in enumerate(settled.states[1:]):
@@ -275,7 +275,7 @@ def test_yardsticks(
 
 def ideal_output(plan: Plan, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
     """Return the outputs of the ideal network, shape ``(chips, samples, outputs)``."""
-    problem = plan.network.bind([Dense(weight) for weight in weights], x)
+    problem = plan.network.bind([Matrix.of_lines(weight) for weight in weights], x)
     return problem.output(Sweep().settle(problem).states)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from madem.data.tasks import Classify, Reconstruct, Task
 from madem.device import SWITCHES, Cell, load, preset, without
 from madem.errors import InputError
 from madem.experiments.config import BrailleConfig, ChipConfig, ReconstructConfig, Training
-from madem.learn import Accumulate, Centred, Descent, Estimator, OneSided
+from madem.learn import Accumulate, Contrast, Descent, Estimator, centred, positive
 from madem.machine import (
     Periphery,
     Placement,
@@ -28,9 +29,9 @@ from madem.randomness import stream
 from madem.solver import Sweep
 from madem.units import parse
 
-ESTIMATORS: dict[str, type[Centred] | type[OneSided]] = {
-    "centred": Centred,
-    "one-sided": OneSided,
+ESTIMATORS: dict[str, Callable[[float], Contrast]] = {
+    "centred": centred,
+    "one-sided": positive,
 }
 
 

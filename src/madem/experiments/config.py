@@ -164,16 +164,16 @@ test_samples, words)
     try:
         return BrailleConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(_explain(error)) from None
+        raise InputError(explain(error, BrailleConfig)) from None
 
 
-def _explain(error: ValidationError) -> str:
-    """Return one line on the first fault that pydantic found."""
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return one line on the first fault that pydantic found in values for ``model``."""
     fault = error.errors()[0]
     path = [str(part) for part in fault["loc"]]
     field = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {field!r}: {nearest(path[-1], _keys(path[:-1]))}"
+        return f"unknown key {field!r}: {nearest(path[-1], _keys(path[:-1], model))}"
     if fault["type"] == "literal_error":
         allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
         return f"{field}: unknown name {fault['input']!r}: {nearest(str(fault['input']), allowed)}"
@@ -183,9 +183,8 @@ def _explain(error: ValidationError) -> str:
     return f"{field}: {message[0].lower() + message[1:]}, but is {fault['input']!r}"
 
 
-def _keys(path: list[str]) -> list[str]:
-    """Return the keys allowed at ``path``."""
-    model: Any = BrailleConfig
+def _keys(path: list[str], model: Any) -> list[str]:
+    """Return the keys of ``model`` allowed at ``path``."""
     for part in path:
         model = model.model_fields[part].annotation
     return list(model.model_fields)

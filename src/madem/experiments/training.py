@@ -75,7 +75,7 @@ class Trainer:
         self.ledger(Event("verified write", float(sum(p.cells for p in plan.placements))))
         self.initial = [self.store(i).cells for i in range(len(plan.placements))]
         self.rule, self.estimator = plan.rule, plan.estimator
-        self.memory = self.rule.init([store.weight for store in map(self.store, self._indices)])
+        self.memory = self.rule.init(self.machine.parameters)
         self.data = stream(plan.seed, plan.name, "training data")
         self.validation = plan.task.sample((1000,), stream(plan.seed, plan.name, "validation"))
         self.step = 0

@@ -1,18 +1,65 @@
 """How the contrast of two settlings becomes learning."""
 
-from madem.learn.estimators import Centred, Estimator, Gradient, Machine, OneSided
-from madem.learn.rules import Accumulate, Descent
-from madem.learn.yardsticks import backpropagate, settled_cost, unrolled_gradient
+from madem.learn.estimators import (
+    Contrast,
+    Estimator,
+    Gradient,
+    Machine,
+    OutputMove,
+    RandomSign,
+    centred,
+    contrastive,
+    coupled,
+    currents,
+    holds,
+    holomorphic,
+    negative,
+    positive,
+    richardson,
+    springs,
+)
+from madem.learn.rules import (
+    Accumulate,
+    Descent,
+)
+from madem.learn.yardsticks import (
+    Agreement,
+    FiniteDifference,
+    Implicit,
+    Unrolled,
+    agreements,
+    backpropagate,
+    compare,
+    names,
+    settled_cost,
+)
 
 __all__ = [
     "Accumulate",
-    "Centred",
+    "Agreement",
+    "Contrast",
     "Descent",
     "Estimator",
+    "FiniteDifference",
     "Gradient",
+    "Implicit",
     "Machine",
-    "OneSided",
+    "OutputMove",
+    "RandomSign",
+    "Unrolled",
+    "agreements",
     "backpropagate",
+    "centred",
+    "compare",
+    "contrastive",
+    "coupled",
+    "currents",
+    "holds",
+    "holomorphic",
+    "names",
+    "negative",
+    "positive",
+    "richardson",
     "settled_cost",
-    "unrolled_gradient",
+    "springs",
 ]

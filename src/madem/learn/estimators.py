@@ -1,99 +1,279 @@
-"""Estimators: the gradient from the activities of two settlings, and from nothing else."""
+"""Estimators: the gradient from the activities of two settlings, and from nothing else.
+
+Every estimator is a sum of contrasts ``weight (dE(s^high) - dE(s^low))`` between two strengths of
+the nudge; they differ in which. What the nudge is (a current, a spring, outputs held) is a value
+of its own, so that contrastive and coupled learning are the same contrasts with outputs held.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.machine import Nudge, Settled
-from madem.network import Cost
+from madem.machine import Settled
+from madem.network import Cost, Current, Hold, Nudge, Spring, SquaredError
+
+Strength = float | complex | Tensor
+Push = Callable[[Strength], Nudge]
+"""The nudge of a given strength, for one batch."""
+
+Pushing = Callable[[Cost, Tensor, Tensor], Push]
+"""How outputs and targets of a batch become a push."""
 
 
 @runtime_checkable
 class Machine(Protocol):
-    """The three verbs; a simulated chip, a circuit simulator and a real chip all have them."""
+    """The verbs; a simulated chip, a circuit simulator and a real chip all have them."""
 
     def settle(
-        self, x: Tensor, nudge: Nudge | None = None, start: Settled | None = None
+        self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
     ) -> Settled:
         """Come to rest."""
 
-    def contrast(self, high: Settled, low: Settled) -> tuple[Tensor, ...]:
+    def contrast(
+        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
+    ) -> tuple[Tensor, ...]:
         """Return the difference of ``dE/dtheta`` between two settlings."""
+
+    def reaction(
+        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
+    ) -> Tensor:
+        """Return the difference of ``dE/dx`` between two settlings."""
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """An estimate of ``dC/d[W b]``, one tensor ``(*chips, post, pre + 1)`` a coupling.
+    """An estimate of ``dC/dtheta``, one tensor for each of the machine's parameters.
 
-    ``free`` is the free settling that it started from, for whoever wants to see it.
+    ``free`` is the free settling that it started from, for whoever wants to see it; ``x`` the
+    gradient by the input where it was asked for.
     """
 
     weights: tuple[Tensor, ...]
     free: Settled
+    x: Tensor | None = None
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """How two settlings become a gradient."""
+    """How a machine is asked for a gradient."""
 
     def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient of the batch-mean cost at input ``x``."""
 
 
+def currents(cost: Cost, output: Tensor, target: Tensor) -> Push:
+    """Return the push by the current ``beta dC/dy``, which works with any differentiable cost."""
+    gradient = cost.gradient(output, target)
+    return lambda beta: Current(beta, gradient)
+
+
+def springs(cost: Cost, output: Tensor, target: Tensor) -> Push:
+    """Return the push by springs of stiffness ``beta`` to the target: squared error alone."""
+    aim = _aim(cost, output, target)
+    return lambda beta: Spring(_real(beta, "a spring"), aim)
+
+
+def holds(cost: Cost, output: Tensor, target: Tensor) -> Push:
+    """Return the push that holds outputs at ``free + beta (target - free)``.
+
+    With ``beta`` 1 the outputs are held at the target: contrastive learning; with a small one it
+    is coupled learning. What results is the gradient of a contrast, not of the cost.
+    """
+    aim = _aim(cost, output, target)
+    return lambda beta: Hold(output + _real(beta, "a held output") * (aim - output))
+
+
+def _aim(cost: Cost, output: Tensor, target: Tensor) -> Tensor:
+    if not isinstance(cost, SquaredError):
+        raise InputError(
+            f"outputs can be drawn to a target for the cost SquaredError alone, but the cost is "
+            f"{type(cost).__name__}: use currents"
+        )
+    return cost.aim(output, target)
+
+
+def _real(beta: Strength, what: str) -> float:
+    if isinstance(beta, (int, float)):
+        return float(beta)
+    raise InputError(f"{what} has one real strength for all samples, but beta is {beta}")
+
+
 @dataclass(frozen=True)
-class Centred:
-    """Contrast of the states nudged both ways, ``(dE(+beta) - dE(-beta)) / (2 beta)``.
+class OutputMove:
+    """A strength of the nudge set for each sample so that its outputs move by ``amount``.
+
+    A first phase at the strength 1 for the largest gradient shows how far they move; the response
+    is then scaled.
+    """
+
+    amount: float
+
+    def __post_init__(self) -> None:
+        """Refuse a move that is none."""
+        check_beta(self.amount, "amount")
+
+    def strength(self, machine: Machine, free: Settled, push: Push) -> Tensor:
+        """Return the strength of each sample, ``(*chips, batch, 1)``."""
+        probe = push(1.0)
+        if not isinstance(probe, Current):
+            raise InputError("an output move sets the strength of a current, not of other nudges")
+        largest = probe.gradient.abs().amax(-1, keepdim=True)
+        unit = torch.where(largest > 0, self.amount / largest, self.amount)
+        seen = machine.settle(free.states[0], push(unit), start=free)
+        end = seen.moved[-1] if seen.moved else seen.states[-1] - free.states[-1]
+        moved = end.abs().amax(-1, keepdim=True)
+        return torch.where(moved > 0, unit * self.amount / moved, unit)
+
+
+Beta = float | OutputMove
+Number = float | complex
+Pair = tuple[Number, Number, Number]
+"""High and low strength in units of beta, and the weight of their contrast times beta."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What all estimators do: settle at every strength that the ``pairs`` name, and contrast.
+
+    ``beta``: the unit of strength, a number or an ``OutputMove``; ``pushing``: ``currents``,
+    ``springs`` or ``holds``.
+    """
+
+    beta: Beta
+    pairs: tuple[Pair, ...]
+    pushing: Pushing = currents
+
+    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
+        """Return the gradient of the batch-mean cost at input ``x``."""
+        free = machine.settle(x)
+        push = self.pushing(cost, free.output, target)
+        return self.measure(machine, free, push, 1 / free.rest.converged.shape[-1])
+
+    def measure(
+        self, machine: Machine, free: Settled, push: Push, scale: float, wants_x: bool = False
+    ) -> Gradient:
+        """Return the gradient under ``push`` from a free settling, ``scale`` a sample."""
+        beta: Strength
+        unit: Tensor | float
+        if isinstance(self.beta, OutputMove):
+            beta = self.beta.strength(machine, free, push)
+            unit = scale / beta[..., 0]
+        else:
+            beta = self.beta
+            unit = scale / self.beta
+        phases: dict[Number, Settled] = {0.0: free}
+        total: tuple[Tensor, ...] = ()
+        total_x = None
+        for high, low, weight in self.pairs:
+            for strength in (high, low):
+                if strength not in phases:
+                    phases[strength] = machine.settle(
+                        free.states[0], push(strength * beta), start=free
+                    )
+            sides = phases[high], phases[low], weight * unit
+            parts = tuple(_real_part(p) for p in machine.contrast(*sides))
+            total = tuple(t + p for t, p in zip(total, parts, strict=True)) if total else parts
+            if wants_x:
+                part = _real_part(machine.reaction(*sides))
+                total_x = part if total_x is None else total_x + part
+        return Gradient(total, free, total_x)
+
+
+def _real_part(value: Tensor) -> Tensor:
+    return value.real if value.is_complex() else value
+
+
+def check_beta(beta: Beta, name: str = "beta") -> None:
+    """Refuse a nudge of no strength, or of the wrong sign."""
+    if isinstance(beta, float | int) and not (beta > 0 and math.isfinite(beta)):
+        raise InputError(f"{name} must be positive, but is {beta}")
+
+
+def centred(beta: Beta, pushing: Pushing = currents) -> Contrast:
+    """Return the contrast of the states nudged both ways, ``(dE(+b) - dE(-b)) / (2 b)``.
 
     Exact where the network is linear between its clamps, as long as no unit changes its clamp;
-    of second order in ``beta`` elsewhere (FACTS 4). The nudge is the current ``beta dC/dy`` at
-    the free state, so any cost with a gradient will do.
+    of second order in ``beta`` elsewhere (FACTS 4). The default of the package.
 
-    >>> Centred(0.0)
+    >>> centred(0.0)
     Traceback (most recent call last):
     ...
     madem.errors.InputError: beta must be positive, but is 0.0
     """
+    check_beta(beta)
+    return Contrast(beta, ((1.0, -1.0, 0.5),), pushing)
 
-    beta: float
 
-    def __post_init__(self) -> None:
-        """Refuse a nudge of the wrong sign."""
-        _check(self.beta)
+def positive(beta: Beta, pushing: Pushing = currents) -> Contrast:
+    """Return the contrast of the state nudged towards the target with the free one: first order."""
+    check_beta(beta)
+    return Contrast(beta, ((1.0, 0.0, 1.0),), pushing)
 
-    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
-        """Return the gradient of the batch-mean cost at input ``x``."""
-        free = machine.settle(x)
-        gradient = cost.gradient(free.output, target)
-        high = machine.settle(x, Nudge(self.beta, gradient), start=free)
-        low = machine.settle(x, Nudge(-self.beta, gradient), start=free)
-        scale = 1 / (2 * self.beta)
-        return Gradient(tuple(scale * part for part in machine.contrast(high, low)), free)
+
+def negative(beta: Beta, pushing: Pushing = currents) -> Contrast:
+    """Return the contrast of the free state with one nudged away from the target: first order."""
+    check_beta(beta)
+    return Contrast(beta, ((0.0, -1.0, 1.0),), pushing)
+
+
+def richardson(beta: Beta, pushing: Pushing = currents) -> Contrast:
+    """Return Richardson's extrapolation of centred contrasts at ``beta / 2`` and ``beta``.
+
+    ``(4 g(b / 2) - g(b)) / 3``: of fourth order in ``beta``, for twice the settlings.
+    """
+    check_beta(beta)
+    return Contrast(beta, ((0.5, -0.5, 4 / 3), (1.0, -1.0, -1 / 6)), pushing)
+
+
+def holomorphic(beta: float, points: int = 4) -> Contrast:
+    """Return the mean over ``points`` nudges on a circle of radius ``beta`` in the complex plane.
+
+    Exact up to the order ``beta^points`` where the energy is analytic, for any one size of beta:
+    ``g = sum_k exp(-i t_k) dE(s(b exp(i t_k))) / (points b)`` (Laborieux and Zenke, 2022).
+
+    >>> len(holomorphic(0.1, 4).pairs)
+    4
+    """
+    check_beta(beta)
+    if points < 2:
+        raise InputError(f"points must be at least 2, but is {points}")
+    turns = [complex(math.cos(t), math.sin(t)) for t in
+             (2 * math.pi * k / points for k in range(points))]  # fmt: skip
+    return Contrast(beta, tuple((turn, 0.0, turn.conjugate() / points) for turn in turns))
+
+
+def contrastive() -> Contrast:
+    """Return contrastive learning: free outputs against outputs held at the target."""
+    return Contrast(1.0, ((1.0, 0.0, 1.0),), holds)
+
+
+def coupled(eta: float) -> Contrast:
+    """Return coupled learning: outputs held a share ``eta`` of the way towards the target."""
+    check_beta(eta, "eta")
+    return Contrast(eta, ((1.0, 0.0, 1.0),), holds)
 
 
 @dataclass(frozen=True)
-class OneSided:
-    """Contrast of the state nudged towards the target with the free one; of first order."""
+class RandomSign:
+    """A one-sided contrast whose sign is drawn for every batch: of second order on average."""
 
-    beta: float
+    beta: Beta
+    draws: Generator
+    pushing: Pushing = currents
 
     def __post_init__(self) -> None:
         """Refuse a nudge of the wrong sign."""
-        _check(self.beta)
+        check_beta(self.beta)
 
     def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient of the batch-mean cost at input ``x``."""
-        free = machine.settle(x)
-        gradient = cost.gradient(free.output, target)
-        high = machine.settle(x, Nudge(self.beta, gradient), start=free)
-        scale = 1 / self.beta
-        return Gradient(tuple(scale * part for part in machine.contrast(high, free)), free)
-
-
-def _check(beta: float) -> None:
-    if not (beta > 0 and torch.isfinite(torch.tensor(beta))):
-        raise InputError(f"beta must be positive, but is {beta}")
+        up = bool(torch.rand((), generator=self.draws) < 0.5)
+        side = positive if up else negative
+        return side(self.beta, self.pushing)(machine, x, target, cost)

@@ -2,13 +2,12 @@
 
 from madem.machine.periphery import Converter, Periphery
 from madem.machine.placement import Placement, lay_out, place
-from madem.machine.simulated import Nudge, Settled, Simulated
+from madem.machine.simulated import Settled, Simulated
 from madem.machine.stores import Exact, SignedPair, Store, Written, single_pulse, verified
 
 __all__ = [
     "Converter",
     "Exact",
-    "Nudge",
     "Periphery",
     "Placement",
     "Settled",

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
 from torch import Generator, Tensor
 
+from madem.errors import InputError
 from madem.ledger import Event
 from madem.machine.periphery import Periphery
-from madem.machine.stores import Store, Written
-from madem.network import Coupling, Network, Problem, dense_contrast, with_bias
-from madem.solver import Rest, Sweep
-
-
-@dataclass(frozen=True)
-class Nudge:
-    """A current ``beta * gradient`` drawn from the outputs, ``gradient`` being ``dC/d output``."""
-
-    beta: float
-    gradient: Tensor
+from madem.machine.stores import Exact, Store, Written
+from madem.network import Coupling, Matrix, Network, Nudge, Problem
+from madem.solver import Rest, Solver, Sweep
 
 
 @dataclass(frozen=True)
@@ -30,48 +23,85 @@ class Settled:
     """A machine at rest, and what was seen of it.
 
     ``states``: the converted activities of the clamped input and of every layer, each
-    ``(*chips, batch, units)``; ``output``: what the output lines read; ``rest``: the solver's
+    ``(*chips, batch, *units)``; ``output``: what the output lines read; ``rest``: the solver's
     report; ``problem``: what was bound, to be reused by the phases that start from here.
+    ``moved``: the displacement of every layer from the free settling ``origin``, where the nudged
+    phase was relaxed as one.
     """
 
     states: tuple[Tensor, ...]
     output: Tensor
     rest: Rest
     problem: Problem
+    origin: Settled | None = None
+    moved: tuple[Tensor, ...] = ()
+
+    @property
+    def energy(self) -> Tensor:
+        """The energy of each sample, ``(*chips, batch)``."""
+        return self.problem.energy(self.rest.states)
+
+    @cached_property
+    def displacements(self) -> Problem:
+        """The problem of displacements from here, shared by all phases nudged from here."""
+        return self.problem.displaced(self.rest.states)
 
 
 @dataclass(frozen=True)
 class Fluctuating:
-    """A coupling whose weights differ a little in every settling, and not within one.
+    """A matrix whose weights differ a little in every settling, and not within one.
 
     Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
     ``sigma |s|``, which is drawn instead of every cell's own: the distribution is the same.
     ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
     """
 
-    coupling: Coupling
+    coupling: Matrix
     sigma: float
     generator: Generator
-    draws: dict[str, Tensor] = field(default_factory=dict)
+    draws: dict[int, Tensor] = field(default_factory=dict)
 
-    def forward(self, pre: Tensor) -> Tensor:
-        """Return the pull on the layer above, with the fluctuation."""
-        return self.disturb("forward", self.coupling.forward(pre), pre, 1.0)
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the matrix feels."""
+        return self.coupling.felt(end)
 
-    def backward(self, post: Tensor) -> Tensor:
-        """Return the pull on the layer below, with the fluctuation."""
-        return self.disturb("backward", self.coupling.backward(post), post, 0.0)
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the pull, with the fluctuation of the lines driven and of the bias line."""
+        pull = self.coupling.pull(end, states)
+        return self.disturb(end, pull, states[1 - end])
 
-    def disturb(self, way: str, pull: Tensor, driven: Tensor, bias: float) -> Tensor:
-        """Return ``pull`` with the fluctuation that lines ``driven`` (and a bias line) add."""
-        if way not in self.draws:
-            self.draws[way] = torch.randn(pull.shape, dtype=pull.dtype, generator=self.generator)
-        scale = (driven.square().sum(-1, keepdim=True) + bias).sqrt()
-        return pull + self.sigma * scale * self.draws[way]
+    def disturb(self, end: int, pull: Tensor, driven: Tensor) -> Tensor:
+        """Return ``pull`` with the fluctuation that the lines ``driven`` add."""
+        if end not in self.draws:
+            self.draws[end] = torch.randn(pull.shape, dtype=pull.dtype, generator=self.generator)
+        scale = (driven.square().sum(-1, keepdim=True) + float(end == 1)).sqrt()
+        return pull + self.sigma * scale * self.draws[end]
 
-    def energy(self, pre: Tensor, post: Tensor) -> Tensor:
+    def constant(self, end: int) -> Tensor | None:
+        """Return the mean bias; its fluctuation is in the pull."""
+        return self.coupling.constant(end)
+
+    def curvature(self, end: int) -> float:
+        """Return the matrix's."""
+        return self.coupling.curvature(end)
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
         """Return the energy of the mean coupling."""
-        return self.coupling.energy(pre, post)
+        return self.coupling.energy(states)
+
+    def contrast(
+        self,
+        at: Sequence[Tensor],
+        high: Sequence[Tensor | None],
+        low: Sequence[Tensor | None],
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.coupling.contrast(at, high, low, scale)
+
+    def displaced(self, at: Sequence[Tensor]) -> Coupling:
+        """Return the mean coupling's."""
+        return self.coupling.displaced(at)
 
 
 def silent(event: Event) -> None:
@@ -85,24 +115,27 @@ class Simulated:
     Exact stores and an ideal periphery make it the ideal network; pairs of cells and
     converters, a chip. Reads fluctuate by draws from ``noise``; ``listener`` hears every event.
 
-    >>> from madem.machine import Exact
-    >>> from madem.network import Free, Layer
-    >>> machine = Simulated(Network(1, (Layer(1, Free()),)), Sweep(),
-    ...                     [Exact(torch.tensor([[2.0, 0.5]]))])
-    >>> machine.settle(torch.tensor([[1.0]])).output.item()
+    >>> from madem.network import Dense, Free, Layer
+    >>> network = Network(1, (Layer(1, Free()),))
+    >>> weights = [torch.tensor([[2.0]]), torch.tensor([0.5])]
+    >>> Simulated.ideal(network, [weights]).settle(torch.tensor([[1.0]])).output.item()
     2.5
     """
 
     def __init__(
         self,
         network: Network,
-        solver: Sweep,
+        solver: Solver,
         stores: Sequence[Store],
         periphery: Periphery | None = None,
         noise: Generator | None = None,
         listener: Callable[[Event], None] = silent,
     ) -> None:
         """Assemble the machine."""
+        if len(stores) != len(network.joints):
+            raise InputError(
+                f"stores must be one a joint, {len(network.joints)}, but are {len(stores)}"
+            )
         self.network = network
         self.solver = solver
         self.stores = tuple(stores)
@@ -110,50 +143,127 @@ class Simulated:
         self.noise = noise or torch.Generator()
         self.listener = listener
         self.unsettled = 0
+        self.settled = 0
 
+    @staticmethod
+    def ideal(
+        network: Network, parameters: Sequence[Sequence[Tensor]], solver: Solver | None = None
+    ) -> Simulated:
+        """Return the ideal machine with ``parameters``, a list a joint."""
+        pairs = zip(network.joints, parameters, strict=True)
+        return Simulated(network, solver or Sweep(), [Exact(j, p) for j, p in pairs])
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All parameters, one joint's after another's."""
+        return [parameter for store in self.stores for parameter in store.parameters]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every settling meets the same couplings and is seen as it is."""
+        converts = self.periphery.dac_bits or self.periphery.adc_bits
+        return not converts and not any(store.fluctuation for store in self.stores)
+
+    def couple(self, parameters: Sequence[Tensor]) -> list[Coupling]:
+        """Return the couplings with ``parameters`` in the form of ``self.parameters``."""
+        left, made = list(parameters), []
+        for index, store in enumerate(self.stores):
+            count = len(store.parameters)
+            made.append(self.network.shared(index, store.couple(left[:count])))
+            del left[:count]
+        return made
+
+    @torch.no_grad()
     def settle(
-        self,
-        x: Float[Tensor, "... inputs"],
-        nudge: Nudge | None = None,
-        start: Settled | None = None,
+        self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
     ) -> Settled:
-        """Let the machine come to rest with ``x`` on its input lines.
+        """Let the machine come to rest with ``x``, ``(*chips, batch, *inputs)``, on its input.
 
-        Free without ``nudge``; from ``start`` where given, reusing what was bound there, so
-        ``x`` must be the same. Counts in ``unsettled`` the settlings that missed the tolerance.
+        Free without ``nudge``. From the settling ``start`` where given, reusing what was bound
+        there, so ``x`` must be the same; a nudged phase of an exact machine is then relaxed as a
+        displacement. From the layers' states where ``start`` is those. Counts in ``unsettled`` the
+        samples that missed the tolerance, of those in ``settled``.
         """
-        if start is None:
-            couplings = [store.coupling() for store in self.stores]
+        origin = start if isinstance(start, Settled) else None
+        if origin is None:
+            couplings = self.couple([parameter.detach() for parameter in self.parameters])
             problem = self.network.bind(couplings, self.periphery.drive(x))
         else:
-            problem = start.problem
-        current = None if nudge is None else nudge.beta * self.periphery.drive(nudge.gradient)
+            problem = origin.problem
+        if nudge is not None:
+            nudge = nudge.through(self.periphery.drive)
+        if origin is not None and nudge is not None and self.exact:
+            return self._displace(origin, nudge)
         phase = self._fluctuate(problem)
-        rest = self.solver.settle(phase, current, start.rest.states if start else None)
-        self.unsettled += not rest.converged
+        states = origin.rest.states if origin is not None else start
+        rest = self._count(self.solver.settle(phase, nudge, states))  # type: ignore[arg-type]
         settled = self._sense(phase, rest, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
         return replace(settled, problem=problem)
 
-    def contrast(self, high: Settled, low: Settled) -> tuple[Tensor, ...]:
-        """Return ``dE/d[W b]`` at ``high`` minus at ``low``, one a coupling, batch mean."""
-        pairs = list(zip(high.states, low.states, strict=True))
-        samples = high.output.shape[-2]
-        weights = sum(post * pre for post, pre in self.network.shapes)
-        for item in ("activity product", "accumulator access"):
-            self.listener(Event(item, float(samples * weights)))
-        self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
-        return tuple(dense_contrast(pre, post) for pre, post in pairwise(pairs))
+    @torch.no_grad()
+    def contrast(
+        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
+    ) -> tuple[Tensor, ...]:
+        """Return ``dE/dtheta`` at ``high`` minus at ``low``, one a parameter.
+
+        Every sample counts ``scale`` times (a number, or one a sample), and is summed.
+        """
+        at, up, down = _sides(high, low)
+        self._tell_contrast(high)
+        parts: list[Tensor] = []
+        problem = (high.origin or low.origin or low).problem
+        bound = zip(self.stores, problem.couplings, problem.ends, strict=True)
+        for store, coupling, ends in bound:
+            sides = [[side[e] for e in ends] for side in (up, down)]
+            states = [at[e] for e in ends]
+            parts += store.join(coupling.contrast(states, sides[0], sides[1], scale))
+        return tuple(parts)
+
+    @torch.no_grad()
+    def reaction(
+        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
+    ) -> Tensor:
+        """Return ``dE/dx`` at ``high`` minus at ``low``, the shape of ``x``, times ``scale``."""
+        at, up, down = _sides(high, low)
+        origin = high.origin or low.origin
+        moved = origin.displacements if origin else low.problem.displaced(at[1:])
+        change = torch.zeros_like(at[0])
+        for side, sign in ((up, -1), (down, 1)):
+            if side[-1] is not None:
+                change = change + sign * moved.reaction([s for s in side if s is not None])
+        if isinstance(scale, Tensor):
+            scale = scale.reshape(scale.shape + (1,) * (change.dim() - scale.dim()))
+        return change * scale
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
-        """Change each coupling's weights by ``changes``, as well as its store can."""
-        written = tuple(
-            store.write(change) for store, change in zip(self.stores, changes, strict=True)
-        )
+        """Change the parameters by ``changes``, as well as their stores can."""
+        left, written = list(changes), []
+        for store in self.stores:
+            count = len(store.parameters)
+            written.append(store.write(left[:count]))
+            del left[:count]
         for each in written:
             if each is not None:
                 self.listener(Event("verified write" if each.verified else "pulse", each.cells))
-        return written
+        return tuple(written)
+
+    def _count(self, rest: Rest) -> Rest:
+        self.settled += rest.converged.numel()
+        if not bool(rest.converged.all()):
+            self.unsettled += int((~rest.converged).sum())
+        return rest
+
+    def _displace(self, origin: Settled, nudge: Nudge) -> Settled:
+        """Relax a nudged phase as a displacement from the free one."""
+        problem = origin.displacements
+        rest = self._count(self.solver.settle(problem, nudge))
+        settled = Settled((), origin.output, rest, problem, origin, rest.states)
+        if self.listener is not silent:
+            moved = zip(origin.rest.states, rest.states, strict=True)
+            states = (origin.states[0], *(s + u for s, u in moved))
+            self._tell_settled(replace(settled, states=states), free=False)
+        return settled
 
     def _fluctuate(self, problem: Problem) -> Problem:
         """Return the problem as it is during one settling."""
@@ -162,18 +272,19 @@ class Simulated:
         couplings = tuple(
             Fluctuating(coupling, store.fluctuation, self.noise)
             for coupling, store in zip(problem.couplings, self.stores, strict=True)
+            if isinstance(coupling, Matrix)
         )
-        clamped = couplings[0].disturb("forward", problem.clamped, problem.x, 1.0)
-        return replace(problem, couplings=couplings, clamped=clamped)
+        clamped = couplings[0].disturb(1, problem.fixed[0], problem.x)
+        return replace(problem, couplings=couplings, fixed=(clamped, *problem.fixed[1:]))
 
     def _sense(self, phase: Problem, rest: Rest, free: bool) -> Settled:
         """Convert what the lines carry at rest."""
-        bounds = [layer.law.bound for layer in phase.layers]
+        bounds = [site.law.bound for site in phase.sites]
         states = [
             self.periphery.sense(state, bound)
             for state, bound in zip(rest.states, bounds, strict=True)
         ]
-        last = phase.layers[-1].law
+        last = phase.sites[-1].law
         if last.loaded:
             output = states[-1]
         else:
@@ -183,6 +294,16 @@ class Simulated:
                 output = self.periphery.sense(phase.output(rest.states), last.bound)
         return Settled((phase.x, *states), output, rest, phase)
 
+    def _tell_contrast(self, high: Settled) -> None:
+        """Tell the listener what a contrast takes."""
+        if self.listener is silent:
+            return
+        samples = high.output.shape[-2]
+        weights = sum(post * pre for post, pre in self.network.shapes)
+        for item in ("activity product", "accumulator access"):
+            self.listener(Event(item, float(samples * weights)))
+        self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
+
     def _tell_settled(self, settled: Settled, free: bool) -> None:
         """Tell the listener what this settling took: every number is a count a chip."""
         if self.listener is silent:
@@ -190,17 +311,18 @@ class Simulated:
         samples = settled.output.shape[-2]
         watts = torch.zeros(())
         for index, store in enumerate(self.stores):
-            pre = with_bias(settled.states[index]).square().sum(-2)
+            pre = _with_bias(settled.states[index]).square().sum(-2)
             post = settled.states[index + 1].square().sum(-2)
             forward = free or self.network.layers[index].law.loaded
             watts = watts + store.dissipation(
                 pre if forward else torch.zeros_like(pre),
                 post if index else torch.zeros_like(post),
             )
-        *_, last = self.network.layers
-        moving = sum(layer.units for layer in self.network.layers if layer.law.loaded)
-        sensed = moving + (last.units if free and not last.law.loaded else 0)
-        driven = self.network.inputs + (0 if free else last.units)
+        inputs, *units = (math.prod(shape) for shape in self.network.state_shapes)
+        loaded = [layer.law.loaded for layer in self.network.layers]
+        moving = sum(n for n, moves in zip(units, loaded, strict=True) if moves)
+        sensed = moving + (units[-1] if free and not loaded[-1] else 0)
+        driven = inputs + (0 if free else units[-1])
         for item, count in (
             ("input conversion", driven),
             ("neuron settling", moving),
@@ -208,3 +330,25 @@ class Simulated:
         ):
             self.listener(Event(item, float(samples * count)))
         self.listener(Event("array read", float(samples), watts))
+
+
+Side = tuple[Tensor | None, ...]
+
+
+def _sides(high: Settled, low: Settled) -> tuple[tuple[Tensor, ...], Side, Side]:
+    """Return states and the displacements of two settlings from them, the input's first.
+
+    Two phases that were relaxed as displacements from one free settling keep that; of states
+    that were measured, the low ones are the origin.
+    """
+    origin = high.origin or low.origin
+    if origin is not None:
+        sides = [(None, *s.moved) if s.moved else (None,) * len(origin.states) for s in (high, low)]
+        return origin.states, sides[0], sides[1]
+    differences = [h - b for h, b in zip(high.states[1:], low.states[1:], strict=True)]
+    return low.states, (None, *differences), (None,) * len(low.states)
+
+
+def _with_bias(activity: Tensor) -> Tensor:
+    """Return ``activity`` with the bias line, always at 1, as its last unit."""
+    return torch.cat([activity, torch.ones_like(activity[..., :1])], -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from madem.device import Cell, draw, program, pulse, read
-from madem.network import Dense
+from madem.errors import InputError
+from madem.network import Coupling, Joint, Matrix
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,21 @@ class Written:
 
 @runtime_checkable
 class Store(Protocol):
-    """The weights of one coupling, dimensionless, shape ``(*chips, post, pre + 1)``."""
+    """What holds the parameters of one coupling."""
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The parameters as they stand."""
 
     @property
     def fluctuation(self) -> float:
         """Standard deviation of a weight from one settling to the next."""
 
-    def coupling(self) -> Dense:
-        """Return the coupling as it stands, without fluctuation."""
+    def couple(self, parameters: Sequence[Tensor]) -> Coupling:
+        """Return the coupling with ``parameters`` in the store's form."""
+
+    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return a coupling's contrasts in the form of the store's parameters."""
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return the power, W a chip, summed over reads.
@@ -39,36 +47,51 @@ class Store(Protocol):
         reads, shapes ``(*chips, pre + 1)`` and ``(*chips, post)``.
         """
 
-    def write(self, change: Tensor) -> Written | None:
-        """Change the weights by ``change`` as well as the store can; zeros are left alone."""
+    def write(self, changes: Sequence[Tensor]) -> Written | None:
+        """Change the parameters by ``changes`` as well as the store can; zeros are left alone."""
 
 
 class Exact:
-    """Weights as plain numbers: the ideal network.
+    """Parameters as plain numbers: the ideal network.
 
-    >>> store = Exact(torch.zeros(1, 2))
-    >>> store.write(torch.ones(1, 2))
-    >>> store.coupling().weight.tolist()
-    [[1.0, 1.0]]
+    >>> from madem.network import Dense
+    >>> store = Exact(Dense((1,), 1, bias=False), [torch.zeros(1, 1)])
+    >>> store.write([torch.ones(1, 1)])
+    >>> store.parameters[0].item()
+    1.0
     """
 
     fluctuation = 0.0
 
-    def __init__(self, weight: Tensor) -> None:
-        """Hold ``weight``, shape ``(*chips, post, pre + 1)``."""
-        self.weight = weight
+    def __init__(self, joint: Joint, parameters: Sequence[Tensor]) -> None:
+        """Hold ``parameters``, one for each that ``joint`` names; chips may come first."""
+        self.joint = joint
+        self.parameters = list(parameters)
+        wanted = list(joint.parameters.values())
+        shapes = [tuple(p.shape) for p in self.parameters]
+        if len(shapes) != len(wanted) or any(
+            shape[len(shape) - len(w) :] != w for shape, w in zip(shapes, wanted, strict=True)
+        ):
+            raise InputError(f"parameters must have the shapes {wanted}, but have {shapes}")
 
-    def coupling(self) -> Dense:
-        """Return the exact coupling."""
-        return Dense(self.weight)
+    def couple(self, parameters: Sequence[Tensor]) -> Coupling:
+        """Return the coupling of the joint."""
+        return self.joint.couple(parameters)
+
+    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the contrasts as they are."""
+        return tuple(contrast)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
         return torch.zeros(torch.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
 
-    def write(self, change: Tensor) -> None:
-        """Add ``change``."""
-        self.weight = self.weight + change
+    def write(self, changes: Sequence[Tensor]) -> None:
+        """Add ``changes``, within the joint's limits."""
+        limits = self.joint.limits
+        for i, (name, change) in enumerate(zip(self.joint.parameters, changes, strict=True)):
+            new = self.parameters[i] + change
+            self.parameters[i] = new.clamp(*limits[name]) if name in limits else new
 
 
 Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
@@ -86,8 +109,11 @@ class SignedPair:
     >>> from madem.randomness import stream
     >>> store = SignedPair(load("taox-1t1m"), torch.full((1, 2, 3), 0.5), 100e-6, 20e-6,
     ...                    stream(0, "cells"), stream(0, "writes"), verified)
-    >>> (store.coupling().weight - 0.5).abs().max().item() < 0.3
+    >>> (store.parameters[0] - 0.5).abs().max().item() < 0.3
     True
+
+    Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
+    bias, a line that is always driven with 1.
     """
 
     def __init__(
@@ -122,9 +148,18 @@ class SignedPair:
         """Read noise of both cells of a pair, in units of weight."""
         return float(2**0.5 * self.cell.read_sigma / self.unit)
 
-    def coupling(self) -> Dense:
-        """Return the weights that the conductances stand for."""
-        return Dense(self.weight)
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights that the conductances stand for."""
+        return [self.weight]
+
+    def couple(self, parameters: Sequence[Tensor]) -> Matrix:
+        """Return the matrix ``[W b]``."""
+        return Matrix.of_lines(parameters[0])
+
+    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the contrasts as they lie on the lines."""
+        return (torch.cat([contrast[0], contrast[1].unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``sum g v^2`` of the forward and of the transposed read, W a chip."""
@@ -132,8 +167,9 @@ class SignedPair:
         watts = (driven * pre).sum(-1) + (sensed * post).sum(-1)
         return watts * self.cell.read_voltage**2
 
-    def write(self, change: Tensor) -> Written:
+    def write(self, changes: Sequence[Tensor]) -> Written:
         """Write the cells whose weight is to change."""
+        (change,) = changes
         index = change.nonzero(as_tuple=True)
         touched = self.writing(self, index, change[index] * self.unit)
         if index[0].numel():

@@ -1,23 +1,53 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
-from madem.network.costs import Cost, CrossEntropy, Logistic
-from madem.network.couplings import Coupling, Dense, dense_contrast, with_bias
-from madem.network.laws import Box, Free, Law, Readout
-from madem.network.network import Layer, Network, Problem
+from madem.network.convolutions import Average, Convolution, Maximum, ResistorConvolution
+from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
+from madem.network.couplings import Coupling, Custom, Matrix
+from madem.network.diodes import Shockley, Table
+from madem.network.joints import Conv, Dense, Energy, Joint, Recurrent, Skip
+from madem.network.laws import Box, Free, Halves, Law, Readout, Tanh, diodes
+from madem.network.network import Layer, Network
+from madem.network.problem import Current, Hold, Nudge, Problem, Spring
+from madem.network.resistive import Amplified, Resistive, ResistiveConv
+from madem.network.resistors import Amplifier, Resistors
 
 __all__ = [
+    "Amplified",
+    "Amplifier",
+    "Average",
     "Box",
+    "Conv",
+    "Convolution",
     "Cost",
     "Coupling",
     "CrossEntropy",
+    "Current",
+    "Custom",
     "Dense",
+    "Energy",
     "Free",
+    "Halves",
+    "Hold",
+    "Joint",
     "Law",
     "Layer",
     "Logistic",
+    "Matrix",
+    "Maximum",
     "Network",
+    "Nudge",
     "Problem",
     "Readout",
-    "dense_contrast",
-    "with_bias",
+    "Recurrent",
+    "Resistive",
+    "ResistiveConv",
+    "ResistorConvolution",
+    "Resistors",
+    "Shockley",
+    "Skip",
+    "Spring",
+    "SquaredError",
+    "Table",
+    "Tanh",
+    "diodes",
 ]

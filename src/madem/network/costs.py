@@ -86,3 +86,34 @@ class Logistic:
     ) -> Tensor:
         """Return whether all signs are the target's."""
         return ((output > 0) == (target > 0)).all(-1)
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Half the squared distance; targets are outputs, or class numbers taken as one-hot.
+
+    ``C = |y - t|^2 / 2`` and ``dC/dy = y - t``. The decision is the largest output.
+
+    >>> y, t = torch.tensor([[0.25, 0.0]]), torch.tensor([0])
+    >>> SquaredError().gradient(y, t).tolist()
+    [[-0.75, 0.0]]
+    """
+
+    def aim(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the target as outputs."""
+        if target.is_floating_point():
+            return target
+        return functional.one_hot(target, output.shape[-1]).to(output.dtype)
+
+    def value(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+        """Return half the squared distance of each sample."""
+        return (output - self.aim(output, target)).square().sum(-1) / 2
+
+    def gradient(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+        """Return output minus target."""
+        return output - self.aim(output, target)
+
+    def correct(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+        """Return whether the largest output is the target's."""
+        aim = self.aim(output, target)
+        return output.argmax(-1) == aim.argmax(-1)

@@ -1,7 +1,16 @@
-"""Couplings: what joins two layers. Each is asked for its pull on both, and for its contrast."""
+"""Couplings: what joins layers. A coupling has *ends*, one a layer, and a part of the energy.
+
+It is asked for its pull on an end (minus the derivative of its energy, without the part that the
+curvature holds), for its curvature there, and for its contrast: the difference of the derivative
+of the energy by its parameters between two displacements ``high`` and ``low`` from the states
+``at``. Contrasts are taken in difference form (FACTS 4): with ``d = high - low`` and
+``m = at + (high + low) / 2``, ``s+ r+ - s- r- = d_s m_r + m_s d_r``, safe from round-off.
+An end that did not move (a clamped input) is None in ``high`` and ``low``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,79 +18,347 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+States = Sequence[Tensor]
+Displacement = Sequence[Tensor | None]
+Shape = tuple[int, ...]
+
 
 @runtime_checkable
 class Coupling(Protocol):
-    """A passive joint of a layer ``pre`` and the layer ``post`` above it."""
+    """A passive joint between layers."""
 
-    def forward(self, pre: Tensor) -> Tensor:
-        """Return the pull on ``post``: minus the derivative of the energy by its state."""
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the ends whose states the pull on ``end`` depends on; linearly, or its own too."""
 
-    def backward(self, post: Tensor) -> Tensor:
-        """Return the pull on ``pre``."""
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the current into ``end`` that the other ends cause."""
 
-    def energy(self, pre: Tensor, post: Tensor) -> Tensor:
+    def constant(self, end: int) -> Tensor | None:
+        """Return the current into ``end`` that flows always: its bias, None where there is none."""
+
+    def curvature(self, end: int) -> Tensor | float:
+        """Return what the coupling loads ``end`` with."""
+
+    def energy(self, states: States) -> Tensor:
         """Return the coupling's part of the energy of each sample, shape ``(*chips, batch)``."""
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of every parameter, ``scale`` a sample, summed over the batch."""
+
+    def displaced(self, at: States) -> Coupling:
+        """Return the coupling as displacements from ``at`` feel it."""
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A signed matrix with a bias line: ``E = -post^T (W pre + b)``.
+class Matrix:
+    """A signed matrix with a bias: ``E = -post . (W pre + b)``.
 
-    ``weight`` is ``[W b]``, shape ``(*chips, post, pre + 1)``, dimensionless: the last column is
-    the bias, a line that is always driven with 1. Pulls: ``W pre + b`` and ``W^T post``.
+    ``weight``: ``(*chips, post, pre)``; ``bias``: ``(*chips, post)`` or None. ``shape`` is that of
+    the lower layer where it is not flat, such as (channels, height, width).
 
-    >>> w = torch.tensor([[2.0, 0.0, 1.0]])
-    >>> Dense(w).forward(torch.tensor([[3.0, 4.0]])).item()
-    7.0
-    >>> Dense(w).backward(torch.tensor([[1.0]])).tolist()
+    >>> w = Matrix(torch.tensor([[2.0, 0.0]]), torch.tensor([1.0]))
+    >>> w.pull(1, [torch.tensor([[3.0, 4.0]]), torch.zeros(1, 1)]).item()
+    6.0
+    >>> w.pull(0, [torch.zeros(1, 2), torch.tensor([[1.0]])]).tolist()
     [[2.0, 0.0]]
     """
 
-    weight: Float[Tensor, "*chips post pre_and_bias"]
+    weight: Float[Tensor, "*chips post pre"]
+    bias: Float[Tensor, "*chips post"] | None = None
+    shape: Shape = ()
 
-    def forward(self, pre: Float[Tensor, "... pre"]) -> Float[Tensor, "... post"]:
-        """Return ``W pre + b``."""
-        bias = self.weight[..., -1]
-        return torch.matmul(pre, self.weight[..., :-1].mT) + bias.unsqueeze(-2)
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
 
-    def backward(self, post: Float[Tensor, "... post"]) -> Float[Tensor, "... pre"]:
-        """Return ``W^T post``."""
-        return torch.matmul(post, self.weight[..., :-1])
+    @staticmethod
+    def of_lines(joined: Float[Tensor, "*chips post pre_and_bias"]) -> Matrix:
+        """Return the matrix of ``[W b]``, whose last column is a bias line, driven with 1."""
+        return Matrix(joined[..., :-1], joined[..., -1])
 
-    def energy(
-        self, pre: Float[Tensor, "... pre"], post: Float[Tensor, "... post"]
-    ) -> Float[Tensor, "..."]:
-        """Return ``-post^T (W pre + b)``."""
-        return -(post * self.forward(pre)).sum(-1)
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return ``W pre`` or ``W^T post``."""
+        if end == 1:
+            return torch.matmul(flat(states[0], self.shape), self.weight.mT)
+        below = torch.matmul(states[1], self.weight)
+        return below.unflatten(-1, self.shape) if self.shape else below
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias, a row for all samples."""
+        return self.bias.unsqueeze(-2) if end == 1 and self.bias is not None else None
+
+    def curvature(self, end: int) -> float:
+        """Return zero: an amplifier's output does not load what it drives."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return ``-post . (W pre + b)``."""
+        total = self.pull(1, states)
+        if self.bias is not None:
+            total = total + self.bias.unsqueeze(-2)
+        return -(states[1] * total).sum(-1)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrasts of the weight and of the bias, where there is one."""
+        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, -scale)
+        weight = bias = None
+        if d_post is not None:
+            weight = torch.matmul(d_post.mT, flat(m_pre, self.shape).to(d_post.dtype))
+            bias = d_post.sum(-2)
+        if d_pre is not None:
+            below = torch.matmul(m_post.mT.to(d_pre.dtype), flat(d_pre, self.shape))
+            weight = below if weight is None else weight.add_(below)
+        weight = torch.zeros_like(self.weight) if weight is None else weight
+        if self.bias is None:
+            return (weight,)
+        return weight, torch.zeros_like(self.bias) if bias is None else bias
+
+    def displaced(self, at: States) -> Matrix:
+        """Return itself without the bias, which does not change."""
+        del at
+        return Matrix(self.weight, None, self.shape)
 
 
-def with_bias(activity: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units_and_bias"]:
-    """Return ``activity`` with the bias line, always at 1, as its last unit.
+def flat(state: Tensor, shape: Shape) -> Tensor:
+    """Return ``state`` with the axes of ``shape`` as one."""
+    return state.flatten(-len(shape)) if len(shape) > 1 else state
 
-    >>> with_bias(torch.zeros(1, 2)).tolist()
-    [[0.0, 0.0, 1.0]]
+
+def moves(
+    at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+) -> list[tuple[Tensor | None, Tensor]]:
+    """Return for each end the scaled difference and the mean of two displaced states."""
+    moves: list[tuple[Tensor | None, Tensor]] = []
+    for state, up, down in zip(at, high, low, strict=True):
+        if up is None and down is None:
+            moves.append((None, state))
+            continue
+        risen = torch.zeros_like(state) if up is None else up
+        if down is None:
+            moves.append((scaled(risen, scale), torch.add(state, risen, alpha=0.5)))
+        else:
+            middle = torch.add(state, risen + down, alpha=0.5)
+            moves.append((scaled(risen - down, scale), middle))
+    return moves
+
+
+def scaled(difference: Tensor, scale: Tensor | complex | float) -> Tensor:
+    """Return ``difference`` times ``scale``, one a sample, as wide as the batch axes."""
+    if isinstance(scale, Tensor):
+        scale = scale.reshape(scale.shape + (1,) * (difference.dim() - scale.dim()))
+    return difference * scale
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Units that pull each other one to one, a skip connection: ``E = -strength post . pre``.
+
+    >>> Identity(0.5).pull(1, [torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
+    [[0.5, 0.5]]
     """
-    return torch.cat([activity, torch.ones_like(activity[..., :1])], -1)
+
+    strength: float
+    axes: int = 1
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the other end's state times the strength."""
+        return self.strength * states[1 - end]
+
+    def constant(self, end: int) -> None:
+        """Return nothing."""
+        del end
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return ``-strength post . pre``."""
+        return -self.strength * (states[0] * states[1]).flatten(-self.axes).sum(-1)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return nothing: the strength is fixed."""
+        del at, high, low, scale
+        return ()
+
+    def displaced(self, at: States) -> Identity:
+        """Return itself."""
+        del at
+        return self
 
 
-def dense_contrast(
-    pre: tuple[Tensor, Tensor], post: tuple[Tensor, Tensor]
-) -> Float[Tensor, "*chips post pre_and_bias"]:
-    """Return ``dE/d[W b]`` at the high state minus at the low one, averaged over the batch.
+@dataclass(frozen=True)
+class Lateral:
+    """Units of one layer that pull each other: ``E = -s^T (W + W^T) s / 4``, no unit itself.
 
-    ``pre`` and ``post`` hold the activities of the two layers, ``(high, low)``, each
-    ``(*chips, batch, units)``. With ``d = high - low`` and ``m = (high + low) / 2`` the
-    difference of the outer products is ``d_post m_pre^T + m_post d_pre^T`` (FACTS 4); to
-    subtract the products themselves would lose it to round-off.
+    Only the symmetric part of ``weight`` without its diagonal is felt. The pull depends on the
+    layer's own state, so a jump of the whole layer is a step of a fixed point, not a minimum.
 
-    >>> one, zero = torch.ones(1, 1), torch.zeros(1, 1)
-    >>> dense_contrast((one, one), (one, zero)).tolist()
-    [[-1.0, -1.0]]
+    >>> Lateral(torch.tensor([[9.0, 2.0], [0.0, 9.0]])).pull(0, [torch.tensor([[1.0, 0.0]])])
+    tensor([[0., 1.]])
     """
-    pre_high, pre_low = (with_bias(activity) for activity in pre)
-    post_high, post_low = post
-    products = torch.matmul((post_high - post_low).mT, (pre_high + pre_low) / 2)
-    if pre[0] is not pre[1]:  # a clamped input is the same tensor in both phases
-        products = products + torch.matmul(((post_high + post_low) / 2).mT, pre_high - pre_low)
-    return -products / pre_high.shape[-2]
+
+    weight: Float[Tensor, "*chips units units"]
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the one end."""
+        return (end,)
+
+    def _symmetric(self) -> Tensor:
+        both = (self.weight + self.weight.mT) / 2
+        return both - torch.diag_embed(both.diagonal(dim1=-2, dim2=-1))
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the pull of the layer's other units."""
+        del end
+        return torch.matmul(states[0], self._symmetric())
+
+    def constant(self, end: int) -> None:
+        """Return nothing."""
+        del end
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return ``-s^T W s / 2`` of the symmetric part."""
+        return -(states[0] * self.pull(0, states)).sum(-1) / 2
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of the weight."""
+        [(d, m)] = moves(at, high, low, scale)
+        if d is None:
+            return (torch.zeros_like(self.weight),)
+        product = torch.matmul(d.mT, m.to(d.dtype))
+        product = -(product + product.mT) / 2
+        return (product - torch.diag_embed(product.diagonal(dim1=-2, dim2=-1)),)
+
+    def displaced(self, at: States) -> Lateral:
+        """Return itself."""
+        del at
+        return self
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Any coupling as displacements from ``at`` feel it, by subtraction: the general case.
+
+    A coupling whose pull is linear does better (``displaced`` returns it without its constants).
+    """
+
+    coupling: Coupling
+    at: tuple[Tensor, ...]
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the coupling feels."""
+        return self.coupling.felt(end)
+
+    def _moved(self, states: States) -> list[Tensor]:
+        return [s + u for s, u in zip(self.at, states, strict=True)]
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the change of the pull."""
+        return self.coupling.pull(end, self._moved(states)) - self.coupling.pull(end, self.at)
+
+    def constant(self, end: int) -> None:
+        """Return nothing: constants do not change."""
+        del end
+
+    def curvature(self, end: int) -> Tensor | float:
+        """Return the coupling's curvature."""
+        return self.coupling.curvature(end)
+
+    def energy(self, states: States) -> Tensor:
+        """Return the change of the energy."""
+        return self.coupling.energy(self._moved(states)) - self.coupling.energy(self.at)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the coupling's contrast."""
+        return self.coupling.contrast(at, high, low, scale)
+
+    def displaced(self, at: States) -> Coupling:
+        """Return the coupling displaced further."""
+        return self.coupling.displaced(self._moved(at))
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A user's own energy, ``function(states, parameters)``, differentiated by autograd.
+
+    ``function`` returns the energy of each sample, shape ``(batch,)``, from the states of the
+    ends and the parameters.
+
+    >>> spring = Custom(lambda s, p: p[0] * (s[0] - s[1]).square().sum(-1), (torch.tensor(2.0),))
+    >>> spring.pull(1, [torch.ones(1, 1), torch.zeros(1, 1)]).item()
+    4.0
+    """
+
+    function: Callable[[States, Sequence[Tensor]], Tensor]
+    parameters: tuple[Tensor, ...] = ()
+    ends: int = 2
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return all ends: nobody knows."""
+        del end
+        return tuple(range(self.ends))
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return minus the derivative of the energy by the state of ``end``."""
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            leaves = [s if keep else s.detach() for s in states]
+            own = leaves[end]
+            # a copy, so that what the other ends owe to this one is not counted as its own
+            leaves[end] = own.clone() if own.requires_grad else own.detach().requires_grad_()
+            total = self.function(leaves, self.parameters).sum()
+            (slope,) = torch.autograd.grad(total, leaves[end], create_graph=keep)
+        return -slope
+
+    def constant(self, end: int) -> None:
+        """Return nothing: the pull holds all."""
+        del end
+
+    def curvature(self, end: int) -> float:
+        """Return zero: the pull holds all."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return the function's value."""
+        return self.function(states, self.parameters)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the difference of the derivative by each parameter."""
+        leaves = [p.detach().requires_grad_() for p in self.parameters]
+        with torch.enable_grad():
+            ends = [
+                [s if u is None else s + u for s, u in zip(at, side, strict=True)]
+                for side in (high, low)
+            ]
+            change = self.function(ends[0], leaves) - self.function(ends[1], leaves)
+            grads = torch.autograd.grad((change * scale).sum(), leaves)
+        return tuple(grads)
+
+    def displaced(self, at: States) -> Offset:
+        """Return the change of its pulls."""
+        return Offset(self, tuple(at))

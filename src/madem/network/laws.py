@@ -1,16 +1,40 @@
 """Node laws: what one neuron does with the current that it receives.
 
-A law is the scalar problem that a node solves, ``argmin_s s^2/2 - d s + phi(s)``, for a drive
-``d``. Laws differ in ``phi`` and nowhere else (DESIGN 4).
+A law is the scalar problem that a node solves, ``rest(a, d) = argmin_s a s^2 / 2 - d s + phi(s)``,
+where the curvature ``a`` is what the couplings load the node with (0 in a Hopfield network, the
+sum of conductances in a resistive one) and ``d`` is the drive. Laws differ in ``phi`` and nowhere
+else (DESIGN 4). ``move`` answers the same question for a *displacement* from a state at rest, in
+a form that keeps its relative precision however small the displacement is:
+
+    move(a, change, at, excess) = argmin_u a u^2 / 2 - change u + phi(at + u) - excess u
+
+with ``excess = d - a at``, the current that the law itself takes at ``at``.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
 from torch import Tensor
+
+from madem.errors import InputError
+
+Curvature = Tensor | float
+"""What a node is loaded with: one number, or a tensor of the layer's shape."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A law that is nothing but a leak between limits: ``low`` and ``high`` of runs of units.
+
+    ``runs``: ``(units, low, high)`` one after another.
+    """
+
+    runs: tuple[tuple[int, float, float], ...]
+    leak: float
 
 
 @runtime_checkable
@@ -25,49 +49,122 @@ class Law(Protocol):
     def bound(self) -> float | None:
         """Largest magnitude of the state, None where it has none."""
 
-    def rest(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        """Return the state at rest under ``drive`` (both dimensionless)."""
+    @property
+    def analytic(self) -> bool:
+        """Whether the law also holds for complex states."""
+
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return the state at rest, of the shape of ``d``."""
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the displacement from ``at`` that a ``change`` of the drive causes."""
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return ``phi''`` at ``at``; infinite where a clamp holds the node."""
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return ``phi(s)`` of every node."""
+
+    def clip(self, units: int) -> Clip | None:
+        """Return limits and leak where the law is a leak between limits, else None."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A leaky node between two limits, a hard sigmoid: ``s = clip(d, -limit, limit)``.
+    """A node between two limits: ``phi = leak s^2 / 2``, and ``low <= s <= high``.
 
-    In the circuit: an amplifier with unit leak that saturates, or two diodes.
+    With ``leak`` 1 and no load it is a hard sigmoid, ``s = clip(d, low, high)``; with ``leak`` 0
+    and a resistive load a node with two ideal diodes. Either limit may be infinite.
 
-    >>> import torch
-    >>> Box(1.0).rest(torch.tensor([[-3.0, 0.5]])).tolist()
+    >>> Box().rest(0.0, torch.tensor([[-3.0, 0.5]])).tolist()
     [[-1.0, 0.5]]
+    >>> Box(0.0, math.inf, leak=0.0).rest(2.0, torch.tensor([[-3.0, 0.5]])).tolist()
+    [[0.0, 0.25]]
     """
 
-    limit: float = 1.0
+    low: float = -1.0
+    high: float = 1.0
+    leak: float = 1.0
     loaded: bool = True
+    analytic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an empty box."""
+        if not self.low < self.high:
+            raise InputError(f"low must be below high, but is {self.low} with high {self.high}")
+        _check_leak(self.leak)
 
     @property
-    def bound(self) -> float:
-        """The limit itself."""
-        return self.limit
+    def bound(self) -> float | None:
+        """The larger of the limits, None where it is infinite."""
+        largest = max(abs(self.low), abs(self.high))
+        return largest if math.isfinite(largest) else None
 
-    def rest(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        """Return the clipped drive."""
-        return drive.clamp(-self.limit, self.limit)
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return ``clip(d / (a + leak), low, high)``."""
+        return _over(d, a, self.leak).clamp(self.low, self.high)
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the clipped displacement; a node inside its box has no excess to overcome."""
+        held = excess - self.leak * at
+        inside = (at > self.low) & (at < self.high)
+        drive = change + held.masked_fill(inside, 0.0)
+        moved = _over(drive, a, self.leak)
+        return torch.minimum(torch.maximum(moved, self.low - at), self.high - at)
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the leak inside, infinity where the current presses the node on a limit."""
+        held = excess - self.leak * at
+        pressed = ((at <= self.low) & (held <= 0)) | ((at >= self.high) & (held >= 0))
+        return torch.full_like(at, self.leak).masked_fill(pressed, math.inf)
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return ``leak s^2 / 2``."""
+        return self.leak / 2 * s.square()
+
+    def clip(self, units: int) -> Clip:
+        """Return the box."""
+        return Clip(((units, self.low, self.high),), self.leak)
 
 
 @dataclass(frozen=True)
 class Free:
-    """A linear node with unit leak, ``s = d``: an output inside the energy.
+    """A linear node, ``s = d / (a + leak)``: an output inside the energy.
 
-    >>> import torch
-    >>> Free().rest(torch.tensor([[2.5]])).item()
+    >>> Free().rest(0.0, torch.tensor([[2.5]])).item()
     2.5
     """
 
+    leak: float = 1.0
     loaded: bool = True
     bound: None = None
+    analytic: bool = True
 
-    def rest(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        """Return the drive."""
-        return drive
+    def __post_init__(self) -> None:
+        """Refuse a negative leak."""
+        _check_leak(self.leak)
+
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return ``d / (a + leak)``."""
+        return _over(d, a, self.leak)
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return ``change / (a + leak)``."""
+        del at, excess
+        return _over(change, a, self.leak)
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the leak."""
+        del excess
+        return torch.full_like(at, self.leak)
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return ``leak s^2 / 2``."""
+        return self.leak / 2 * s.square()
+
+    def clip(self, units: int) -> Clip:
+        """Return a box without walls."""
+        return Clip(((units, -math.inf, math.inf),), self.leak)
 
 
 @dataclass(frozen=True)
@@ -78,14 +175,200 @@ class Readout:
     phase the same lines are driven, and feed the nudge back by the transposed read. The energy
     therefore stays convex however strong the output couplings grow.
 
-    >>> import torch
-    >>> Readout().rest(torch.tensor([[-0.1]])).item() < 0
+    >>> Readout().rest(0.0, torch.tensor([[-0.1]])).item() < 0
     True
     """
 
     loaded: bool = False
     bound: None = None
+    analytic: bool = True
 
-    def rest(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
         """Return the drive, which for this law is the nudge alone."""
-        return drive
+        del a
+        return d
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the change, which for this law is the nudge alone."""
+        del a, at, excess
+        return change
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return infinity: the network does not move it."""
+        del excess
+        return torch.full_like(at, math.inf)
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return zero."""
+        return torch.zeros_like(s)
+
+    def clip(self, units: int) -> None:
+        """Return None: there is more to it."""
+        del units
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """A smooth neuron, ``s = tanh(d)``: ``phi`` is the integral of the inverse of tanh.
+
+    It must not be loaded by resistors, whose curvature would make the rest transcendental.
+
+    >>> Tanh().rest(0.0, torch.tensor([[0.0]])).item()
+    0.0
+    """
+
+    loaded: bool = True
+    bound: float = 1.0
+    analytic: bool = True
+
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return ``tanh(d)``."""
+        if isinstance(a, Tensor) or a != 0:
+            raise InputError("law Tanh cannot be loaded by resistors; use Box or Shockley")
+        return torch.tanh(d)
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return ``tanh(artanh(at) + change) - at``, by the addition theorem."""
+        del a, excess
+        t = torch.tanh(change)
+        return t * (1 - at.square()) / (1 + at * t)
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return ``1 / (1 - s^2)``."""
+        del excess
+        return 1 / (1 - at.square())
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return ``((1 + s) log(1 + s) + (1 - s) log(1 - s)) / 2``."""
+        up: Tensor = torch.special.xlog1py(1 + s, s)
+        down: Tensor = torch.special.xlog1py(1 - s, -s)
+        return (up + down) / 2
+
+    def clip(self, units: int) -> None:
+        """Return None: there is more to it."""
+        del units
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Two laws in one layer, one for the first half of its units and one for the second.
+
+    Resistive networks have excitatory and inhibitory nodes, limited from below and from above.
+
+    >>> law = diodes()
+    >>> law.rest(1.0, torch.tensor([[-1.0, 2.0, -3.0, 4.0]])).tolist()
+    [[0.0, 2.0, -3.0, 0.0]]
+    """
+
+    laws: tuple[Law, Law]
+    axis: int = -1
+    loaded: bool = True
+
+    @property
+    def bound(self) -> float | None:
+        """The larger of both bounds."""
+        bounds = [law.bound for law in self.laws]
+        return None if None in bounds else max(bound or 0.0 for bound in bounds)
+
+    @property
+    def analytic(self) -> bool:
+        """Whether both are."""
+        return all(law.analytic for law in self.laws)
+
+    def _split(self, *values: Curvature) -> list[tuple[Law, list[Any]]]:
+        """Return each law with its half of every value."""
+        halves = [v.chunk(2, self.axis) if isinstance(v, Tensor) else (v, v) for v in values]
+        return [(law, [half[i] for half in halves]) for i, law in enumerate(self.laws)]
+
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return each half's rest."""
+        return torch.cat([law.rest(*part) for law, part in self._split(a, d)], self.axis)
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return each half's displacement."""
+        parts = self._split(a, change, at, excess)
+        return torch.cat([law.move(*part) for law, part in parts], self.axis)
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return each half's slope."""
+        return torch.cat([law.slope(*part) for law, part in self._split(at, excess)], self.axis)
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return each half's energy."""
+        return torch.cat([law.energy(*part) for law, part in self._split(s)], self.axis)
+
+    def clip(self, units: int) -> Clip | None:
+        """Return both halves' limits one after the other."""
+        parts = [law.clip(n) for law, n in zip(self.laws, _halves(units), strict=True)]
+        first, second = parts
+        if first is None or second is None or first.leak != second.leak or self.axis != -1:
+            return None
+        return Clip(first.runs + second.runs, first.leak)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A law whose currents count ``share`` times in the energy, behind amplifiers."""
+
+    law: Law
+    share: float
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the law is."""
+        return self.law.loaded
+
+    @property
+    def bound(self) -> float | None:
+        """That of the law."""
+        return self.law.bound
+
+    @property
+    def analytic(self) -> bool:
+        """Whether the law is."""
+        return self.law.analytic
+
+    def rest(self, a: Curvature, d: Tensor) -> Tensor:
+        """Return the law's rest under its own load and drive."""
+        return self.law.rest(a / self.share, d / self.share)
+
+    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the law's displacement under its own load and drive."""
+        return self.law.move(a / self.share, change / self.share, at, excess / self.share)
+
+    def slope(self, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the weighted slope."""
+        return self.share * self.law.slope(at, excess / self.share)
+
+    def energy(self, s: Tensor) -> Tensor:
+        """Return the weighted energy."""
+        return self.share * self.law.energy(s)
+
+    def clip(self, units: int) -> None:
+        """Return None: there is more to it."""
+        del units
+
+
+def diodes(axis: int = -1) -> Halves:
+    """Return the ideal diodes of a resistive network: one half at least zero, the other at most.
+
+    ``axis`` is -1 for a dense layer, -3 (the channels) for a convolutional one.
+    """
+    return Halves((Box(0.0, math.inf, leak=0.0), Box(-math.inf, 0.0, leak=0.0)), axis)
+
+
+def _halves(units: int) -> tuple[int, int]:
+    """Return how many units each half has, as ``chunk`` cuts them."""
+    return units - units // 2, units // 2
+
+
+def _over(d: Tensor, a: Curvature, leak: float) -> Tensor:
+    """Return ``d / (a + leak)``."""
+    if not isinstance(a, Tensor) and a + leak == 1:
+        return d
+    return d / (a + leak)
+
+
+def _check_leak(leak: float) -> None:
+    if not (leak >= 0 and math.isfinite(leak)):
+        raise InputError(f"leak must be zero or positive, but is {leak}")

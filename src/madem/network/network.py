@@ -1,123 +1,200 @@
-"""Networks: frozen physics that holds no tensors, and the problem that a machine lets settle."""
+"""Networks: frozen physics that holds no tensors, and the problem that comes to rest."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.couplings import Coupling
-from madem.network.laws import Law
+from madem.network.couplings import Coupling, Shape
+from madem.network.joints import Dense, Joint
+from madem.network.laws import Law, Weighted
+from madem.network.problem import Problem, Site
+from madem.network.resistive import Amplified
+from madem.network.resistors import Amplifier
 
 
 @dataclass(frozen=True)
 class Layer:
-    """``units`` neurons under one ``law``."""
+    """Neurons under one ``law``: ``units`` of them, or an image (channels, height, width).
 
-    units: int
+    >>> from madem.network import Readout
+    >>> Layer((8, 4, 4), Readout()).shape
+    (8, 4, 4)
+    """
+
+    units: int | Shape
     law: Law
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one sample's state."""
+        return (self.units,) if isinstance(self.units, int) else tuple(self.units)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A chain of layers above a clamped input, joined by dense couplings with a bias line.
+    """Layers above a clamped input, and the joints between them.
 
-    ``E = sum_l |s_l|^2 / 2 - sum_l s_l^T (W_l s_{l-1} + b_l)`` over the loaded layers, each
-    state kept where its law allows (DESIGN 2).
+    The energy is the sum of the joints' energies and of ``phi`` of every node. ``inputs`` is the
+    number or the shape of the inputs; layers count from 1, the input is 0. Without ``joints`` it
+    is a chain of dense couplings with biases,
+    ``E = sum_l |s_l|^2 / 2 - sum_l s_l . (W_l s_{l-1} + b_l)`` for laws of unit leak (DESIGN 2).
 
     >>> from madem.network.laws import Box, Readout
     >>> Network(60, (Layer(31, Box()), Layer(32, Readout()))).shapes
     ((31, 61), (32, 32))
     """
 
-    inputs: int
+    inputs: int | Shape
     layers: tuple[Layer, ...]
+    joints: tuple[Joint, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a chain."""
+        """Refuse what does not fit together."""
         if not self.layers:
             raise InputError("layers must hold at least one layer, but is empty")
         for layer in self.layers[:-1]:
             if not layer.law.loaded:
                 raise InputError("only the last layer can be a readout outside the energy")
+        if not self.joints:
+            chain = pairwise(self.state_shapes)
+            dense = (Dense(pre, math.prod(post), (i, i + 1)) for i, (pre, post) in enumerate(chain))
+            object.__setattr__(self, "joints", tuple(dense))
+        joined = {end for joint in self.joints for end in joint.ends}
+        for end in sorted(joined | set(range(len(self.layers) + 1)), reverse=True):
+            if not 0 <= end <= len(self.layers):
+                raise InputError(
+                    f"a joint ends at layer {end}, but the layers are 0 (the input) to "
+                    f"{len(self.layers)}"
+                )
+            if end not in joined:
+                raise InputError(f"layer {end} is joined to nothing")
+        for joint in self.joints:
+            joint.check(self.state_shapes)
+
+    @property
+    def state_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the input's and of every layer's state."""
+        inputs = (self.inputs,) if isinstance(self.inputs, int) else tuple(self.inputs)
+        return (inputs, *(layer.shape for layer in self.layers))
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shape ``(post, pre + 1)`` of every coupling's weight, the bias line included."""
-        below = (self.inputs, *(layer.units for layer in self.layers))
-        return tuple((post, pre + 1) for pre, post in pairwise(below))
+        """Shape ``(post, pre + 1)`` of every coupling on crossbars, the bias line included.
 
-    def bind(self, couplings: Sequence[Coupling], x: Float[Tensor, "... inputs"]) -> Problem:
-        """Join parameters and input. The drive of the clamped input is computed here, once."""
-        return Problem(self.layers, tuple(couplings), x, couplings[0].forward(x))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What comes to rest: layers, their couplings, the clamped input ``x`` and its drive."""
-
-    layers: tuple[Layer, ...]
-    couplings: tuple[Coupling, ...]
-    x: Tensor
-    clamped: Tensor
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Layers in the order in which they should move: those the nudge alone moves go first."""
-        return tuple(sorted(range(len(self.layers)), key=lambda i: self.layers[i].law.loaded))
-
-    @property
-    def direct(self) -> bool:
-        """Whether one pass is exact, since at most one layer feels another that moves."""
-        return sum(layer.law.loaded for layer in self.layers) <= 1
-
-    def pull(self, index: int, states: Sequence[Tensor]) -> Tensor:
-        """Return the current into layer ``index`` from its neighbours."""
-        below = self.clamped if index == 0 else self.couplings[index].forward(states[index - 1])
-        if index + 1 == len(self.layers):
-            return below
-        return below + self.couplings[index + 1].backward(states[index + 1])
-
-    def rest(self, index: int, states: Sequence[Tensor], nudge: Tensor | None) -> Tensor:
-        """Return the exact minimiser of the energy in layer ``index``, the others fixed.
-
-        ``nudge`` is a current drawn from the last layer, None in the free phase.
+        Raises ``InputError`` for joints that are not dense: those do not lie on crossbars yet.
         """
-        last = index + 1 == len(self.layers)
-        law = self.layers[index].law
-        drive = self.pull(index, states) if law.loaded else torch.zeros_like(states[index])
-        return law.rest(drive - nudge if last and nudge is not None else drive)
+        if not all(isinstance(joint, Dense) for joint in self.joints):
+            raise InputError("only chains of dense joints lie on crossbars")
+        return tuple(
+            (math.prod(post), math.prod(pre) + 1) for pre, post in pairwise(self.state_shapes)
+        )
 
-    def start(self) -> list[Tensor]:
-        """Return all states at zero."""
-        shape = self.clamped.shape[:-1]
-        return [self.clamped.new_zeros((*shape, layer.units)) for layer in self.layers]
+    @cached_property
+    def shares(self) -> tuple[float, ...]:
+        """Weight of every layer's currents in the one energy: 1 without amplifiers."""
+        shares = {0: 1.0}
+        for joint in sorted(self.joints, key=lambda j: max(j.ends)):
+            ratio = joint.ratio if isinstance(joint, Amplified) else 1.0
+            below, above = min(joint.ends), max(joint.ends)
+            if below == above:
+                continue
+            share = shares.get(below, 1.0) * ratio
+            if abs(shares.setdefault(above, share) - share) > 1e-12 * share:
+                raise InputError(
+                    f"the joints into layer {above} come through amplifiers of different ratios "
+                    "of current gain to voltage gain, so there is no energy"
+                )
+        return tuple(shares.get(i, 1.0) for i in range(len(self.layers) + 1))
 
-    def output(self, states: Sequence[Tensor]) -> Tensor:
-        """Return what the output lines carry: the pull on the last layer.
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """What every layer knows of its place: law, shape, and the ends of joints that reach it."""
+        reached = [
+            [(j, e) for j, joint in enumerate(self.joints) for e, at in enumerate(joint.ends)
+             if at == i]
+            for i in range(1, len(self.layers) + 1)
+        ]  # fmt: skip
+        laws = [
+            layer.law if share == 1 else Weighted(layer.law, share)
+            for layer, share in zip(self.layers, self.shares[1:], strict=True)
+        ]
+        return tuple(
+            Site(law, layer.shape, tuple(ends))
+            for law, layer, ends in zip(laws, self.layers, reached, strict=True)
+        )
 
-        For a free output at rest that is its state, for a readout what is sensed.
+    def initial(self, draws: Generator) -> list[list[Tensor]]:
+        """Draw parameters to start from, a list a joint."""
+        return [joint.initial(draws) for joint in self.joints]
+
+    def couple(self, parameters: Sequence[Sequence[Tensor]]) -> list[Coupling]:
+        """Return the couplings with ``parameters``, a list a joint."""
+        made = [
+            joint.couple(list(mine)) for joint, mine in zip(self.joints, parameters, strict=True)
+        ]
+        return [self.shared(i, coupling) for i, coupling in enumerate(made)]
+
+    def shared(self, index: int, coupling: Coupling) -> Coupling:
+        """Return the coupling of joint ``index`` with its share of the energy."""
+        share = self.shares[max(self.joints[index].ends)]
+        if isinstance(coupling, Amplifier):
+            return replace(coupling, share=share)
+        return coupling if share == 1 else Amplifier(coupling, 1.0, share)
+
+    def bind(self, couplings: Sequence[Coupling], x: Tensor) -> Problem:
+        """Join couplings and input ``x``, ``(*chips, batch, *inputs)``.
+
+        What the clamped input drives, the biases and the loads are computed here, once.
+        Raises ``InputError`` where ``x`` has another shape or is not finite, or a node floats.
         """
-        return self.pull(len(self.layers) - 1, states)
+        wanted = self.state_shapes[0]
+        if tuple(x.shape[-len(wanted) :]) != wanted or x.dim() <= len(wanted):
+            raise InputError(f"x must have the shape (batch, {', '.join(map(str, wanted))}), but "
+                             f"has {tuple(x.shape)}")  # fmt: skip
+        if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+            raise InputError("x must be finite, but holds NaN or infinity")
+        sums = [self._sums(site, couplings, x) for site in self.sites]
+        loads, fixed = zip(*sums, strict=True)
+        for number, (site, load) in enumerate(zip(self.sites, loads, strict=True), 1):
+            clip = site.law.clip(site.shape[-1])
+            if clip and not clip.leak and isinstance(load, Tensor) and not bool((load > 0).all()):
+                raise InputError(
+                    f"a node of layer {number} floats: none of its conductances is above zero"
+                )
+        return Problem(
+            self.sites,
+            tuple(couplings),
+            tuple(joint.ends for joint in self.joints),
+            x,
+            fixed,
+            loads,
+        )
 
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy of each sample, shape ``(*chips, batch)``.
-
-        >>> from madem.network import Dense, Free
-        >>> net = Network(1, (Layer(1, Free()),))
-        >>> problem = net.bind([Dense(torch.tensor([[2.0, 0.0]]))], torch.tensor([[3.0]]))
-        >>> problem.energy([torch.tensor([[6.0]])]).item()  # 36 / 2 - 6 * 6
-        -18.0
-        """
-        total = torch.zeros_like(self.clamped[..., 0])
-        for index, (coupling, state) in enumerate(zip(self.couplings, states, strict=True)):
-            pre = self.x if index == 0 else states[index - 1]
-            if self.layers[index].law.loaded:
-                total = total + state.square().sum(-1) / 2
-            total = total + coupling.energy(pre, state)
-        return total
+    def _sums(
+        self, site: Site, couplings: Sequence[Coupling], x: Tensor
+    ) -> tuple[Tensor | float, Tensor]:
+        """Return a layer's load and the currents into it that never change."""
+        load: Tensor | float = 0.0
+        total: Tensor | None = None
+        for joint, end in site.ends:
+            coupling, ends = couplings[joint], self.joints[joint].ends
+            load = load + coupling.curvature(end)
+            clamped = not any(ends[k] for k in coupling.felt(end))
+            for part in (coupling.pull(end, [x] * len(ends)) if clamped else None,
+                         coupling.constant(end)):  # fmt: skip
+                if part is not None:
+                    total = part if total is None else total + part
+        total = x.new_zeros(()) if total is None else total
+        batch = x.shape[: x.dim() - len(self.state_shapes[0])]
+        shape = (*batch, *site.shape)
+        if tuple(total.shape) != shape:
+            total = total.expand(torch.broadcast_shapes(total.shape, shape))
+        return load, total

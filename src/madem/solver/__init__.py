@@ -1,5 +1,25 @@
 """How a network comes to rest."""
 
-from madem.solver.sweep import Rest, Sweep
+from madem.solver.relax import Rest
+from madem.solver.solvers import (
+    Anderson,
+    Flow,
+    Newton,
+    OverRelaxed,
+    Solver,
+    Sweep,
+    Synchronous,
+    conjugate_gradients,
+)
 
-__all__ = ["Rest", "Sweep"]
+__all__ = [
+    "Anderson",
+    "Flow",
+    "Newton",
+    "OverRelaxed",
+    "Rest",
+    "Solver",
+    "Sweep",
+    "Synchronous",
+    "conjugate_gradients",
+]

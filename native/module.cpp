@@ -1,0 +1,94 @@
+// Python's door to the kernels. Arrays come as they lie in memory; nothing is copied.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "relax_pair.h"
+
+namespace nb = nanobind;
+using namespace madem;
+
+template <typename T>
+using In = nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>;
+template <typename T>
+using Out = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Line = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+static std::string best() {
+#if defined(MADEM_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+#endif
+    return "baseline";
+}
+
+template <typename T>
+static Rows<T> rows(const In<T> &of, int64_t samples, int64_t units, const char *name) {
+    const bool shared = of.shape(0) == 1;
+    if ((!shared && int64_t(of.shape(0)) != samples) || int64_t(of.shape(1)) != units ||
+        (units > 1 && of.stride(1) != 1))
+        throw std::invalid_argument(std::string(name) + " does not fit the states");
+    return {of.data(), shared ? 0 : of.stride(0)};
+}
+
+template <typename T>
+using Layer = std::tuple<In<T>, In<T>, In<T>, In<T>>;  // drive, ease, low, high
+
+template <typename T>
+static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge, double stiffness,
+                std::optional<Out<const T>> at, std::optional<Out<const T>> at_up, bool warm,
+                Out<T> s, Out<T> y, Line<int32_t> sweeps, Line<T> residual, double tolerance,
+                int budget, const std::string &isa) {
+    Pair<T> p;
+    p.samples = s.shape(0), p.lower = s.shape(1), p.upper = y.shape(1);
+    if (p.upper < 1 || p.upper > most_upper)
+        throw std::invalid_argument("the upper layer must have 1 to 16 units");
+    const bool fits = int64_t(weight.shape(0)) == p.upper && int64_t(weight.shape(1)) == p.lower &&
+                      int64_t(y.shape(0)) == p.samples && int64_t(sweeps.shape(0)) == p.samples &&
+                      int64_t(residual.shape(0)) == p.samples && bool(at) == bool(at_up) &&
+                      (!at || (at->size() == s.size() && at_up->size() == y.size()));
+    if (!fits) throw std::invalid_argument("weight, states and records do not fit one another");
+    p.weight = weight.data();
+    p.drive = rows<T>(std::get<0>(lower), p.samples, p.lower, "drive");
+    p.ease = rows<T>(std::get<1>(lower), 1, p.lower, "ease");
+    p.low = rows<T>(std::get<2>(lower), p.samples, p.lower, "low");
+    p.high = rows<T>(std::get<3>(lower), p.samples, p.lower, "high");
+    p.drive_up = rows<T>(std::get<0>(upper), p.samples, p.upper, "upper drive");
+    p.ease_up = rows<T>(std::get<1>(upper), 1, p.upper, "upper ease");
+    p.low_up = rows<T>(std::get<2>(upper), p.samples, p.upper, "upper low");
+    p.high_up = rows<T>(std::get<3>(upper), p.samples, p.upper, "upper high");
+    p.nudge = rows<T>(nudge, p.samples, p.upper, "nudge");
+    p.stiffness = T(stiffness);
+    p.at = at ? at->data() : nullptr, p.at_up = at_up ? at_up->data() : nullptr;
+    p.warm = warm;
+    p.s = s.data(), p.y = y.data(), p.sweeps = sweeps.data(), p.residual = residual.data();
+    const std::string use = isa.empty() ? best() : isa;
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::relax_pair<T>(p, T(tolerance), budget);
+    if (use == "avx2") return avx2::relax_pair<T>(p, T(tolerance), budget);
+#endif
+    baseline::relax_pair<T>(p, T(tolerance), budget);
+}
+
+NB_MODULE(_native, m) {
+    m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
+    m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
+    m.attr("most_upper") = most_upper;
+    m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg());
+    m.def("relax_pair", &run<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg());
+}

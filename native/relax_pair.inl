@@ -1,0 +1,260 @@
+// Block coordinate descent of two layers, the upper one small: the hot spot of most networks.
+//
+//   s = clip((d + W^T y) / a)        all lower units of one sample
+//   y = clip((e + W s) / b)          all upper units
+//
+// Both products of a sweep read W once, from the first-level cache, and the states stay there too.
+// This file is compiled once for every instruction set, in a namespace of its own, MADEM_ISA,
+// with vectors of MADEM_BYTES.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "relax_pair.h"
+
+namespace madem {
+namespace MADEM_ISA {
+
+template <typename T>
+struct Lanes {
+    static constexpr int count = MADEM_BYTES / sizeof(T);
+    typedef T vec __attribute__((vector_size(MADEM_BYTES)));
+};
+
+template <typename T>
+static inline typename Lanes<T>::vec load(const T *p) {
+    typename Lanes<T>::vec v;
+    std::memcpy(&v, p, MADEM_BYTES);
+    return v;
+}
+
+template <typename T>
+static inline void store(T *p, typename Lanes<T>::vec v) {
+    std::memcpy(p, &v, MADEM_BYTES);
+}
+
+// The halves of a vector, joined, and the halves of that, until one number is left.
+template <typename T, int bytes, typename V, typename Join>
+static inline T folded(V v, Join join) {
+    if constexpr (bytes == sizeof(T)) {
+        return v[0];
+    } else {
+        typedef T half __attribute__((vector_size(bytes / 2)));
+        half parts[2];
+        std::memcpy(parts, &v, bytes);
+        return folded<T, bytes / 2>(join(parts[0], parts[1]), join);
+    }
+}
+
+template <typename T>
+static inline T sum(typename Lanes<T>::vec v) {
+    return folded<T, MADEM_BYTES>(v, [](auto a, auto b) { return a + b; });
+}
+
+template <typename T>
+static inline T largest_of(typename Lanes<T>::vec v) {
+    return folded<T, MADEM_BYTES>(v, [](auto a, auto b) { return a > b ? a : b; });
+}
+
+// One sweep of one sample. The lower states follow from the upper ones, so that they are kept only
+// where Watch, which also says how far the units moved, and the largest state.
+template <typename T, int K, bool Watch>
+static void sweep(const Sample<T> &p, T *__restrict s, T *__restrict y, T &moved, T &largest) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int L = Lanes<T>::count;
+    vec sums[K], spread[K];
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) sums[k] = vec{}, spread[k] = vec{} + y[k];
+    vec far = vec{}, top = vec{};
+    for (int64_t h = 0; h < p.padded; h += L) {
+        vec even = load(p.drive + h), odd = vec{};
+#pragma GCC unroll 16
+        for (int k = 0; k < K; ++k) {
+            if (k % 2)
+                odd += load(p.weight + k * p.padded + h) * spread[k];
+            else
+                even += load(p.weight + k * p.padded + h) * spread[k];
+        }
+        vec v = (even + odd) * load(p.ease + h);
+        const vec low = load(p.low + h), high = load(p.high + h);
+        v = v < low ? low : v;
+        v = v > high ? high : v;
+        if constexpr (Watch) {
+            const vec step = v - load(s + h);
+            const vec size = step < 0 ? -step : step, value = v < 0 ? -v : v;
+            far = size > far ? size : far;
+            top = value > top ? value : top;
+        }
+        if constexpr (Watch) store(s + h, v);
+#pragma GCC unroll 16
+        for (int k = 0; k < K; ++k) sums[k] += load(p.weight + k * p.padded + h) * v;
+    }
+    if constexpr (Watch) moved = largest_of<T>(far), largest = largest_of<T>(top);
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) {
+        T total = (p.drive_up[k] + sum<T>(sums[k])) * p.ease_up[k];
+        total = total < p.low_up[k] ? p.low_up[k] : total;
+        total = total > p.high_up[k] ? p.high_up[k] : total;
+        if constexpr (Watch) {
+            const T step = std::fabs(total - y[k]), value = std::fabs(total);
+            moved = step > moved ? step : moved;
+            largest = value > largest ? value : largest;
+        }
+        y[k] = total;
+    }
+}
+
+template <typename T>
+using Sweep = void (*)(const Sample<T> &, T *, T *, T &, T &);
+
+template <typename T, int K, bool Watch>
+static Sweep<T> pick(int wanted) {
+    if constexpr (K > most_upper)
+        return nullptr;
+    else
+        return wanted == K ? &sweep<T, K, Watch> : pick<T, K + 1, Watch>(wanted);
+}
+
+// Zeros at an address that whole vectors do not straddle.
+template <typename T>
+class Aligned {
+  public:
+    explicit Aligned(int64_t count) : held(count + 64 / sizeof(T), T(0)) {
+        const auto at = reinterpret_cast<uintptr_t>(held.data());
+        first = held.data() + (64 - at % 64) % 64 / sizeof(T);
+    }
+    T *data() { return first; }
+
+  private:
+    std::vector<T> held;
+    T *first;
+};
+
+// A place in which one sample after another settles.
+template <typename T>
+class Seat {
+  public:
+    Seat(const Pair<T> &p, int64_t padded, const T *weight, const T *ease, const T *ease_up)
+        : p(p), weight(weight), ease(ease), ease_up(ease_up), padded(padded), drive(padded),
+          low(padded), high(padded), s(padded), up(3 * most_upper) {}
+
+    void take(int64_t sample) {
+        b = sample, count = 0, done = false;
+        T *y = p.y + b * p.upper, *own = up.data();
+        const T *nudge = p.nudge.at + b * p.nudge.stride;
+        copy(drive, p.drive), copy(low, p.low), copy(high, p.high);
+        const T *rows[3] = {row(p.drive_up), row(p.low_up), row(p.high_up)};
+        for (int i = 0; i < 3; ++i) std::memcpy(own + i * most_upper, rows[i], p.upper * sizeof(T));
+        if (p.at) displace(own);
+        for (int64_t k = 0; k < p.upper; ++k) own[k] += nudge[k];
+        if (p.warm) {
+            std::memcpy(s.data(), p.s + b * p.lower, p.lower * sizeof(T));
+        } else {
+            std::memset(s.data(), 0, p.lower * sizeof(T));
+            std::memset(y, 0, p.upper * sizeof(T));
+        }
+        now = {padded, weight, drive.data(), ease, low.data(), high.data(),
+               own, ease_up, own + most_upper, own + 2 * most_upper};
+    }
+
+    void step(Sweep<T> blind, Sweep<T> watched, T tolerance, int budget) {
+        const bool watch = tolerance > 0 || count + 2 >= budget;
+        (watch ? watched : blind)(now, s.data(), p.y + b * p.upper, moved, largest);
+        ++count;
+        done = count == budget || (tolerance > 0 && moved <= tolerance * largest);
+    }
+
+    void leave() {
+        std::memcpy(p.s + b * p.lower, s.data(), p.lower * sizeof(T));
+        p.sweeps[b] = count;
+        p.residual[b] = moved > 0 ? moved / largest : T(0);
+    }
+
+    bool done = true;
+
+  private:
+    const T *row(const Rows<T> &of) const { return of.at + b * of.stride; }
+
+    void copy(Aligned<T> &to, const Rows<T> &from) {
+        std::memcpy(to.data(), row(from), p.lower * sizeof(T));
+    }
+
+    // Turn drives and limits into those of displacements from the states at rest: a unit inside its
+    // limits feels changes alone, a unit on a limit must first overcome what presses it there.
+    void displace(T *own) {
+        typedef typename Lanes<T>::vec vec;
+        const T *at = p.at + b * p.lower, *at_up = p.at_up + b * p.upper;
+        T *felt = drive.data(), *least = low.data(), *most = high.data(), *rest = s.data();
+        std::memcpy(rest, at, p.lower * sizeof(T));
+        for (int64_t k = 0; k < p.upper; ++k) {
+            const T *w = weight + k * padded;
+            const T y = at_up[k];
+            vec total = vec{};
+            for (int64_t h = 0; h < padded; h += Lanes<T>::count) {
+                store(felt + h, load(felt + h) + load(w + h) * y);
+                total += load(w + h) * load(rest + h);
+            }
+            T *limits = own + most_upper + k;
+            const bool inside = y > limits[0] && y < limits[most_upper];
+            own[k] = inside ? T(0) : own[k] + sum<T>(total) - y / p.ease_up.at[k];
+            limits[0] -= y, limits[most_upper] -= y;
+        }
+        for (int64_t h = 0; h < padded; h += Lanes<T>::count) {
+            const vec v = load(rest + h), lower = load(least + h), upper = load(most + h);
+            const auto outside = (v <= lower) | (v >= upper);
+            const vec held = load(felt + h) - v / load(ease + h);
+            store(felt + h, outside ? held : vec{});
+            store(least + h, lower - v), store(most + h, upper - v);
+        }
+    }
+
+    const Pair<T> &p;
+    const T *weight, *ease, *ease_up;
+    int64_t padded, b = 0;
+    Aligned<T> drive, low, high, s, up;
+    Sample<T> now{};
+    int count = 0;
+    T moved = 0, largest = 0;
+};
+
+// Samples settle in turns, a few at a time, so that the end of one's sweep hides behind another's.
+template <typename T>
+void relax_pair(const Pair<T> &p, T tolerance, int budget) {
+    constexpr int L = Lanes<T>::count;
+    constexpr int seats = 3;
+    const int64_t padded = (p.lower + L - 1) / L * L;
+    Aligned<T> weight(p.upper * padded), ease(padded);
+    for (int64_t k = 0; k < p.upper; ++k)
+        std::memcpy(weight.data() + k * padded, p.weight + k * p.lower, p.lower * sizeof(T));
+    std::fill(ease.data(), ease.data() + padded, T(1));
+    std::memcpy(ease.data(), p.ease.at, p.lower * sizeof(T));
+    const Sweep<T> blind = pick<T, 1, false>(static_cast<int>(p.upper));
+    const Sweep<T> watched = pick<T, 1, true>(static_cast<int>(p.upper));
+    std::vector<Seat<T>> places;
+    places.reserve(seats);
+    T ease_up[most_upper];
+    for (int64_t k = 0; k < p.upper; ++k)
+        ease_up[k] = p.ease_up.at[k] / (1 + p.stiffness * p.ease_up.at[k]);
+    for (int i = 0; i < seats; ++i)
+        places.emplace_back(p, padded, weight.data(), ease.data(), ease_up);
+    int64_t next = 0;
+    for (bool busy = true; busy;) {
+        busy = false;
+        for (Seat<T> &seat : places) {
+            if (seat.done && next < p.samples) seat.take(next++);
+            if (seat.done) continue;
+            seat.step(blind, watched, tolerance, budget);
+            if (seat.done) seat.leave();
+            busy = true;
+        }
+    }
+}
+
+template void relax_pair<float>(const Pair<float> &, float, int);
+template void relax_pair<double>(const Pair<double> &, double, int);
+
+}  // namespace MADEM_ISA
+}  // namespace madem

@@ -1,0 +1,3 @@
+#define MADEM_ISA avx2
+#define MADEM_BYTES 32
+#include "relax_pair.inl"

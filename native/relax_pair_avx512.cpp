@@ -1,0 +1,3 @@
+#define MADEM_ISA avx512
+#define MADEM_BYTES 64
+#include "relax_pair.inl"

@@ -1,0 +1,3 @@
+#define MADEM_ISA baseline
+#define MADEM_BYTES 16
+#include "relax_pair.inl"

@@ -1,0 +1,167 @@
+"""Where the names of an images config become objects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from madem.data.images import FASHION, Images, digits, idx
+from madem.errors import InputError
+from madem.experiments.imagesconfig import ImagesConfig
+from madem.learn import (
+    Contrast,
+    Estimator,
+    Implicit,
+    RandomSign,
+    Unrolled,
+    centred,
+    contrastive,
+    coupled,
+    currents,
+    holomorphic,
+    negative,
+    positive,
+    richardson,
+    springs,
+)
+from madem.machine import Simulated
+from madem.network import (
+    Box,
+    Conv,
+    Cost,
+    CrossEntropy,
+    Dense,
+    Free,
+    Joint,
+    Layer,
+    Maximum,
+    Network,
+    Resistive,
+    SquaredError,
+    diodes,
+)
+from madem.randomness import stream
+from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
+
+SOLVERS: dict[str, type[Solver]] = {
+    "sweep": Sweep,
+    "synchronous": Synchronous,
+    "over-relaxed": OverRelaxed,
+    "anderson": Anderson,
+    "newton": Newton,
+    "flow": Flow,
+}
+
+NUDGED: dict[str, Callable[..., Contrast]] = {
+    "centred": centred,
+    "positive": positive,
+    "negative": negative,
+    "richardson": richardson,
+}
+
+COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": CrossEntropy()}
+
+CLASSES = 10
+
+
+def images_of(config: ImagesConfig) -> Images:
+    """Return the images that the config names."""
+    data = config.data
+    if data.name == "digits":
+        found = digits(data.size, config.seed)
+    else:
+        found = idx(Path(data.path) if data.path else FASHION)
+    if data.train is not None:
+        found = Images(
+            found.train[: data.train], found.train_classes[: data.train],
+            found.test, found.test_classes,
+        )  # fmt: skip
+    return found
+
+
+def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
+    """Return the network for images of ``shape`` (channels, rows, columns).
+
+    >>> network_of(ImagesConfig(), (1, 28, 28)).state_shapes
+    ((784,), (512,), (10,))
+    """
+    net = config.network
+    if net.kind == "conv-hopfield":
+        return _convolutional(config, shape)
+    units = (math.prod(shape), *net.hidden, CLASSES)
+    pairs = list(enumerate(pairwise(units)))
+    if net.kind == "resistive":
+        top = math.inf if net.g_max is None else net.g_max
+        odd = [n for n in net.hidden if n % 2]
+        if odd:
+            raise InputError(
+                f"network.hidden must be even, half of the nodes a kind, but has {odd[0]}"
+            )
+        joints: tuple[Joint, ...] = tuple(
+            Resistive((a,), b, (i, i + 1), gain=net.gain, g_min=net.g_min, g_max=top,
+                      mirror=None if i else net.input_gain)
+            for i, (a, b) in pairs
+        )  # fmt: skip
+        hidden = [Layer(n, diodes()) for n in net.hidden]
+        return Network(units[0], (*hidden, Layer(CLASSES, Free(leak=0.0))), joints)
+    joints = tuple(Dense((a,), b, (i, i + 1), gain=net.gain) for i, (a, b) in pairs)
+    hidden = [Layer(n, Box(0.0, 1.0)) for n in net.hidden]
+    return Network(units[0], (*hidden, Layer(CLASSES, Free())), joints)
+
+
+def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
+    """Return convolutions with maxima of 2 x 2, and a dense output."""
+    net, layers, joints = config.network, list[Layer](), list[Joint]()
+    below = shape
+    for i, channels in enumerate(net.hidden):
+        joints.append(
+            Conv(below[0], channels, net.kernel, (i, i + 1), padding=net.padding,
+                 pool=Maximum(2), gain=net.gain)
+        )  # fmt: skip
+        pixels = [(n + 2 * net.padding - net.kernel + 1) // 2 for n in below[1:]]
+        if min(pixels) < 1:
+            raise InputError(
+                f"network.hidden has {len(net.hidden)} layers, but after {i} the image of "
+                f"{below[1]} x {below[2]} is too small for a kernel of {net.kernel} and a pooling"
+            )
+        below = (channels, *pixels)
+        layers.append(Layer(below, Box(0.0, 1.0)))
+    joints.append(Dense(below, CLASSES, (len(layers), len(layers) + 1), gain=net.gain))
+    return Network(shape, (*layers, Layer(CLASSES, Free())), tuple(joints))
+
+
+def estimator_of(config: ImagesConfig) -> Estimator:
+    """Return the estimator that the config names."""
+    given = config.estimator
+    pushing = springs if given.nudge == "spring" else currents
+    if given.name in NUDGED:
+        return NUDGED[given.name](given.beta, pushing)
+    others: dict[str, Callable[[], Any]] = {
+        "random-sign": lambda: RandomSign(given.beta, stream(config.seed, "sign"), pushing),
+        "holomorphic": lambda: holomorphic(given.beta),
+        "contrastive": contrastive,
+        "coupled": lambda: coupled(given.beta),
+        "implicit": Implicit,
+        "unrolled": Unrolled,
+    }
+    found: Estimator = others[given.name]()
+    return found
+
+
+def machine_of(config: ImagesConfig, network: Network, dtype: torch.dtype) -> Simulated:
+    """Return the ideal machine at its start."""
+    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)  # type: ignore[call-arg]
+    drawn = network.initial(stream(config.seed, "parameters"))
+    parameters = [[p.to(dtype) for p in mine] for mine in drawn]
+    return Simulated.ideal(network, parameters, solver)
+
+
+def flat_for(network: Network, images: Tensor) -> Tensor:
+    """Return images in the shape of the network's inputs."""
+    return images.reshape(-1, *network.state_shapes[0])

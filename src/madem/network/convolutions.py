@@ -1,0 +1,343 @@
+"""Convolutional couplings between image layers, ``(batch, channels, height, width)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional, grad
+
+from madem.network.couplings import Displacement, States, moves, scaled
+
+Image = tuple[int, int]
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """How neighbouring outputs of a convolution become one unit, and how its state goes back."""
+
+    @property
+    def size(self) -> int:
+        """How many pixels side by side become one."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether the pooling is linear."""
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the pooled image, and the places it was taken from where that matters."""
+
+    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+        """Return ``post`` on the pixels of an ``image`` (height, width) that it was pooled from."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of ``size x size`` neighbours; with size 1, no pooling.
+
+    >>> Average(2)(torch.ones(1, 1, 2, 2))[0].item()
+    1.0
+    """
+
+    size: int = 1
+    linear: bool = True
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, None]:
+        """Return the means."""
+        return (z if self.size == 1 else functional.avg_pool2d(z, self.size)), None
+
+    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+        """Return every unit's share on all of its pixels."""
+        del places
+        if self.size == 1:
+            return post
+        wide = post.repeat_interleave(self.size, -1).repeat_interleave(self.size, -2)
+        missing = (0, image[1] - wide.shape[-1], 0, image[0] - wide.shape[-2])
+        return functional.pad(wide, missing) / self.size**2
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest of ``size x size`` neighbours; a unit's state goes back to that one.
+
+    >>> Maximum(2)(torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]]))[0].item()
+    3.0
+    """
+
+    size: int = 2
+    linear: bool = False
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maxima and their places."""
+        values, places = functional.max_pool2d(z, self.size, return_indices=True)
+        return values, places
+
+    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+        """Return every unit's state on its largest pixel, zeros elsewhere."""
+        if places is None:
+            raise ValueError("a maximum goes back to the places it was taken from")
+        blank = post.new_zeros((*post.shape[:-2], image[0] * image[1]))
+        full: Tensor = blank.scatter(-1, places.flatten(-2), post.flatten(-2))
+        return full.view(*post.shape[:-2], *image)
+
+
+Seen = tuple[Tensor, Tensor, Tensor | None]
+"""A lower state, its pooled convolution, and the places that was taken from."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution, pooled: ``E = -post . pool(kernel * pre) - bias . sum_pixels post``.
+
+    ``kernel``: ``(out, in, k, k)``; ``bias``: ``(out,)`` or None. With a maximum the pull on the
+    lower layer depends on that layer itself. ``seen`` keeps what was last convolved, which both
+    pulls need.
+
+    >>> c = Convolution(torch.ones(1, 1, 1, 1), None)
+    >>> c.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
+    3.0
+    """
+
+    kernel: Float[Tensor, "out in k k"]
+    bias: Float[Tensor, "out"] | None
+    stride: int = 1
+    padding: int = 0
+    pool: Pool = Average()
+    seen: list[Seen] = field(default_factory=list, compare=False)
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end; what goes back through a maximum also depends on its own."""
+        return (1 - end,) if self.pool.linear or end == 1 else (0, 1)
+
+    def convolve(self, pre: Tensor) -> Tensor:
+        """Return ``kernel * pre``."""
+        return functional.conv2d(pre, self.kernel, stride=self.stride, padding=self.padding)
+
+    def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the pooled convolution of ``pre``, and the places it was taken from."""
+        if not self.seen or self.seen[0][0] is not pre:
+            self.seen[:] = [(pre, *self.pool(self.convolve(pre)))]
+        return self.seen[0][1:]
+
+    def image(self, pre: Tensor) -> Image:
+        """Return height and width of the convolution of ``pre``."""
+        size, reach = self.kernel.shape[-1], 2 * self.padding
+        rows, columns = ((n + reach - size) // self.stride + 1 for n in pre.shape[-2:])
+        return rows, columns
+
+    def transpose(self, image: Tensor, pre: Tensor) -> Tensor:
+        """Return the transposed convolution of ``image`` onto the pixels of ``pre``."""
+        found: Tensor = grad.conv2d_input(
+            pre.shape, self.kernel, image, stride=self.stride, padding=self.padding
+        )
+        return found
+
+    def weigh(self, pre: Tensor, image: Tensor) -> Tensor:
+        """Return the derivative of ``image . (kernel * pre)`` by the kernel."""
+        found: Tensor = grad.conv2d_weight(
+            pre, self.kernel.shape, image, stride=self.stride, padding=self.padding
+        )
+        return found
+
+    def spread(self, states: States) -> Tensor:
+        """Return the upper state on the pixels before pooling."""
+        places = None if self.pool.linear else self.pooled(states[0])[1]
+        return self.pool.spread(states[1], places, self.image(states[0]))
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the pooled convolution, or the transposed convolution of the spread state."""
+        if end == 1:
+            return self.pooled(states[0])[0]
+        return self.transpose(self.spread(states), states[0])
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias."""
+        return self.bias[:, None, None] if end == 1 and self.bias is not None else None
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return the energy of each sample."""
+        total = self.pull(1, states)
+        if self.bias is not None:
+            total = total + self.bias[:, None, None]
+        return -(states[1] * total).flatten(-3).sum(-1)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrasts of the kernel and of the bias, where there is one."""
+        (d_pre, m_pre), (d_post, _) = moves(at, high, low, scale)
+        moved = self.displaced(at)
+        base = self.spread(at)
+        up, down = (moved.spread_change(_filled(side, at)) for side in (high, low))
+        kernel = -self.weigh(m_pre, scaled(up - down, scale))
+        if d_pre is not None:
+            kernel = kernel - self.weigh(d_pre, base + (up + down) / 2)
+        if self.bias is None:
+            return (kernel,)
+        bias = torch.zeros_like(self.bias) if d_post is None else -d_post.sum((0, 2, 3))
+        return kernel, bias
+
+    def displaced(self, at: States) -> MovedConvolution:
+        """Return the coupling as displacements from ``at`` feel it."""
+        plain = Convolution(self.kernel, None, self.stride, self.padding, self.pool)
+        if self.pool.linear:
+            return MovedConvolution(plain, tuple(at), None, None)
+        z = self.convolve(at[0])
+        values, places = self.pool(z)
+        wide = Average(self.pool.size)
+        largest = wide.spread(values, None, self.image(at[0])) * wide.size**2
+        return MovedConvolution(plain, tuple(at), z - largest, places)
+
+
+def _filled(side: Displacement, at: States) -> list[Tensor]:
+    return [torch.zeros_like(s) if u is None else u for u, s in zip(side, at, strict=True)]
+
+
+@dataclass(frozen=True)
+class MovedConvolution:
+    """A convolution as displacements feel it, without subtracting large numbers.
+
+    ``below``: how far each pixel lies below the largest of its neighbourhood at rest (zero at
+    the largest, so small displacements keep their precision); ``places``: of the largest pixels.
+    Both are None where the pooling is linear.
+    """
+
+    plain: Convolution
+    at: tuple[Tensor, ...]
+    below: Tensor | None
+    places: Tensor | None
+    seen: list[Seen] = field(default_factory=list, compare=False)
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the convolution feels."""
+        return self.plain.felt(end)
+
+    def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the change of the pooled convolution, and the places it is now taken from."""
+        if self.below is None:
+            return self.plain.pooled(pre)
+        if not self.seen or self.seen[0][0] is not pre:
+            z = self.plain.convolve(pre).add_(self.below)
+            self.seen[:] = [(pre, *self.plain.pool(z))]
+        return self.seen[0][1:]
+
+    def spread_change(self, states: States) -> Tensor:
+        """Return the change of the upper state on the pixels before pooling."""
+        if self.below is None or self.places is None:
+            return self.plain.spread(states)
+        image, pool = self.plain.image(states[0]), self.plain.pool
+        _, places = self.pooled(states[0])
+        shifted = torch.ne(places, self.places) if places is not None else self.places
+        if places is None or not bool(shifted.any()):
+            return pool.spread(states[1], places, image)
+        rest = torch.where(shifted, self.at[1], 0.0)
+        here = pool.spread(states[1] + rest, places, image)
+        return here - pool.spread(rest, self.places, image)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the change of the pull."""
+        if end == 0:
+            return self.plain.transpose(self.spread_change(states), states[0])
+        return self.pooled(states[0])[0]
+
+    def constant(self, end: int) -> None:
+        """Return nothing: constants do not change."""
+        del end
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: States) -> Tensor:
+        """Return the change of the energy."""
+        moved = [s + u for s, u in zip(self.at, states, strict=True)]
+        return self.plain.energy(moved) - self.plain.energy(self.at)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the convolution's contrast."""
+        return self.plain.contrast(at, high, low, scale)
+
+    def displaced(self, at: States) -> MovedConvolution:
+        """Return the convolution displaced further."""
+        return self.plain.displaced([s + u for s, u in zip(self.at, at, strict=True)])
+
+
+@dataclass(frozen=True)
+class ResistorConvolution:
+    """Resistors that repeat over an image: ``E = sum g_k (pre_(p + k) - post_p)^2 / 2 - b . post``.
+
+    ``g``: conductances ``(out, in, k, k)``, S; ``bias``: currents ``(out,)``, A, or None;
+    ``shapes``: of both layers. Beyond the border there is no resistor.
+
+    >>> r = ResistorConvolution(torch.ones(1, 1, 1, 1), None)
+    >>> r.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
+    3.0
+    """
+
+    g: Float[Tensor, "out in k k"]
+    bias: Float[Tensor, "out"] | None
+    stride: int = 1
+    padding: int = 0
+    shapes: tuple[Sequence[int], Sequence[int]] = ((), ())
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    @property
+    def _plain(self) -> Convolution:
+        """The currents that the other end's voltages drive are those of a convolution."""
+        return Convolution(self.g, self.bias, self.stride, self.padding)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the currents that the other end's voltages drive."""
+        return self._plain.pull(end, states)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias currents."""
+        return self._plain.constant(end)
+
+    def curvature(self, end: int) -> Tensor:
+        """Return the sum of conductances at each node of ``end``."""
+        ones = [self.g.new_ones(1, *shape) for shape in self.shapes]
+        return self._plain.pull(end, ones)[0]
+
+    def energy(self, states: States) -> Tensor:
+        """Return half the power in the resistors, less that of the bias currents."""
+        squares = [(s.square() * self.curvature(end)).flatten(-3) for end, s in enumerate(states)]
+        return sum(part.sum(-1) for part in squares) / 2 + self._plain.energy(states)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrasts of the conductances, ``d m`` of the branch voltages."""
+        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
+        plain = self._plain
+        g = torch.zeros_like(self.g)
+        if d_post is not None:
+            own = plain.weigh(torch.ones_like(m_pre), d_post * m_post)
+            g = g + own - plain.weigh(m_pre, d_post)
+        if d_pre is not None:
+            own = plain.weigh(d_pre * m_pre, torch.ones_like(m_post))
+            g = g + own - plain.weigh(d_pre, m_post)
+        if self.bias is None:
+            return (g,)
+        bias = torch.zeros_like(self.bias) if d_post is None else -d_post.sum((0, 2, 3))
+        return g, bias
+
+    def displaced(self, at: States) -> ResistorConvolution:
+        """Return itself without the bias currents, which do not change."""
+        del at
+        return ResistorConvolution(self.g, None, self.stride, self.padding, self.shapes)

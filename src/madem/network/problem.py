@@ -1,0 +1,452 @@
+"""What comes to rest: bound physics, in absolute states or as a displacement from a state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from madem.errors import InputError
+from madem.network.couplings import Coupling, Shape
+from madem.network.laws import Clip, Curvature, Law
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer's place: its law and shape, and the ``(joint, end)`` that reach it."""
+
+    law: Law
+    shape: Shape
+    ends: tuple[tuple[int, int], ...]
+
+
+@runtime_checkable
+class Nudge(Protocol):
+    """What is done to the outputs in a nudged phase."""
+
+    @property
+    def stiffness(self) -> float:
+        """What it adds to the second derivative of the energy at an output."""
+
+    def rest(self, law: Law, a: Curvature, d: Tensor) -> Tensor:
+        """Return where an output of this law, load and drive comes to rest."""
+
+    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the displacement from ``at`` at which it comes to rest."""
+
+    def take(self, rows: Tensor) -> Nudge:
+        """Return the nudge of the samples ``rows`` alone."""
+
+    def through(self, convert: Callable[[Tensor], Tensor]) -> Nudge:
+        """Return the nudge as input converters put it on the lines."""
+
+
+@dataclass(frozen=True)
+class Current:
+    """A current ``beta gradient`` drawn from the outputs: ``E + beta gradient . y``.
+
+    ``gradient`` is ``dC/dy`` at the free state, so any differentiable cost will do. ``beta`` is one
+    number, or one a sample, ``(*chips, batch, 1)``; a complex one makes a holomorphic nudge.
+
+    >>> from madem.network.laws import Free
+    >>> nudge = Current(1.0, torch.tensor([[0.5]]))
+    >>> nudge.rest(Free(), 0.0, torch.tensor([[2.0]])).item()
+    1.5
+    """
+
+    beta: float | complex | Tensor
+    gradient: Tensor
+    stiffness: float = 0.0
+
+    def rest(self, law: Law, a: Curvature, d: Tensor) -> Tensor:
+        """Return the law's rest under what is left of the drive."""
+        return law.rest(a, d - self.beta * self.gradient)
+
+    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the law's displacement under what is left of the change."""
+        return law.move(a, change - self.beta * self.gradient, at, excess)
+
+    def take(self, rows: Tensor) -> Current:
+        """Return the current of some samples."""
+        beta = self.beta[rows] if isinstance(self.beta, Tensor) else self.beta
+        return Current(beta, self.gradient[rows])
+
+    def through(self, convert: Callable[[Tensor], Tensor]) -> Current:
+        """Return the current as input converters put it on the lines."""
+        return Current(self.beta, convert(self.gradient))
+
+
+@dataclass(frozen=True)
+class Spring:
+    """A spring to the target, ``E + stiffness |y - target|^2 / 2``: squared error in the circuit.
+
+    A resistor to a voltage source, negative where the stiffness is. Raises ``InputError`` where
+    so negative a resistor leaves the energy unbounded below.
+
+    >>> from madem.network.laws import Free
+    >>> Spring(1.0, torch.tensor([[4.0]])).rest(Free(), 0.0, torch.tensor([[2.0]])).item()
+    3.0
+    """
+
+    stiffness: float
+    target: Tensor
+
+    def _load(self, law: Law, a: Curvature, at: Tensor) -> Curvature:
+        load = a + self.stiffness
+        if self.stiffness < 0:
+            least = law.slope(at, torch.zeros_like(at)) + a
+            if bool((least + self.stiffness <= 0).any()):
+                raise InputError(
+                    f"a spring of stiffness {self.stiffness:g} leaves the energy unbounded below: "
+                    f"beta must be below {float(least.min()):g}, what else holds the outputs"
+                )
+        return load
+
+    def rest(self, law: Law, a: Curvature, d: Tensor) -> Tensor:
+        """Return the law's rest with the spring."""
+        load = self._load(law, a, torch.zeros_like(d))
+        return law.rest(load, d + self.stiffness * self.target)
+
+    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return the law's displacement with the spring."""
+        pulled = change + self.stiffness * (self.target - at)
+        return law.move(self._load(law, a, at), pulled, at, excess)
+
+    def take(self, rows: Tensor) -> Spring:
+        """Return the spring of some samples."""
+        return Spring(self.stiffness, self.target[rows])
+
+    def through(self, convert: Callable[[Tensor], Tensor]) -> Spring:
+        """Return the spring to the target as input converters put it on the lines."""
+        return Spring(self.stiffness, convert(self.target))
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Outputs held at ``value`` by voltage sources: contrastive and coupled learning.
+
+    >>> from madem.network.laws import Free
+    >>> Hold(torch.tensor([[4.0]])).rest(Free(), 0.0, torch.tensor([[2.0]])).item()
+    4.0
+    """
+
+    value: Tensor
+    stiffness: float = math.inf
+
+    def rest(self, law: Law, a: Curvature, d: Tensor) -> Tensor:
+        """Return the value."""
+        del law, a, d
+        return self.value
+
+    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+        """Return how far the value is."""
+        del law, a, change, excess
+        return self.value - at
+
+    def take(self, rows: Tensor) -> Hold:
+        """Return the values of some samples."""
+        return Hold(self.value[rows])
+
+    def through(self, convert: Callable[[Tensor], Tensor]) -> Hold:
+        """Return the values as input converters put them on the lines."""
+        return Hold(convert(self.value))
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A layer that only clips: ``s = clip(ease (drive + pulls), low, high)``, a row a sample."""
+
+    drive: Tensor
+    ease: Tensor
+    low: Tensor
+    high: Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[Any, ...]:
+        """All four as arrays for a kernel, rows together."""
+        parts = (p.detach() for p in (self.drive, self.ease, self.low, self.high))
+        return tuple((p if p.stride(-1) == 1 else p.contiguous()).numpy() for p in parts)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers that only clip, and the matrix ``(upper, lower)`` between them.
+
+    ``nudge``: a current into the upper layer, and ``stiffness``, what it adds to its load. Where
+    ``at`` is given, states are displacements from it, at rest without the nudge.
+    """
+
+    weight: Tensor
+    lower: Nodes
+    upper: Nodes
+    nudge: Tensor
+    stiffness: float
+    at: tuple[Tensor, ...]
+
+
+@cache
+def limits(clip: Clip, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the limits of every unit as two rows, made once."""
+    sides = [[value for run in clip.runs for value in [run[side]] * run[0]] for side in (1, 2)]
+    low, high = (torch.tensor([side], dtype=dtype, device=device) for side in sides)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What comes to rest: sites, their couplings, the clamped input ``x``.
+
+    ``fixed``: currents that never change, of the shape of every state; ``loads``: curvatures.
+    Layers are indexed from 0 here, without the input. Where ``at`` is given, states are
+    displacements from it, in which relative precision survives however small a nudge is;
+    ``origin`` is then the problem that was at rest there.
+    """
+
+    sites: tuple[Site, ...]
+    couplings: tuple[Coupling, ...]
+    ends: tuple[tuple[int, ...], ...]
+    x: Tensor
+    fixed: tuple[Tensor, ...]
+    loads: tuple[Curvature, ...]
+    at: tuple[Tensor, ...] = ()
+    origin: Problem | None = None
+
+    @cached_property
+    def zeros(self) -> tuple[Tensor, ...]:
+        """The states at the start: a pull of states that are still these tensors is skipped."""
+        return tuple(torch.zeros_like(part) for part in self.fixed)
+
+    @cached_property
+    def excess(self) -> tuple[Tensor, ...]:
+        """The currents that the laws take at the states displaced from."""
+        if self.origin is None:
+            return ()
+        return tuple(
+            self.origin.drive(i, self.at) - self.loads[i] * s if self.sites[i].law.loaded else s
+            for i, s in enumerate(self.at)
+        )
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Layers in the order in which they move: listeners, then every other layer, then the rest.
+
+        In a chain, layers of one parity do not feel each other, so this is the published order.
+        """
+        loaded = [site.law.loaded for site in self.sites]
+        return tuple(sorted(range(len(self.sites)), key=lambda i: (loaded[i], i % 2)))
+
+    @property
+    def direct(self) -> bool:
+        """Whether one pass is exact, since at most one layer feels another that moves."""
+        moving = [i + 1 for i, site in enumerate(self.sites) if site.law.loaded]
+        felt = [
+            ends[k]
+            for coupling, ends in zip(self.couplings, self.ends, strict=True)
+            for end, layer in enumerate(ends) if layer in moving
+            for k in coupling.felt(end)
+        ]  # fmt: skip
+        return len(moving) <= 1 and not set(felt) & set(moving)
+
+    @property
+    def batch(self) -> torch.Size:
+        """The axes in front of a layer's own: chips and samples."""
+        return self.fixed[0].shape[: self.fixed[0].dim() - len(self.sites[0].shape)]
+
+    @property
+    def separable(self) -> bool:
+        """Whether samples can be taken out: not where chips come first, nor of displacements."""
+        return len(self.batch) == 1 and not self.at
+
+    def drive(self, index: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the current into layer ``index`` from its neighbours and its biases."""
+        total = None if self.at else self.fixed[index]
+        for joint, end in self.sites[index].ends:
+            ends, coupling = self.ends[joint], self.couplings[joint]
+            felt = coupling.felt(end)
+            if not any(ends[k] for k in felt):
+                continue  # of the clamped input alone: in ``fixed``
+            still = all(self._still(ends[k], states) for k in felt)
+            if still and (self.at or end not in felt):
+                continue  # of zeros: nothing
+            pull = _pull(coupling, end, [self._state(e, states) for e in ends])
+            total = pull if total is None else total + pull
+        return self.zeros[index] if total is None else total
+
+    def _state(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the state at ``end``, of a clamped input as a displacement too: none."""
+        if end:
+            return states[end - 1]
+        return torch.zeros_like(self.x) if self.at else self.x
+
+    def _still(self, end: int, states: Sequence[Tensor]) -> bool:
+        """Return whether a state is still the zero of the start."""
+        return bool(self.at) if end == 0 else states[end - 1] is self.zeros[end - 1]
+
+    def respond(self, index: int, drive: Tensor, nudge: Nudge | None) -> Tensor:
+        """Return the exact minimiser of the energy in layer ``index`` under ``drive``."""
+        law, load = self.sites[index].law, self.loads[index]
+        last = index + 1 == len(self.sites)
+        if not law.loaded:
+            load, drive = 0.0, torch.zeros_like(drive)
+        if self.at:
+            rest = (load, drive, self.at[index], self.excess[index])
+            return nudge.move(law, *rest) if last and nudge else law.move(*rest)
+        return nudge.rest(law, load, drive) if last and nudge else law.rest(load, drive)
+
+    def rest(self, index: int, states: Sequence[Tensor], nudge: Nudge | None) -> Tensor:
+        """Return the minimiser of the energy in layer ``index``, the others fixed."""
+        drive = self.drive(index, states) if self.sites[index].law.loaded else self.zeros[index]
+        still = drive is self.zeros[index] and states[index] is drive and bool(self.at)
+        if still and not (nudge and index + 1 == len(self.sites)):
+            return drive
+        return self.respond(index, drive, nudge)
+
+    def start(self) -> list[Tensor]:
+        """Return all states at zero."""
+        return list(self.zeros)
+
+    def output(self, states: Sequence[Tensor]) -> Tensor:
+        """Return what the output lines carry: the state, or what a readout senses."""
+        last = len(self.sites) - 1
+        return states[last] if self.sites[last].law.loaded else self.drive(last, states)
+
+    def reaction(self, states: Sequence[Tensor]) -> Tensor:
+        """Return what pulls on the clamped input: minus ``dE/dx``, but for the input's own load."""
+        total = torch.zeros_like(self.x)
+        for coupling, ends in zip(self.couplings, self.ends, strict=True):
+            for end, layer in enumerate(ends):
+                if layer == 0:
+                    total = total + coupling.pull(end, [self._state(e, states) for e in ends])
+        return total
+
+    def displaced(self, states: Sequence[Tensor]) -> Problem:
+        """Return the problem of displacements from ``states``, which must be at rest."""
+        ends = [[self._state(e, states) for e in ends] for ends in self.ends]
+        moved = tuple(c.displaced(s) for c, s in zip(self.couplings, ends, strict=True))
+        return replace(self, couplings=moved, at=tuple(states), origin=self)
+
+    def linearised(
+        self, states: Sequence[Tensor], nudge: Nudge | None
+    ) -> tuple[list[Tensor], list[Tensor], Callable[[list[Tensor]], list[Tensor]]]:
+        """Return which nodes are free, the force on them, and the product with ``d2E/ds2``.
+
+        Nodes held by their limits, and readouts, neither feel nor move.
+        """
+        leaves = [s.detach().requires_grad_() for s in states]
+        with torch.enable_grad():
+            drives = [self.drive(i, leaves) for i in range(len(leaves))]
+        stiff, force = [], []
+        for i, (site, s) in enumerate(zip(self.sites, states, strict=True)):
+            drive, load = drives[i].detach(), self.loads[i]
+            load = load.detach() if isinstance(load, Tensor) else load
+            slope = load + site.law.slope(s.detach(), drive - load * s.detach())
+            if nudge and i + 1 == len(states):
+                slope = slope + nudge.stiffness
+            stiff.append(slope)
+            step = self.respond(i, drive, nudge).detach() - s.detach()
+            force.append(torch.where(torch.isfinite(slope), slope * step, 0.0))
+        free = [torch.isfinite(slope) for slope in stiff]
+        felt = [i for i, drive in enumerate(drives) if drive.requires_grad]
+
+        def stiffness(v: list[Tensor]) -> list[Tensor]:
+            v = [torch.where(f, u, 0.0) for f, u in zip(free, v, strict=True)]
+            pulls: Sequence[Tensor | None] = [None] * len(v)
+            if felt:
+                pulls = torch.autograd.grad(
+                    [drives[i] for i in felt], leaves, [v[i] for i in felt],
+                    retain_graph=True, allow_unused=True,
+                )  # fmt: skip
+            return [
+                torch.where(f, k * u - (0 if p is None else p), 0.0)
+                for f, k, u, p in zip(free, stiff, v, pulls, strict=True)
+            ]
+
+        return free, force, stiffness
+
+    def take(self, rows: Tensor) -> Problem:
+        """Return the problem of the samples ``rows`` alone; there must be no chips in front."""
+        return replace(self, x=self.x[rows], fixed=tuple(part[rows] for part in self.fixed))
+
+    def pair(self, nudge: Nudge | None) -> Pair | None:
+        """Return the problem in the form of a kernel for two layers, where it has that form.
+
+        Two flat layers joined by one matrix, laws that only clip, one batch axis, a current as the
+        nudge, and nothing that autograd would have to follow.
+        """
+        weight = self.between
+        if weight is None or not isinstance(nudge, Current | Spring | None):
+            return None
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (weight, self.x, *self.fixed)):
+            return None
+        lower, upper = self.nodes
+        current, stiffness = lower.drive.new_zeros(1, self.sites[1].shape[0]), 0.0
+        if isinstance(nudge, Current):
+            current = -nudge.beta * nudge.gradient
+        elif nudge is not None:
+            stiffness = nudge.stiffness
+            current = stiffness * (nudge.target - self.at[1] if self.at else nudge.target)
+            if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
+                return None
+        if current.is_complex():
+            return None
+        return Pair(weight, lower, upper, current, stiffness, self.at)
+
+    @cached_property
+    def between(self) -> Tensor | None:
+        """The matrix between two flat layers that only clip, where there is nothing else."""
+        if self.origin is not None:
+            return self.origin.between
+        inner = [j for j, ends in enumerate(self.ends) if min(ends) > 0]
+        flat = all(len(site.shape) == 1 for site in self.sites) and len(self.batch) == 1
+        if len(self.sites) != 2 or len(inner) != 1 or not flat or not self.nodes:
+            return None
+        coupling = self.couplings[inner[0]]
+        weight: Tensor | None = getattr(coupling, "g", getattr(coupling, "weight", None))
+        if self.ends[inner[0]] != (1, 2) or weight is None or weight.dim() != 2:
+            return None
+        return weight.contiguous()
+
+    @cached_property
+    def nodes(self) -> tuple[Nodes, ...]:
+        """Every layer's drive, ease and limits, where all laws only clip; else nothing."""
+        if self.origin is not None:
+            return self.origin.nodes
+        made = []
+        for index, site in enumerate(self.sites):
+            clip, like = site.law.clip(site.shape[0]), self.fixed[index]
+            if clip is None:
+                return ()
+            low, high = limits(clip, like.dtype, like.device)
+            load = torch.as_tensor(self.loads[index] + clip.leak, dtype=like.dtype)
+            made.append(Nodes(like, (1 / load).expand(1, low.shape[-1]), low, high))
+        return tuple(made)
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy of each sample, shape ``(*chips, batch)``.
+
+        >>> from madem.network import Free, Layer, Matrix, Network
+        >>> net = Network(1, (Layer(1, Free()),))
+        >>> problem = net.bind([Matrix(torch.tensor([[2.0]]))], torch.tensor([[3.0]]))
+        >>> problem.energy([torch.tensor([[6.0]])]).item()  # 36 / 2 - 6 * 6
+        -18.0
+        """
+        total = torch.zeros(())
+        for site, state in zip(self.sites, states, strict=True):
+            total = total + site.law.energy(state).flatten(-len(site.shape)).sum(-1)
+        for coupling, ends in zip(self.couplings, self.ends, strict=True):
+            total = total + coupling.energy([self._state(e, states) for e in ends])
+        return total
+
+
+def _pull(coupling: Coupling, end: int, states: list[Tensor]) -> Tensor:
+    """Return the pull; of complex states (a holomorphic nudge) part by part, being linear."""
+    if not any(s.is_complex() for s in states):
+        return coupling.pull(end, states)
+    real = coupling.pull(end, [s.real for s in states])
+    imaginary = [s.imag if s.is_complex() else torch.zeros_like(s) for s in states]
+    return torch.complex(real, coupling.pull(end, imaginary))

@@ -1,0 +1,239 @@
+"""Resistive joints: resistors between layers, over images, and behind amplifiers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+
+from madem.errors import InputError
+from madem.network.convolutions import ResistorConvolution
+from madem.network.couplings import Shape
+from madem.network.joints import (
+    Joint,
+    Limits,
+    bias_of,
+    draw_uniform,
+    image_of,
+    match_shapes,
+    shapes_of,
+)
+from madem.network.resistors import Amplifier, Mirrored, Resistors
+
+
+@dataclass(frozen=True)
+class Resistive:
+    """Resistors from a layer of shape ``pre`` to one of ``post`` nodes.
+
+    ``g_min``, ``g_max``: range of the conductances, S (or in any unit of conductance that the laws
+    share). They start uniform within ``gain / sqrt(lines)``, clipped to the range. With ``mirror``
+    every input ``x`` drives two lines, at ``mirror x`` and ``-mirror x``, which makes up for
+    weights that cannot be negative (arXiv 2402.11674).
+
+    >>> Resistive((4,), 2, g_min=2.0, g_max=1.0)
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: g_min must be at least 0 and below g_max, but they are 2.0 and 1.0
+    """
+
+    pre: Shape
+    post: int
+    ends: tuple[int, int] = (0, 1)
+    bias: bool = True
+    gain: float = 1.0
+    g_min: float = 0.0
+    g_max: float = math.inf
+    mirror: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an empty range."""
+        _check_range(self.g_min, self.g_max)
+        if self.mirror is not None and (self.ends[0] != 0 or not self.mirror > 0):
+            raise InputError(
+                "mirror must be a positive gain, on lines from the input, layer 0, but is "
+                f"{self.mirror} on layer {self.ends[0]}"
+            )
+
+    @property
+    def lines(self) -> int:
+        """Number of lines that drive the resistors: two an input where it is mirrored."""
+        return math.prod(self.pre) * (1 if self.mirror is None else 2)
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """The conductances, and the bias currents where there are any."""
+        return shapes_of((self.post, self.lines), (self.post,), self.bias)
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """The range of the conductances."""
+        return {"weight": (self.g_min, self.g_max)}
+
+    def check(self, shapes: Sequence[Shape]) -> None:
+        """Refuse layers of other shapes."""
+        match_shapes(self, shapes, (self.pre, (self.post,)))
+
+    def initial(self, draws: Generator) -> list[Tensor]:
+        """Draw the conductances; the bias is zero."""
+        return draw_uniform(self, draws, self.gain, self.lines, self.limits["weight"])
+
+    def couple(self, parameters: Sequence[Tensor]) -> Resistors | Mirrored:
+        """Return the resistors."""
+        if self.mirror is not None:
+            return Mirrored(parameters[0], bias_of(parameters), self.mirror)
+        return Resistors(parameters[0], bias_of(parameters), image_of(self.pre))
+
+
+@dataclass(frozen=True)
+class ResistiveConv:
+    """Resistors that repeat over an image, from ``channels`` of ``pre`` to ``features`` images.
+
+    ``pre`` is the shape (channels, height, width) of the lower layer; the rest as ``Resistive``.
+
+    >>> ResistiveConv((1, 8, 8), 4, 3).post
+    (4, 6, 6)
+    """
+
+    pre: tuple[int, int, int]
+    features: int
+    size: int
+    ends: tuple[int, int] = (0, 1)
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+    gain: float = 1.0
+    g_min: float = 0.0
+    g_max: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse an empty range."""
+        _check_range(self.g_min, self.g_max)
+
+    @property
+    def post(self) -> tuple[int, int, int]:
+        """Shape of the upper layer."""
+        rows, columns = (
+            (n + 2 * self.padding - self.size) // self.stride + 1 for n in self.pre[1:]
+        )
+        return self.features, rows, columns
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """The conductances, and the bias currents where there are any."""
+        kernel = (self.features, self.pre[0], self.size, self.size)
+        return shapes_of(kernel, (self.features,), self.bias)
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """The range of the conductances."""
+        return {"weight": (self.g_min, self.g_max)}
+
+    def check(self, shapes: Sequence[Shape]) -> None:
+        """Refuse layers of other shapes."""
+        match_shapes(self, shapes, (self.pre, self.post))
+
+    def initial(self, draws: Generator) -> list[Tensor]:
+        """Draw the conductances; the bias is zero."""
+        return draw_uniform(
+            self, draws, self.gain, self.pre[0] * self.size**2, self.limits["weight"]
+        )
+
+    def couple(self, parameters: Sequence[Tensor]) -> ResistorConvolution:
+        """Return the resistors."""
+        return ResistorConvolution(
+            parameters[0],
+            bias_of(parameters),
+            self.stride,
+            self.padding,
+            shapes=(self.pre, self.post),
+        )
+
+
+@dataclass(frozen=True)
+class Amplified:
+    """A joint behind bidirectional amplifiers: ``voltage_gain`` forward, ``current_gain`` back.
+
+    Each is one number, or one a line of the lower layer. There is an energy only if all lines of
+    the stage share one ratio of current gain to voltage gain (FACTS 4), so others are refused.
+
+    >>> Amplified(Resistive((2,), 1), (2.0, 2.0), (0.5, 1.0))
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: voltage_gain (2.0, 2.0) with current_gain (0.5, 1.0): the ratio of \
+current gain to voltage gain must be one number for all lines of a stage, or there is no energy
+    """
+
+    joint: Joint
+    voltage_gain: float | tuple[float, ...]
+    current_gain: float | tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse amplifiers without an energy."""
+        sides = (self.voltage_gain, self.current_gain)
+        up, back = (side if isinstance(side, tuple) else (side,) for side in sides)
+        count = max(len(up), len(back))
+        up, back = (side * count if len(side) == 1 else side for side in (up, back))
+        if len(up) != len(back) or not all(v > 0 and math.isfinite(v) for v in (*up, *back)):
+            raise InputError(
+                "voltage_gain and current_gain must be positive, one number or one a line, but "
+                f"are {self.voltage_gain} and {self.current_gain}"
+            )
+        ratios = [b / u for u, b in zip(up, back, strict=True)]
+        if any(abs(r - ratios[0]) > 1e-12 * ratios[0] for r in ratios):
+            raise InputError(
+                f"voltage_gain {self.voltage_gain} with current_gain {self.current_gain}: the "
+                "ratio of current gain to voltage gain must be one number for all lines of a "
+                "stage, or there is no energy"
+            )
+        if any(u != up[0] for u in up):
+            raise InputError(
+                f"voltage_gain must be one number for all lines of a stage, but is {up}"
+            )
+
+    @property
+    def _gains(self) -> tuple[float, float]:
+        up, back = (
+            side[0] if isinstance(side, tuple) else side
+            for side in (self.voltage_gain, self.current_gain)
+        )
+        return up, back
+
+    @property
+    def ratio(self) -> float:
+        """Current gain over voltage gain."""
+        up, back = self._gains
+        return back / up
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Those of the joint."""
+        return self.joint.ends
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Those of the joint."""
+        return self.joint.parameters
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Those of the joint."""
+        return self.joint.limits
+
+    def check(self, shapes: Sequence[Shape]) -> None:
+        """Refuse what the joint refuses."""
+        self.joint.check(shapes)
+
+    def initial(self, draws: Generator) -> list[Tensor]:
+        """Draw what the joint draws."""
+        return self.joint.initial(draws)
+
+    def couple(self, parameters: Sequence[Tensor]) -> Amplifier:
+        """Return the coupling behind the amplifier, in a share of 1 of the energy."""
+        return Amplifier(self.joint.couple(parameters), self._gains[0], 1.0)
+
+
+def _check_range(low: float, high: float) -> None:
+    if not 0 <= low < high:
+        raise InputError(f"g_min must be at least 0 and below g_max, but they are {low} and {high}")

@@ -1,0 +1,224 @@
+"""Resistive couplings: resistors, the mirrored lines of an input, amplifiers between stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from madem.network.couplings import (
+    Coupling,
+    Displacement,
+    Matrix,
+    Shape,
+    States,
+    flat,
+    moves,
+)
+
+
+@dataclass(frozen=True)
+class Resistors:
+    """Resistors between every two nodes: ``E = sum g_ij (pre_j - post_i)^2 / 2 - b . post``.
+
+    ``g``: conductances ``(*chips, post, pre)``, S; ``bias``: currents into ``post``, A, or None;
+    ``shape``: that of the lower layer where it is not flat.
+
+    >>> r = Resistors(torch.tensor([[1.0, 3.0]]))
+    >>> r.pull(1, [torch.tensor([[2.0, 0.0]]), torch.zeros(1, 1)]).item(), r.curvature(1).tolist()
+    (2.0, [4.0])
+    """
+
+    g: Float[Tensor, "*chips post pre"]
+    bias: Float[Tensor, "*chips post"] | None = None
+    shape: Shape = ()
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    @property
+    def _matrix(self) -> Matrix:
+        """The currents that the other end's voltages drive are those of a matrix."""
+        return Matrix(self.g, self.bias, self.shape)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the currents that the other end's voltages drive."""
+        return self._matrix.pull(end, states)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias currents."""
+        return self._matrix.constant(end)
+
+    def curvature(self, end: int) -> Tensor:
+        """Return the sum of conductances at each node of ``end``."""
+        load = self.g.sum(-1 if end == 1 else -2)
+        load = load.unsqueeze(-2) if self.g.dim() > 2 else load
+        return load.unflatten(-1, self.shape) if self.shape and end == 0 else load
+
+    def energy(self, states: States) -> Tensor:
+        """Return half the power in the resistors, less that of the bias currents."""
+        pre, post = flat(states[0], self.shape), states[1]
+        below, above = self.g.sum(-2), self.g.sum(-1)
+        if self.g.dim() > 2:
+            below, above = below.unsqueeze(-2), above.unsqueeze(-2)
+        squares = (pre.square() * below).sum(-1) + (post.square() * above).sum(-1)
+        return squares / 2 + self._matrix.energy(states)
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrasts of the conductances, ``d_ij m_ij`` of the branch voltages."""
+        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
+        pre = flat(m_pre, self.shape)
+        g = bias = None
+        if d_post is not None:
+            g = _branches(d_post, m_post, pre)
+            bias = -d_post.sum(-2)
+        if d_pre is not None:
+            below = _branches(flat(d_pre, self.shape), pre, m_post).mT
+            g = below if g is None else g + below
+        g = torch.zeros_like(self.g) if g is None else g
+        if self.bias is None:
+            return (g,)
+        return g, torch.zeros_like(self.bias) if bias is None else bias
+
+    def displaced(self, at: States) -> Resistors:
+        """Return itself without the bias currents, which do not change."""
+        del at
+        return Resistors(self.g, None, self.shape)
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Resistors from lines that carry ``gain x`` and ``-gain x``: signed inputs, positive weights.
+
+    ``g``: ``(post, 2 pre)``, S, the positive lines first; ``bias``: ``(post,)``, A, or None.
+    Both halves meet the same inputs, so each product is one with ``G+ - G-``, half the work.
+
+    >>> m = Mirrored(torch.tensor([[3.0, 1.0]]), None, 10.0)
+    >>> m.pull(1, [torch.tensor([[1.0]]), torch.zeros(1, 1)]).item(), m.curvature(1).item()
+    (20.0, 4.0)
+    """
+
+    g: Float[Tensor, "post two_pre"]
+    bias: Float[Tensor, "post"] | None
+    gain: float
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the currents that the other end's voltages drive."""
+        plus, minus = self.g.chunk(2, -1)
+        other = self.gain * states[1 - end]
+        return torch.matmul(other, (plus - minus).mT if end == 1 else plus - minus)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias currents."""
+        return self.bias if end == 1 else None
+
+    def curvature(self, end: int) -> Tensor:
+        """Return the sum of conductances at each node of ``end``."""
+        if end == 1:
+            return self.g.sum(-1)
+        plus, minus = self.g.chunk(2, -1)
+        return self.gain**2 * (plus + minus).sum(-2)
+
+    def energy(self, states: States) -> Tensor:
+        """Return half the power in the resistors, less that of the bias currents."""
+        pre = self.gain * states[0]
+        lines = torch.cat([pre, -pre], -1)
+        return Resistors(self.g, self.bias).energy([lines, states[1]])
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the contrasts of the conductances and of the bias, where there is one."""
+        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
+        if d_pre is not None:
+            raise NotImplementedError("mirrored lines come from the clamped input alone")
+        if d_post is None:
+            return tuple(torch.zeros_like(p) for p in (self.g, self.bias) if p is not None)
+        own = (d_post * m_post).sum(-2)[:, None]
+        product = torch.matmul(d_post.mT, (self.gain * m_pre).to(d_post.dtype))
+        g = torch.empty_like(self.g, dtype=d_post.dtype)
+        torch.sub(own, product, out=g[:, : product.shape[1]])
+        torch.add(own, product, out=g[:, product.shape[1] :])
+        return (g,) if self.bias is None else (g, -d_post.sum(-2))
+
+    def displaced(self, at: States) -> Mirrored:
+        """Return itself without the bias currents, which do not change."""
+        del at
+        return Mirrored(self.g, None, self.gain)
+
+
+@dataclass(frozen=True)
+class Amplifier:
+    """Any coupling behind a bidirectional amplifier: ``E = share E'(gain pre, post)``.
+
+    ``gain``: voltage gain forward; ``share``: the product of (current gain) / (voltage gain) of all
+    stages from the input up to here. With it the currents of every node derive from one energy,
+    though each stage passes back a current of its own choice (FACTS 4).
+
+    >>> Amplifier(Resistors(torch.ones(1, 1)), 4.0, 1.0).curvature(0).item()
+    16.0
+    """
+
+    coupling: Coupling
+    gain: float
+    share: float
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the coupling feels."""
+        return self.coupling.felt(end)
+
+    def _driven(self, states: States) -> list[Tensor]:
+        return [self.gain * states[0], *states[1:]]
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the pull in units of the one energy."""
+        factor = self.share * (self.gain if end == 0 else 1.0)
+        return factor * self.coupling.pull(end, self._driven(states))
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the constant in units of the one energy."""
+        value = self.coupling.constant(end)
+        return None if value is None else self.share * value
+
+    def curvature(self, end: int) -> Tensor | float:
+        """Return the load in units of the one energy."""
+        factor = self.share * (self.gain**2 if end == 0 else 1.0)
+        return factor * self.coupling.curvature(end)
+
+    def energy(self, states: States) -> Tensor:
+        """Return this stage's part of the one energy."""
+        return self.share * self.coupling.energy(self._driven(states))
+
+    def contrast(
+        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
+    ) -> tuple[Tensor, ...]:
+        """Return the coupling's contrast between the amplified states."""
+        sides = [
+            [None if side[0] is None else self.gain * side[0], *side[1:]] for side in (high, low)
+        ]
+        parts = self.coupling.contrast(self._driven(at), sides[0], sides[1], scale)
+        return tuple(self.share * part for part in parts)
+
+    def displaced(self, at: States) -> Amplifier:
+        """Return the displaced coupling behind the same amplifier."""
+        return Amplifier(self.coupling.displaced(self._driven(at)), self.gain, self.share)
+
+
+def _branches(d: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """Return ``sum_batch d_j (own_j - other_i)``, shape ``(*chips, j, i)``, in one product.
+
+    The first term is the same along ``i``: it rides along as one more sample whose other is one.
+    """
+    own_part = (d * own).sum(-2, keepdim=True)
+    rows = torch.cat([d, own_part], -2)
+    columns = torch.cat([-other, torch.ones_like(other[..., :1, :])], -2)
+    return torch.matmul(rows.mT, columns.to(rows.dtype))

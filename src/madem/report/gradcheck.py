@@ -1,0 +1,70 @@
+"""The gradient check as a table and as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from madem.errors import InputError
+from madem.experiments.gradcheck import Check
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = {
+    "beta_bias": "bias of beta",
+    "settling": "unsettled phases",
+    "round_off": "round-off (float32)",
+    "noise": "hardware noise",
+}
+
+
+def tell(check: Check, console: Console) -> None:
+    """Print the table, the parts of the error and the advice."""
+    table = Table("", "cosine", "norm ratio", "relative error", box=box.SIMPLE_HEAD)
+    for row in check.layers:
+        table.add_row(
+            row.name, f"{row.cosine:.6f}", f"{row.norm_ratio:.6f}", f"{row.relative_error:.1e}"
+        )
+    console.print(table)
+    for part, label in PARTS.items():
+        console.print(f"  {label:22} {check.errors[part]:.1e}")
+    for line in check.advice:
+        console.print(f"  advice: {line}")
+
+
+def draw(check: Check, path: Path) -> None:
+    """Draw the errors of the layers and the parts of the whole error into ``path``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3), constrained_layout=True)
+    layers = {row.name: row.relative_error for row in check.layers}
+    _bars(left, layers, "error of each layer, relative to its exact gradient")
+    parts = {label: check.errors[part] for part, label in PARTS.items()}
+    _bars(right, parts, "parts of the whole error")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be drawn: {error}") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _bars(axes: Axes, values: dict[str, float], title: str) -> None:
+    """Draw horizontal bars on a logarithmic axis; what is zero has none."""
+    shown = list(values.values())
+    axes.barh(list(values), shown, color="#4477aa", left=1e-16)
+    axes.set_xscale("log")
+    axes.set_xlim(1e-16, 10)
+    axes.axvline(1e-2, color="#bb5566", linewidth=1)
+    axes.text(1.3e-2, -0.45, "1 %", color="#bb5566", fontsize=8, va="bottom")
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("relative error")

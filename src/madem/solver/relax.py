@@ -1,0 +1,184 @@
+"""What all solvers share: sweep, measure the residual of every sample, stop, report.
+
+A solver maps the states to new ones and may then choose, from both, where the next sweep starts.
+The residual of a sample is the largest move of any unit in the last sweep, relative to the
+sample's largest state; it is compared with the tolerance sample by sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from madem.errors import InputError
+
+States = list[Tensor]
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """All that a solver sees of the physics: layers, each with an exact rest."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The layers in the order in which they should move."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether one pass is exact."""
+
+    def rest(self, index: int, states: Sequence[Tensor], nudge: Nudged) -> Tensor:
+        """Return the exact minimiser of one layer, the others fixed."""
+
+    def start(self) -> list[Tensor]:
+        """Return a state to start from."""
+
+    @property
+    def batch(self) -> torch.Size:
+        """The axes in front of a layer's own: chips and samples."""
+
+    @property
+    def separable(self) -> bool:
+        """Whether samples can be taken out, so that the others settle alone."""
+
+    def take(self, rows: Tensor) -> Settling:
+        """Return the problem of some samples alone."""
+
+    def pair(self, nudge: Nudged) -> Any:
+        """Return the problem in the form of the kernel for two layers, None where it has none."""
+
+    def linearised(
+        self, states: Sequence[Tensor], nudge: Nudged
+    ) -> tuple[list[Tensor], list[Tensor], Callable[[list[Tensor]], list[Tensor]]]:
+        """Return which nodes are free, the force on them, and the product with ``d2E/ds2``."""
+
+
+Nudged = Any
+"""A nudge: solvers pass it on, and know only that ``take(rows)`` cuts it to some samples."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Where a solver stopped, a number a sample (shape ``(*chips, batch)``).
+
+    ``sweeps``: passes over the layers until the residual met the tolerance, or until the budget;
+    ``residual``: how far the units still moved in the last one, relative to the largest state;
+    ``converged``: whether that met the tolerance (a tolerance of 0 asks for sweeps, not for rest).
+    """
+
+    states: tuple[Tensor, ...]
+    sweeps: Tensor
+    residual: Tensor
+    converged: Tensor
+
+
+Map = Callable[[Settling, States, Nudged | None], States]
+"""One sweep: new states from old ones."""
+
+Jump = Callable[[Settling, States, States, Nudged | None], States]
+"""Where the next sweep starts: from the states before and after this one."""
+
+
+def gauss_seidel(problem: Settling, states: States, nudge: Nudged) -> States:
+    """Let the layers move one after another, each seeing those that moved before it."""
+    states = list(states)
+    for index in problem.order:
+        states[index] = problem.rest(index, states, nudge)
+    return states
+
+
+def jacobi(problem: Settling, states: States, nudge: Nudged) -> States:
+    """Let all layers move at once."""
+    return [problem.rest(index, states, nudge) for index in range(len(states))]
+
+
+def after(problem: Settling, before: States, now: States, nudge: Nudged) -> States:
+    """Go on from where the sweep ended: no jump."""
+    del problem, before, nudge
+    return now
+
+
+def check(tolerance: float, budget: int) -> None:
+    """Refuse settings under which nothing could settle."""
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance must be at least 0 and below 1, but is {tolerance}")
+    if budget < 1:
+        raise InputError(f"budget must be at least 1 sweep, but is {budget}")
+
+
+def relax(
+    problem: Settling,
+    nudge: Nudged,
+    start: Sequence[Tensor] | None,
+    tolerance: float,
+    budget: int,
+    sweep: Map = gauss_seidel,
+    jump: Jump = after,
+) -> Rest:
+    """Return where ``problem`` comes to rest; with ``tolerance`` 0 after exactly ``budget`` sweeps.
+
+    Raises ``InputError`` where states grow beyond all numbers: the energy is not bounded below.
+    """
+    states = list(problem.start() if start is None else start)
+    if problem.direct:
+        return _settled(gauss_seidel(problem, states, nudge), problem)
+    whole, rows = states, None
+    residual = torch.full(problem.batch, torch.inf, device=states[0].device)
+    sweeps = torch.zeros(problem.batch, dtype=torch.int32, device=states[0].device)
+    for count in range(1, budget + 1):
+        now = sweep(problem, states, nudge)
+        if not tolerance and count < budget:
+            states = jump(problem, states, now, nudge)
+            continue
+        moved = residuals(problem.batch, states, now).to(residual.dtype)
+        residual = moved if rows is None else residual.index_copy(0, rows, moved)
+        sweeps = torch.where((sweeps == 0) & (residual <= tolerance), count, sweeps)
+        still = moved > tolerance
+        left = int(still.sum())
+        if left == 0 or count == budget:
+            whole = _put(whole, rows, now)
+            break
+        if 2 * left <= still.numel() and jump is after and problem.separable:
+            whole = _put(whole, rows, now)
+            keep = still.nonzero()[:, 0]
+            rows = keep if rows is None else rows[keep]
+            problem, nudge = problem.take(keep), nudge.take(keep) if nudge else None
+            now = [s[keep] for s in now]
+        states = jump(problem, states, now, nudge)
+    sweeps = torch.where(sweeps == 0, count, sweeps)
+    if not all(bool(torch.isfinite(s).all()) for s in whole):
+        raise InputError(
+            "the states grow without bound: the energy is not bounded below "
+            "(couplings too strong for layers without limits)"
+        )
+    return Rest(tuple(whole), sweeps, residual, residual <= (tolerance or torch.inf))
+
+
+def _settled(states: States, problem: Settling) -> Rest:
+    """Return the record of a problem that one pass has solved exactly."""
+    still = torch.zeros(problem.batch, device=states[0].device)
+    return Rest(tuple(states), still.int() + 1, still, still == 0)
+
+
+def _put(whole: States, rows: Tensor | None, part: States) -> States:
+    """Return ``whole`` with the states of the samples ``rows`` replaced."""
+    if rows is None:
+        return part
+    return [s.index_copy(0, rows, p) for s, p in zip(whole, part, strict=True)]
+
+
+def residuals(batch: torch.Size, before: Sequence[Tensor], now: Sequence[Tensor]) -> Tensor:
+    """Return the largest move of any unit of each sample, relative to its largest state."""
+    moved = torch.zeros(batch, device=now[0].device, dtype=now[0].real.dtype)
+    largest = torch.zeros_like(moved)
+    for old, new in zip(before, now, strict=True):
+        flat = new.detach().abs().flatten(len(batch)).amax(-1)
+        largest = torch.maximum(largest, flat.expand(batch))
+        if old is not new:
+            step = (new - old).detach().abs().flatten(len(batch)).amax(-1)
+            moved = torch.maximum(moved, step.expand(batch))
+    return torch.where(moved > 0, moved / largest, moved)

@@ -1,0 +1,141 @@
+"""Learning images and checking gradients from the command line: configs, resuming, refusals."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from madem.data.images import digits, idx
+from madem.errors import InputError
+from madem.experiments.images import run
+from madem.experiments.imagesconfig import make_images
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "data": {"name": "digits", "size": 8, "train": 640},
+    "network": {"hidden": [32]},
+    "learning": {"epochs": 4, "rates": [0.003], "optimiser": "adam"},
+}
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process of its own."""
+    line = [sys.executable, "-m", "madem", *words]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def quiet(done: int, total: int, text: str) -> None:
+    del done, total, text
+
+
+def test_it_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    config = make_images(SMALL)
+    whole = run(config, tmp_path / "whole", quiet)
+    assert whole["test_error"] < 0.4
+
+    class StopError(Exception):
+        pass
+
+    def interrupt(done: int, total: int, text: str) -> None:
+        if done > total // 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        run(config, tmp_path / "part", interrupt)
+    again = run(config, tmp_path / "part", quiet)
+    assert {k: v for k, v in again.items() if k != "seconds"} == {
+        k: v for k, v in whole.items() if k != "seconds"
+    }
+    for name in ("checkpoints/images.safetensors",):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["hopfield", "resistive", "conv-hopfield"])
+def test_every_kind_of_network_learns(kind: str, tmp_path: Path) -> None:
+    settings = {
+        "hopfield": {"network": {"kind": kind, "hidden": [32]}},
+        "resistive": {"network": {"kind": kind, "hidden": [32], "gain": 1.0, "input_gain": 50.0},
+                      "estimator": {"beta": 0.5, "nudge": "spring"}},
+        "conv-hopfield": {"network": {"kind": kind, "hidden": [8], "kernel": 3}},
+    }[kind]  # fmt: skip
+    learning = {"optimiser": "adam", "rates": [0.003], "epochs": 8, "fall": "cosine"}
+    config = make_images({"data": {"size": 8, "train": 320}, "learning": learning, **settings})
+    assert run(config, tmp_path / kind, quiet)["train_error"] < 0.75
+
+
+@pytest.mark.parametrize("source", ["examples/hopfield.yaml", "examples/resistive.yaml"])
+def test_gradcheck_of_the_examples(source: str, tmp_path: Path) -> None:
+    small = ["--set", "data.name=digits", "--set", "network.hidden=[64]", "--samples", "8"]
+    files = ["--json", str(tmp_path / "g.json"), "--figure", str(tmp_path / "g.svg")]
+    done = command("gradcheck", str(ROOT / source), *small, *files)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "g.json").read_text())
+    assert set(found["errors"]) == {"beta_bias", "settling", "round_off", "noise"}
+    assert set(found["layers"][0]) == {"name", "cosine", "norm_ratio", "relative_error"}
+    assert all(row["cosine"] > 0.9 for row in found["layers"])
+    assert found["errors"]["round_off"] < 1e-3
+    assert "advice" in done.stdout
+    assert (tmp_path / "g.svg").read_text().startswith("<?xml")
+
+
+def test_gradcheck_of_a_saved_run(tmp_path: Path) -> None:
+    run(make_images(SMALL), tmp_path / "run", quiet)
+    done = command("gradcheck", str(tmp_path / "run"), "--samples", "8")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "gradcheck.svg").is_file()
+
+
+BAD = {
+    "did you mean 'sweep'": ["--set", "solver.name=swep"],
+    "did you mean 'centred'": ["--set", "estimator.name=centered"],
+    "estimator.beta: input should be greater than 0, but is 0": ["--set", "estimator.beta=0"],
+    "estimator.beta: input should be greater than 0, but is -1": ["--set", "estimator.beta=-1"],
+    "unknown key 'network.hiden'": ["--set", "network.hiden=[3]"],
+    "holds no train-images": ["--set", "data.name=idx", "--set", "data.path=/nowhere"],
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_one_line(message: str) -> None:
+    done = command("gradcheck", str(ROOT / "examples/hopfield.yaml"), *BAD[message])
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_no_config_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("[1")
+    assert "is not a YAML config" in command("gradcheck", str(tmp_path / "a.yaml")).stderr
+    assert "there is no config or run" in command("gradcheck", str(tmp_path / "b.yaml")).stderr
+
+
+def test_digits_are_split_by_the_seed() -> None:
+    one, two = digits(8, 0), digits(8, 1)
+    assert one.train.shape == (1437, 1, 8, 8)
+    assert float(one.train.min()) == 0
+    assert float(one.train.max()) == 1
+    assert not torch.equal(one.test_classes, two.test_classes)
+
+
+def test_idx_files_packed_or_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 5), ("t10k", 3)):
+        images = rng.integers(0, 256, (count, 4, 6), dtype=np.uint8)
+        head = b"\0\0\x08\x03" + struct.pack(">3I", *images.shape)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        labels = b"\0\0\x08\x01" + struct.pack(">I", count) + bytes(range(count))
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    found = idx(tmp_path)
+    assert found.train.shape == (5, 1, 4, 6)
+    assert found.test_classes.tolist() == [0, 1, 2]
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\0" * 12 + b"1")
+    with pytest.raises(InputError, match="cut short"):
+        idx(tmp_path)

@@ -1,0 +1,98 @@
+"""Every solver against every other, on every energy; the kernel against its reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from madem.errors import InputError
+from madem.network import Current, Spring
+from madem.randomness import stream
+from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
+from madem.solver.native import _native, relax_pair
+from madem.solver.relax import relax
+from tests.zoo import ZOO, batch_of, machine_of
+
+SOLVERS: list[Solver] = [
+    Synchronous(1e-13, 4000),
+    OverRelaxed(1e-13, 2000),
+    Anderson(1e-13, 2000),
+    Newton(1e-13, 500),
+    Flow(1e-13, 8000),
+]
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("name", ZOO)
+def test_all_solvers_find_the_same_rest(name: str, solver: Solver) -> None:
+    machine = machine_of(name)
+    x, _ = batch_of(name)
+    expected = machine.settle(x).rest
+    found = solver.settle(machine.settle(x).problem)
+    assert bool(found.converged.all())
+    assert found.sweeps.shape == found.residual.shape == (len(x),)
+    for ours, theirs in zip(found.states, expected.states, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["hopfield", "conv-maximum", "resistive"])
+def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
+    machine = machine_of(name, Sweep(1e-9, 1000))
+    x, _ = batch_of(name, 9)
+    whole = machine.settle(x).rest
+    alone = machine.settle(x[:1]).rest
+    assert int(whole.sweeps[0]) == int(alone.sweeps[0])
+    for ours, theirs in zip(whole.states, alone.states, strict=True):
+        torch.testing.assert_close(ours[:1], theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_missed_tolerance_is_reported_sample_by_sample() -> None:
+    machine = machine_of("hopfield", Sweep(1e-12, 3))
+    rest = machine.settle(batch_of("hopfield", 6)[0]).rest
+    assert not bool(rest.converged.any())
+    assert rest.sweeps.tolist() == [3] * 6
+    assert bool((rest.residual > 1e-12).all())
+
+
+def test_zero_tolerance_asks_for_sweeps() -> None:
+    machine = machine_of("hopfield", Sweep(0.0, 7))
+    assert machine.settle(batch_of("hopfield")[0]).rest.sweeps.tolist() == [7] * 5
+
+
+@pytest.mark.parametrize("name", ["pair", "resistive-mirror"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+def test_kernel_against_its_reference(name: str, dtype: torch.dtype, instructions: str) -> None:
+    if _native is None:
+        pytest.skip("built without a compiler")
+    order = ["baseline", "avx2", "avx512"]
+    if order.index(instructions) > order.index(_native.best()):
+        pytest.skip(f"this processor has no {instructions}")
+    machine = machine_of(name, dtype=dtype)
+    x, _ = batch_of(name, 7, dtype)
+    free = machine.settle(x)
+    way = torch.randn(7, 4, generator=stream(0, "way"), dtype=dtype)
+    cases = [
+        (free.problem, None, 9, 0.0),
+        (free.problem, Current(0.1, way), 200, 1e-5),
+        (free.displacements, Current(0.1, way), 9, 0.0),
+        (free.displacements, Spring(0.2, way), 9, 0.0),
+        (free.displacements, Spring(-0.1, way), 200, 1e-5),
+    ]
+    accuracy = 2e-5 if dtype == torch.float32 else 1e-12
+    for problem, nudge, budget, tolerance in cases:
+        ours = relax_pair(problem.pair(nudge), None, tolerance, budget, instructions)
+        theirs = relax(problem, nudge, None, tolerance, budget)
+        assert ours is not None
+        for mine, reference in zip(ours.states, theirs.states, strict=True):
+            size = float(reference.abs().max())
+            assert float((mine - reference).abs().max()) < max(accuracy, tolerance) * size
+        assert int((ours.sweeps - theirs.sweeps).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("kind", [Sweep, Synchronous, OverRelaxed, Anderson, Newton, Flow])
+def test_settings_are_checked(kind: type[Sweep]) -> None:
+    with pytest.raises(InputError, match="tolerance must be at least 0 and below 1, but is -1"):
+        kind(tolerance=-1.0)
+    with pytest.raises(InputError, match="budget must be at least 1 sweep, but is 0"):
+        kind(budget=0)
