@@ -22,6 +22,7 @@ from madem.network import (
     Layer,
     Maximum,
     Network,
+    Readout,
     Tanh,
 )
 from madem.network.convolutions import Pool
@@ -44,14 +45,16 @@ def equilibrium(
     inputs: int | Sequence[int],
     estimator: Contrast | None = None,
     solver: Solver | None = None,
+    readout: bool = False,
 ) -> Equilibrium:
     """Return the equilibrium network of the shape of ``model``, starting from its parameters.
 
     ``inputs``: shape of one sample. Each ``Linear`` or ``Conv2d``, with a pooling and an activation
     behind it, becomes a layer that feels the next one too, so outputs differ from the model's: it
-    is a network of the same shape, to be trained. The last ``Linear`` is free. Activations:
-    ``ReLU``, ``ReLU6``, ``Hardtanh``, ``Hardsigmoid`` (slope 1 here), ``Tanh``, ``Identity``.
-    Raises ``InputError`` with the reason for what has no energy.
+    is a network of the same shape, to be trained. The last ``Linear`` is free, or with ``readout``
+    outside the energy, which keeps strong couplings settling. Activations: ``ReLU``, ``ReLU6``,
+    ``Hardtanh``, ``Hardsigmoid`` (slope 1 here), ``Tanh``, ``Identity``. Raises ``InputError``
+    with the reason for what has no energy.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> equilibrium(model, 4)(torch.zeros(1, 4)).shape
@@ -70,6 +73,8 @@ def equilibrium(
         joints.append(joint)
         shapes.append(shape)
         values += [p.detach().clone() for p in part.parameters()]
+    if readout and layers and isinstance(layers[-1].law, Free):
+        layers[-1] = Layer(layers[-1].units, Readout())
     network = Network(shapes[0], tuple(layers), tuple(joints))
     module = Equilibrium(network, estimator, solver)
     with torch.no_grad():
