@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "relax_pair.h"
@@ -59,6 +60,60 @@ static inline T largest_of(typename Lanes<T>::vec v) {
     return folded<T, MADEM_BYTES>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
+// How far a vector of units moved, and how large they are.
+template <typename T>
+static inline void watch(typename Lanes<T>::vec v, typename Lanes<T>::vec before,
+                         typename Lanes<T>::vec &far, typename Lanes<T>::vec &top) {
+    typedef typename Lanes<T>::vec vec;
+    const vec step = v - before, size = step < 0 ? -step : step, value = v < 0 ? -v : v;
+    far = size > far ? size : far;
+    top = value > top ? value : top;
+}
+
+// Sums of vectors, as many as a vector has lanes, in one vector: halves of two vectors are added
+// side by side, then quarters of two of those, and so on. `length` is that of the parts so far.
+constexpr int lane(int i, int length, int offset, int lanes) {
+    const int part = i / length;
+    return part / 2 * 2 * length + i % length + offset + part % 2 * lanes;
+}
+
+template <int length, typename V, int... I>
+static inline V beside(V a, V b, std::integer_sequence<int, I...>) {
+    constexpr int lanes = sizeof...(I);
+    return __builtin_shufflevector(a, b, lane(I, length, 0, lanes)...) +
+           __builtin_shufflevector(a, b, lane(I, length, length, lanes)...);
+}
+
+template <typename T, int K, int first, int length>
+static inline typename Lanes<T>::vec sums_of(const typename Lanes<T>::vec *v) {
+    constexpr int L = Lanes<T>::count;
+    if constexpr (first >= K)
+        return typename Lanes<T>::vec{};
+    else if constexpr (length == L)
+        return v[first];
+    else
+        return beside<length>(sums_of<T, K, first, 2 * length>(v),
+                              sums_of<T, K, first + length, 2 * length>(v),
+                              std::make_integer_sequence<int, L>{});
+}
+
+// The upper units follow from the sums of their pulls, a vector of them at a time.
+template <typename T, int K, bool Watch, int first>
+static inline void upper(const Sample<T> &p, const typename Lanes<T>::vec *sums, T *__restrict y,
+                         typename Lanes<T>::vec &far, typename Lanes<T>::vec &top) {
+    typedef typename Lanes<T>::vec vec;
+    if constexpr (first < K) {
+        vec v = sums_of<T, K, first, 1>(sums);
+        v = (load(p.drive_up + first) + v) * load(p.ease_up + first);
+        const vec low = load(p.low_up + first), high = load(p.high_up + first);
+        v = v < low ? low : v;
+        v = v > high ? high : v;
+        if constexpr (Watch) watch<T>(v, load(y + first), far, top);
+        store(y + first, v);
+        upper<T, K, Watch, first + Lanes<T>::count>(p, sums, y, far, top);
+    }
+}
+
 // One sweep of one sample. The lower states follow from the upper ones, so that they are kept only
 // where Watch, which also says how far the units moved, and the largest state.
 template <typename T, int K, bool Watch>
@@ -82,29 +137,12 @@ static void sweep(const Sample<T> &p, T *__restrict s, T *__restrict y, T &moved
         const vec low = load(p.low + h), high = load(p.high + h);
         v = v < low ? low : v;
         v = v > high ? high : v;
-        if constexpr (Watch) {
-            const vec step = v - load(s + h);
-            const vec size = step < 0 ? -step : step, value = v < 0 ? -v : v;
-            far = size > far ? size : far;
-            top = value > top ? value : top;
-        }
-        if constexpr (Watch) store(s + h, v);
+        if constexpr (Watch) watch<T>(v, load(s + h), far, top), store(s + h, v);
 #pragma GCC unroll 16
         for (int k = 0; k < K; ++k) sums[k] += load(p.weight + k * p.padded + h) * v;
     }
+    upper<T, K, Watch, 0>(p, sums, y, far, top);
     if constexpr (Watch) moved = largest_of<T>(far), largest = largest_of<T>(top);
-#pragma GCC unroll 16
-    for (int k = 0; k < K; ++k) {
-        T total = (p.drive_up[k] + sum<T>(sums[k])) * p.ease_up[k];
-        total = total < p.low_up[k] ? p.low_up[k] : total;
-        total = total > p.high_up[k] ? p.high_up[k] : total;
-        if constexpr (Watch) {
-            const T step = std::fabs(total - y[k]), value = std::fabs(total);
-            moved = step > moved ? step : moved;
-            largest = value > largest ? value : largest;
-        }
-        y[k] = total;
-    }
 }
 
 template <typename T>
@@ -139,11 +177,11 @@ class Seat {
   public:
     Seat(const Pair<T> &p, int64_t padded, const T *weight, const T *ease, const T *ease_up)
         : p(p), weight(weight), ease(ease), ease_up(ease_up), padded(padded), drive(padded),
-          low(padded), high(padded), s(padded), up(3 * most_upper) {}
+          low(padded), high(padded), s(padded), up(4 * most_upper) {}
 
     void take(int64_t sample) {
         b = sample, count = 0, done = false;
-        T *y = p.y + b * p.upper, *own = up.data();
+        T *own = up.data(), *y = own + 3 * most_upper;
         const T *nudge = p.nudge.at + b * p.nudge.stride;
         copy(drive, p.drive), copy(low, p.low), copy(high, p.high);
         const T *rows[3] = {row(p.drive_up), row(p.low_up), row(p.high_up)};
@@ -152,6 +190,7 @@ class Seat {
         for (int64_t k = 0; k < p.upper; ++k) own[k] += nudge[k];
         if (p.warm) {
             std::memcpy(s.data(), p.s + b * p.lower, p.lower * sizeof(T));
+            std::memcpy(y, p.y + b * p.upper, p.upper * sizeof(T));
         } else {
             std::memset(s.data(), 0, p.lower * sizeof(T));
             std::memset(y, 0, p.upper * sizeof(T));
@@ -160,15 +199,29 @@ class Seat {
                own, ease_up, own + most_upper, own + 2 * most_upper};
     }
 
+    // A sweep that repeats the upper states bit for bit has found where all others would stay, so
+    // that what is left of the budget needs no doing.
     void step(Sweep<T> blind, Sweep<T> watched, T tolerance, int budget) {
+        T *y = up.data() + 3 * most_upper;
         const bool watch = tolerance > 0 || count + 2 >= budget;
-        (watch ? watched : blind)(now, s.data(), p.y + b * p.upper, moved, largest);
+        if (watch) {
+            watched(now, s.data(), y, moved, largest);
+        } else {
+            T before[most_upper];
+            std::memcpy(before, y, sizeof(before));
+            blind(now, s.data(), y, moved, largest);
+            if (!std::memcmp(before, y, sizeof(before))) {
+                watched(now, s.data(), y, moved, largest);
+                moved = 0, done = true;
+            }
+        }
         ++count;
-        done = count == budget || (tolerance > 0 && moved <= tolerance * largest);
+        done = done || count == budget || (tolerance > 0 && moved <= tolerance * largest);
     }
 
     void leave() {
         std::memcpy(p.s + b * p.lower, s.data(), p.lower * sizeof(T));
+        std::memcpy(p.y + b * p.upper, up.data() + 3 * most_upper, p.upper * sizeof(T));
         p.sweeps[b] = count;
         p.residual[b] = moved > 0 ? moved / largest : T(0);
     }
@@ -235,7 +288,7 @@ void relax_pair(const Pair<T> &p, T tolerance, int budget) {
     const Sweep<T> watched = pick<T, 1, true>(static_cast<int>(p.upper));
     std::vector<Seat<T>> places;
     places.reserve(seats);
-    T ease_up[most_upper];
+    T ease_up[most_upper] = {};
     for (int64_t k = 0; k < p.upper; ++k)
         ease_up[k] = p.ease_up.at[k] / (1 + p.stiffness * p.ease_up.at[k]);
     for (int i = 0; i < seats; ++i)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from madem.data.images import digits, idx
+from madem.data.images import digits, idx, shifted
 from madem.errors import InputError
 from madem.experiments.images import run
 from madem.experiments.imagesconfig import make_images
@@ -139,3 +139,13 @@ def test_idx_files_packed_or_not(tmp_path: Path) -> None:
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\0" * 12 + b"1")
     with pytest.raises(InputError, match="cut short"):
         idx(tmp_path)
+
+
+def test_shifted_images_are_the_images_moved() -> None:
+    images = torch.zeros(40, 1, 5, 5)
+    images[:, 0, 2, 2] = 1.0
+    moved = shifted(images, 2, torch.Generator().manual_seed(0))
+    assert moved.sum((1, 2, 3)).eq(1).all()
+    assert moved.flatten(1).argmax(1).unique().numel() > 10
+    assert moved.shape == images.shape
+    assert shifted(images, 0, torch.Generator()).equal(images)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from madem.errors import InputError
@@ -68,6 +68,22 @@ def idx(folder: Path) -> Images:
     train, train_classes, test, test_classes = (torch.from_numpy(part) for part in parts)
     scaled = [images[:, None].float() / 255 for images in (train, test)]
     return Images(scaled[0], train_classes.long(), scaled[1], test_classes.long())
+
+
+def shifted(
+    images: Float[Tensor, "batch channels rows columns"], most: int, draws: Generator
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Return every image moved by up to ``most`` pixels each way, at random; zeros follow it.
+
+    >>> shifted(torch.ones(1, 1, 2, 2), 0, torch.Generator()).sum().item()
+    4.0
+    """
+    batch, _, rows, columns = images.shape
+    moves = torch.randint(2 * most + 1, (2, batch, 1), generator=draws)
+    down, along = moves[0] + torch.arange(rows), moves[1] + torch.arange(columns)
+    padded = functional.pad(images, [most] * 4)
+    samples = torch.arange(batch)[:, None, None]
+    return padded[samples, :, down[:, :, None], along[:, None, :]].movedim(-1, 1)
 
 
 def _read(folder: Path, name: str) -> np.ndarray:

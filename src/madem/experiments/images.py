@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from madem.data.images import shifted
 from madem.errors import InputError
 from madem.experiments.imagesbuild import (
     COSTS,
@@ -40,7 +41,6 @@ class ImagesTrainer:
         self.machine = machine_of(config, self.network, torch.float32)
         self.estimator = estimator_of(config)
         self.cost = COSTS[config.learning.cost]
-        self.train = flat_for(self.network, self.images.train)
         self.test = flat_for(self.network, self.images.test)
         self.optimiser = self._optimiser()
         self.epoch = 0
@@ -66,20 +66,25 @@ class ImagesTrainer:
     @property
     def steps(self) -> int:
         """Batches of one epoch; what does not fill a batch is left out."""
-        return len(self.train) // self.config.learning.batch
+        return len(self.images.train) // self.config.learning.batch
 
     def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, float | int]:
         """Learn one epoch, and return what came of it."""
         learning = self.config.learning
         for group in self.optimiser.param_groups:
             group["lr"] = group["start"] * self._fall()
-        order = torch.randperm(len(self.train), generator=stream(self.config.seed, "e", self.epoch))
+        order = torch.randperm(
+            len(self.images.train), generator=stream(self.config.seed, "e", self.epoch)
+        )
+        draws = stream(self.config.seed, "shift", self.epoch)
         begin, wrong, cost = time.perf_counter(), 0, 0.0
         before = self.machine.settled, self.machine.unsettled
         for step in range(self.steps):
             rows = order[step * learning.batch : (step + 1) * learning.batch]
             target = self.images.train_classes[rows]
-            gradient = self.estimator(self.machine, self.train[rows], target, self.cost)
+            images = shifted(self.images.train[rows], self.config.data.shift, draws)
+            x = flat_for(self.network, images)
+            gradient = self.estimator(self.machine, x, target, self.cost)
             output = gradient.free.output
             wrong += int((~self.cost.correct(output, target)).sum())
             cost += float(self.cost.value(output, target).sum())

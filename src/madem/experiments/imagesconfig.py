@@ -18,13 +18,15 @@ class DataConfig(Strict):
     """Which images.
 
     ``path``: a folder of IDX files (Fashion-MNIST where null); ``size``: of digits, pixels a side;
-    ``train``: use so many of the training images, all where null.
+    ``train``: use so many of the training images, all where null; ``shift``: whenever a training
+    image is shown it is moved at random by up to so many pixels each way.
     """
 
     name: Literal["digits", "idx"] = "digits"
     path: str | None = None
     size: int = Field(28, ge=8)
     train: int | None = Field(None, ge=1)
+    shift: int = Field(0, ge=0)
 
 
 class NetworkConfig(Strict):

@@ -196,5 +196,5 @@ class Network:
         batch = x.shape[: x.dim() - len(self.state_shapes[0])]
         shape = (*batch, *site.shape)
         if tuple(total.shape) != shape:
-            total = total.expand(torch.broadcast_shapes(total.shape, shape))
+            total = torch.broadcast_tensors(total, x.new_empty(()).expand(shape))[0]
         return load, total
