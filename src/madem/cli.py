@@ -108,29 +108,33 @@ def gradcheck(
         list[str] | None,
         typer.Option("--set", help="Change one key of the config: key.of.field=value."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many test images.")] = 32,
+    network: Annotated[
+        str, typer.Option(help="Which network of a Braille run.")
+    ] = "classify.two_layer",
+    samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 32,
     json: Annotated[Path | None, typer.Option(help="Where to write the numbers.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
 ) -> None:
     """Compare a network's measured gradient with the exact one, and say what spoils it."""
     from rich.console import Console
 
-    from madem.experiments.config import override
-    from madem.experiments.gradcheck import check_images
+    from madem.data.braille import read_words
+    from madem.experiments.config import defaults, make, override
+    from madem.experiments.gradcheck import check_braille, check_images
     from madem.experiments.images import parameters_of
     from madem.experiments.imagesconfig import make_images
     from madem.experiments.rundir import RunDirectory
     from madem.report.gradcheck import draw, tell
 
-    held = None
-    if source.is_dir():
-        config = make_images(override(RunDirectory(source).config(), settings or []))
-        held = parameters_of(RunDirectory(source))
-    else:
-        config = make_images(override(_yaml(source), settings or []))
+    run = RunDirectory(source) if source.is_dir() else None
+    values = override(run.config() if run else _yaml(source), settings or [])
     console = Console()
     with console.status("settling"):
-        found = check_images(config, held, samples)
+        if values.get("experiment") == "braille":
+            found = check_braille(make(defaults(read_words()) | values), run, network, samples)
+        else:
+            held = parameters_of(run) if run else None
+            found = check_images(make_images(values), held, samples)
     tell(found, console)
     if json is not None:
         _write(json, found.text())

@@ -93,6 +93,37 @@ def test_gradcheck_of_a_saved_run(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "gradcheck.svg").is_file()
 
 
+@pytest.mark.parametrize("network", ["classify.one_layer", "reconstruct.two_layer"])
+def test_gradcheck_of_chips_tells_their_noise(network: str, tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("experiment: braille\nchips: 2\n")
+    found = {}
+    for noisy in ("true", "false"):
+        switches = ["--set", f"chip.read_noise={noisy}", "--set", f"chip.converters={noisy}"]
+        out = tmp_path / f"{noisy}.json"
+        done = command(
+            "gradcheck", str(tmp_path / "b.yaml"), "--network", network, *switches,
+            "--samples", "8", "--json", str(out),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found[noisy] = json.loads(out.read_text())
+    assert found["true"]["errors"]["noise"] > 1e-2
+    assert found["false"]["errors"]["noise"] < 1e-5
+    assert found["true"]["errors"]["beta_bias"] == found["false"]["errors"]["beta_bias"]
+
+
+def test_gradcheck_names_the_networks(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("experiment: braille\n")
+    done = command("gradcheck", str(tmp_path / "b.yaml"), "--network", "classify.one_layr")
+    assert done.returncode == 2
+    assert "did you mean 'classify.one_layer'" in done.stderr
+
+
+@pytest.mark.parametrize("example", ["braille", "equilibrium"])
+def test_the_readme_shows_the_examples_as_they_are(example: str) -> None:
+    text = (ROOT / "examples" / f"{example}.py").read_text()
+    assert f"```python\n{text}```" in (ROOT / "README.md").read_text()
+
+
 BAD = {
     "did you mean 'sweep'": ["--set", "solver.name=swep"],
     "did you mean 'centred'": ["--set", "estimator.name=centered"],

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from madem.errors import InputError, nearest
+from madem.experiments.braille import DEPTHS, TASKS
+from madem.experiments.build import plan
+from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
     estimator_of,
@@ -17,9 +22,12 @@ from madem.experiments.imagesbuild import (
     network_of,
 )
 from madem.experiments.imagesconfig import ImagesConfig
+from madem.experiments.rundir import RunDirectory
+from madem.experiments.training import Trainer
 from madem.learn import Agreement, Contrast, Estimator, Implicit, agreements
 from madem.machine import Simulated
 from madem.network import Cost
+from madem.randomness import stream
 from madem.solver import Sweep
 
 TIGHT = Sweep(1e-13, 20_000)
@@ -46,6 +54,10 @@ class Check:
         return json.dumps(asdict(self), indent=1)
 
 
+Make = Callable[[torch.dtype, bool], Simulated]
+"""The ideal machine of a precision, settling as configured or, where asked, to 1e-13."""
+
+
 def check_images(
     config: ImagesConfig, held: list[Tensor] | None = None, samples: int = 32
 ) -> Check:
@@ -58,43 +70,95 @@ def check_images(
     network = network_of(config, tuple(images.train.shape[1:]))
     x = flat_for(network, images.test[:samples])
     target = images.test_classes[:samples]
-    estimator, cost = estimator_of(config), COSTS[config.learning.cost]
 
-    def machine(dtype: torch.dtype, tight: bool) -> Simulated:
+    def make(dtype: torch.dtype, tight: bool) -> Simulated:
         made = machine_of(config, network, dtype)
         if held is not None:
             for own, saved in zip(made.parameters, held, strict=True):
                 own.copy_(saved)
         return Simulated(network, TIGHT if tight else made.solver, made.stores)
 
+    cost, beta = COSTS[config.learning.cost], config.estimator.beta
+    return _check(make, None, (x, target, cost), estimator_of(config), beta)
+
+
+def check_braille(
+    config: BrailleConfig, run: RunDirectory | None, name: str, samples: int = 32
+) -> Check:
+    """Check the gradient of the Braille network ``name``, on its chips, on ``samples`` words.
+
+    The exact gradient is that of the ideal network with the weights that the chips really hold:
+    those of the last checkpoint in ``run`` where given, else those programmed at the start.
+    ``noise`` is what read noise and converters add. Raises ``InputError`` for an unknown name.
+    """
+    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
+    if name not in names:
+        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
+    one = plan(config, *name.split("."))
+    trainer = Trainer(one, 1)
+    if run is not None:
+        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
+        if checkpoint is None:
+            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
+        trainer.restore(checkpoint)
+
+    def make(dtype: torch.dtype, tight: bool) -> Simulated:
+        held = [weight.to(dtype) for weight in trainer.machine.parameters]
+        parts = [[weight[..., :-1], weight[..., -1]] for weight in held]
+        return Simulated.ideal(one.network, parts, TIGHT if tight else trainer.machine.solver)
+
+    x, target, _ = one.task.sample((one.chips, samples), stream(config.seed, name, "gradcheck"))
+    given = x, target, one.task.cost
+    return _check(make, trainer.machine, given, one.estimator, one.training.beta)
+
+
+def _check(
+    make: Make,
+    chip: Simulated | None,
+    given: tuple[Tensor, Tensor, Cost],
+    estimator: Estimator,
+    beta: float,
+) -> Check:
+    """Compare what ``estimator`` finds, on the ``chip`` where there is one, with the exact."""
+    x, target, cost = given
     single, double = torch.float32, torch.float64
-    exact = Implicit()(machine(double, True), x.double(), target, cost).weights
+    precise = (x.double(), target.double() if target.is_floating_point() else target, cost)
+    exact = Implicit()(make(double, True), *precise).weights
     found = {
-        "tight": _ask(estimator, machine(double, True), x.double(), target, cost),
-        "double": _ask(estimator, machine(double, False), x.double(), target, cost),
-        "single": _ask(estimator, machine(single, False), x, target, cost),
+        "tight": _ask(estimator, make(double, True), *precise),
+        "double": _ask(estimator, make(double, False), *precise),
+        "single": _ask(estimator, make(single, False), *given),
     }
+    network = make(single, False).network
+    seen = found["single"]
+    if chip is not None:
+        seen = _parted(_ask(estimator, chip, *given))
     size = _norm(exact)
     errors = {
         "beta_bias": _norm(found["tight"], exact) / size,
         "settling": _norm(found["double"], found["tight"]) / size,
         "round_off": _norm(found["single"], found["double"]) / size,
-        "noise": 0.0,
+        "noise": _norm(seen, found["single"]) / size,
     }
     labels, ours, theirs = [], [], []
-    left, right = list(found["single"]), list(exact)
+    left, right = list(seen), list(exact)
     for number, joint in enumerate(network.joints, 1):
         count = len(joint.parameters)
         labels.append(f"layer {number}")
         ours.append(torch.cat([g.flatten().double() for g in left[:count]]))
         theirs.append(torch.cat([g.flatten() for g in right[:count]]))
         del left[:count], right[:count]
-    free = machine(double, True).settle(x.double())
+    free = make(double, True).settle(precise[0])
     return Check(
         agreements(labels, ours, theirs),
         errors,
-        advise(config, errors, estimator, free.rest.sweeps),
+        advise(beta, errors, estimator, free.rest.sweeps),
     )
+
+
+def _parted(lines: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return gradients of ``[W b]`` as those of weights and biases."""
+    return tuple(part for each in lines for part in (each[..., :-1], each[..., -1]))
 
 
 def _ask(
@@ -110,7 +174,7 @@ def _norm(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...] | None = None) ->
 
 
 def advise(
-    config: ImagesConfig, errors: dict[str, float], estimator: Estimator, sweeps: Tensor
+    beta: float, errors: dict[str, float], estimator: Estimator, sweeps: Tensor
 ) -> list[str]:
     """Return what would make the gradient better, the largest part of the error first."""
     told = []
@@ -119,7 +183,6 @@ def advise(
         if errors[part] < 1e-3:
             continue
         if part == "beta_bias":
-            beta = config.estimator.beta
             order = 2 if isinstance(estimator, Contrast) and len(estimator.pairs) == 1 and (
                 estimator.pairs[0][1] != 0 and estimator.pairs[0][0] != 0) else 1  # fmt: skip
             better = beta * (1e-3 / errors[part]) ** (1 / order)
@@ -133,4 +196,7 @@ def advise(
             )
         elif part == "round_off":
             told.append(f"float32 spoils it by {100 * errors[part]:.2g} %: raise beta, or float64")
+        elif part == "noise":
+            told.append(f"read noise and converters add {100 * errors[part]:.2g} % in one step: "
+                        f"raise beta, or average more samples")  # fmt: skip
     return told or ["nothing to improve: every part of the error is below 0.1 %"]
