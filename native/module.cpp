@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "relax_pair.h"
+#include "wires.h"
 
 namespace nb = nanobind;
 using namespace madem;
@@ -81,6 +82,43 @@ static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge
     baseline::relax_pair<T>(p, T(tolerance), budget);
 }
 
+template <typename T>
+using Block = nb::ndarray<const T, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Into = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Wires = std::tuple<T, T, T, T>;  // conductances: word, bit, drive, sense
+
+template <typename T>
+static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, Into<T> drawn,
+                 std::optional<Into<T>> word_nodes, std::optional<Into<T>> bit_nodes,
+                 Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
+                 const std::string &isa) {
+    Crossbars<T> c;
+    c.chips = g.shape(0), c.rows = g.shape(1), c.columns = g.shape(2), c.samples = v.shape(1);
+    const int64_t reads = c.chips * c.samples, nodes = reads * c.rows * c.columns;
+    const auto holds = [](const auto &array, int64_t size) { return int64_t(array.size()) == size; };
+    if (int64_t(v.shape(0)) != c.chips || int64_t(v.shape(2)) != c.rows || !c.rows || !c.columns ||
+        !holds(currents, reads * c.columns) || !holds(drawn, reads * c.rows) ||
+        !holds(iterations, reads) || !holds(residual, reads) || bool(word_nodes) != bool(bit_nodes) ||
+        (word_nodes && (!holds(*word_nodes, nodes) || !holds(*bit_nodes, nodes))))
+        throw std::invalid_argument("conductances, voltages and results do not fit one another");
+    c.g = g.data(), c.v = v.data();
+    c.word = T(std::get<0>(wires)), c.bit = T(std::get<1>(wires));
+    c.drive = T(std::get<2>(wires)), c.sense = T(std::get<3>(wires));
+    c.currents = currents.data(), c.drawn = drawn.data();
+    c.word_nodes = word_nodes ? word_nodes->data() : nullptr;
+    c.bit_nodes = bit_nodes ? bit_nodes->data() : nullptr;
+    c.iterations = iterations.data(), c.residual = residual.data();
+    const std::string use = isa.empty() ? best() : isa;
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::read_wires<T>(c, T(tolerance), budget);
+    if (use == "avx2") return avx2::read_wires<T>(c, T(tolerance), budget);
+#endif
+    baseline::read_wires<T>(c, T(tolerance), budget);
+}
+
 NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
@@ -91,4 +129,8 @@ NB_MODULE(_native, m) {
     m.def("relax_pair", &run<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());
+    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
+    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
 }

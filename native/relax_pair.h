@@ -45,5 +45,6 @@ struct Sample {
 MADEM_DECLARE(baseline)
 MADEM_DECLARE(avx2)
 MADEM_DECLARE(avx512)
+#undef MADEM_DECLARE
 
 }  // namespace madem

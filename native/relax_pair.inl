@@ -14,28 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include "lanes.inl"
 #include "relax_pair.h"
 
 namespace madem {
 namespace MADEM_ISA {
-
-template <typename T>
-struct Lanes {
-    static constexpr int count = MADEM_BYTES / sizeof(T);
-    typedef T vec __attribute__((vector_size(MADEM_BYTES)));
-};
-
-template <typename T>
-static inline typename Lanes<T>::vec load(const T *p) {
-    typename Lanes<T>::vec v;
-    std::memcpy(&v, p, MADEM_BYTES);
-    return v;
-}
-
-template <typename T>
-static inline void store(T *p, typename Lanes<T>::vec v) {
-    std::memcpy(p, &v, MADEM_BYTES);
-}
 
 // The halves of a vector, joined, and the halves of that, until one number is left.
 template <typename T, int bytes, typename V, typename Join>

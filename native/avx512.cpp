@@ -1,3 +1,4 @@
 #define MADEM_ISA avx512
 #define MADEM_BYTES 64
 #include "relax_pair.inl"
+#include "wires.inl"

@@ -1,3 +1,4 @@
 #define MADEM_ISA avx2
 #define MADEM_BYTES 32
 #include "relax_pair.inl"
+#include "wires.inl"

@@ -1,3 +1,4 @@
 #define MADEM_ISA baseline
 #define MADEM_BYTES 16
 #include "relax_pair.inl"
+#include "wires.inl"

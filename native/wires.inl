@@ -1,0 +1,279 @@
+// Crossbars with wires: the word lines are eliminated exactly, and conjugate gradients run on what
+// is left for the bit lines, S = A_b - D A_w^-1 D, preconditioned by the bit lines A_b alone.
+//
+// With T = A_b^-1 D A_w^-1 D this solves (1 - T) b = A_b^-1 D A_w^-1 f in the inner product of A_b,
+// <x, y> = x . A_b y, so that one iteration is one solve along every word line and one along every
+// bit line. Lines are eliminated without a subtraction: seen from a node outwards the conductance is
+// E_j = g_j + G E_{j+1} / (E_{j+1} + G), which keeps its digits in float32.
+//
+// The inputs of one array lie side by side in a vector.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "lanes.inl"
+#include "wires.h"
+
+namespace madem {
+namespace MADEM_ISA {
+
+constexpr int64_t together = 4;  // word lines solved at once, to hide the latency of one
+
+// Of every node: the part of a current that is lost to the line beyond it and to its own cell (the
+// rest goes on towards the termination), and the resistance through which what arrives lifts it.
+// Losses are small where wires are good, so that products of many shares keep their digits.
+template <typename T>
+struct Lines {
+    std::vector<T> loss, lift;
+
+    double onwards(int64_t cell, double here, double onward) {
+        const double r = 1 / (here + onward);
+        lift[cell] = T(r), loss[cell] = T(here * r);
+        return onward * here * r;
+    }
+};
+
+template <typename T>
+struct Factors {
+    Lines<T> words, bits;
+};
+
+template <typename T>
+static Factors<T> factor(const Crossbars<T> &c, const T *g) {
+    const int64_t m = c.rows, n = c.columns;
+    Factors<T> f;
+    for (Lines<T> *lines : {&f.words, &f.bits}) lines->loss.resize(m * n), lines->lift.resize(m * n);
+    std::vector<double> beyond(std::max(m, n));  // what the rest of the line adds to a node
+    for (int64_t j = n; j-- > 0;)
+        for (int64_t i = 0; i < m; ++i)
+            beyond[i] = f.words.onwards(i * n + j, g[i * n + j] + (j + 1 < n ? beyond[i] : 0),
+                                        j ? c.word : c.drive);
+    for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < n; ++j)
+            beyond[j] = f.bits.onwards(i * n + j, g[i * n + j] + (i ? beyond[j] : 0),
+                                       i + 1 < m ? c.bit : c.sense);
+    return f;
+}
+
+template <typename T>
+struct Reader {
+    using vec = typename Lanes<T>::vec;
+    static constexpr int64_t lanes = Lanes<T>::count;
+    const Crossbars<T> &c;
+    int64_t m, n;
+    const T *g = nullptr;
+    Factors<T> f;
+    std::vector<T> memory;
+    T *b, *z, *p, *s, *line;  // rows x columns vectors each, line: together x columns
+
+    explicit Reader(const Crossbars<T> &c)
+        : c(c), m(c.rows), n(c.columns), memory((4 * m + together) * n * lanes + lanes) {
+        const auto address = reinterpret_cast<uintptr_t>(memory.data());
+        T *at = memory.data() + (MADEM_BYTES - address % MADEM_BYTES) % MADEM_BYTES / sizeof(T);
+        const int64_t field = m * n * lanes;
+        b = at, z = at + field, p = at + 2 * field, s = at + 3 * field, line = at + 4 * field;
+    }
+
+    // Voltages of word lines i .. i + count - 1 under the currents g p, into `line`; and, in `s`,
+    // what of the currents g u arrives at every node of the bit lines from above. With `step`, p
+    // becomes z + beta p on the way. Returns sum p g u.
+    template <int count, bool step, bool top>
+    vec words(int64_t i, vec beta) {
+        const T *loss = f.words.loss.data() + i * n, *lift = f.words.lift.data() + i * n;
+        const T *lost = f.bits.loss.data() + i * n, *own = g + i * n;
+        const int64_t field = i * n * lanes;
+        vec carry[count], total = vec{};
+        for (int r = 0; r < count; ++r) carry[r] = vec{};
+        for (int64_t j = n; j-- > 0;) {
+            for (int r = 0; r < count; ++r) {
+                const int64_t cell = r * n + j, at = field + cell * lanes;
+                vec here = load<T>(p + at);
+                if (step) {
+                    here = load<T>(z + at) + beta * here;
+                    store<T>(p + at, here);
+                }
+                const vec arrived = carry[r] + own[cell] * here;
+                store<T>(line + cell * lanes, arrived);
+                carry[r] = arrived - loss[cell] * arrived;
+            }
+        }
+        for (int r = 0; r < count; ++r) carry[r] = vec{};
+        for (int64_t j = 0; j < n; ++j) {
+            vec above = vec{};
+            if (!top) {
+                above = load<T>(s + field + (j - n) * lanes);
+                above -= lost[j - n] * above;
+            }
+            for (int r = 0; r < count; ++r) {
+                const int64_t cell = r * n + j;
+                const vec back = carry[r] + lift[cell] * load<T>(line + cell * lanes);
+                carry[r] = back - loss[cell] * carry[r];
+                const vec current = own[cell] * carry[r];
+                total += current * load<T>(p + field + cell * lanes);
+                above += current;
+                store<T>(s + field + cell * lanes, above);
+                above -= lost[cell] * above;
+            }
+        }
+        return total;
+    }
+
+    template <bool step>
+    vec all_words(vec beta) {
+        vec total = vec{};
+        int64_t i = 0;
+        if (m >= together) {
+            total += words<together, step, true>(0, beta);
+            for (i = together; i + together <= m; i += together)
+                total += words<together, step, false>(i, beta);
+        } else {
+            total += words<1, step, true>(i++, beta);
+        }
+        for (; i < m; ++i) total += words<1, step, false>(i, beta);
+        return total;
+    }
+
+    // One row of `bits`; returns its part of <z, z> but for that of the wires, which goes to `drops`.
+    template <bool start, bool last>
+    vec row(int64_t i, vec alpha, vec &drops) {
+        const T *loss = f.bits.loss.data() + i * n, *lift = f.bits.lift.data() + i * n;
+        const int64_t field = i * n * lanes, below = field + n * lanes;
+        vec loads = vec{}, squares = vec{};
+        for (int64_t j = 0; j < n; ++j) {
+            const int64_t at = field + j * lanes;
+            vec u = lift[j] * load<T>(s + at);
+            if (!last) {
+                const vec from = load<T>(s + below + j * lanes);
+                u = (u + from) - loss[j] * from;
+            }
+            store<T>(s + at, u);
+            vec left = u;
+            if (!start) {
+                const vec way = load<T>(p + at);
+                store<T>(b + at, load<T>(b + at) + alpha * way);
+                left = load<T>(z + at) - alpha * (way - u);
+            }
+            store<T>(z + at, left);
+            loads += g[i * n + j] * left * left;
+            const vec drop = last ? left : left - load<T>(z + below + j * lanes);
+            squares += drop * drop;
+        }
+        drops += squares;
+        return loads;
+    }
+
+    // From what arrives on the bit lines, `s`, their voltages u = A_b^-1 D A_w^-1 D p; then the step
+    // b += alpha p, z -= alpha (p - u), or at the start z = u. Returns <z, z>.
+    template <bool start>
+    vec bits(vec alpha) {
+        vec wires = vec{}, end = vec{};
+        vec loads = row<start, true>(m - 1, alpha, end);
+        for (int64_t i = m - 1; i-- > 0;) loads += row<start, false>(i, alpha, wires);
+        return loads + c.bit * wires + c.sense * end;
+    }
+
+    // The drivers alone: p = 0 but for what they push into the word lines.
+    void drive(const T *v, int64_t count) {
+        const T *loss = f.words.loss.data(), *lost = f.bits.loss.data();
+        for (int64_t i = 0; i < m; ++i) {
+            vec u = vec{};
+            for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
+            for (int64_t j = 0; j < n; ++j) {
+                const int64_t cell = i * n + j, at = cell * lanes;
+                u -= loss[cell] * u;
+                vec above = g[cell] * u;
+                if (i) {
+                    const vec from = load<T>(s + at - n * lanes);
+                    above += from - lost[cell - n] * from;
+                }
+                store<T>(b + at, vec{});
+                store<T>(s + at, above);
+            }
+        }
+    }
+
+    // Write what was asked for of the inputs `at` .. `at + count - 1`.
+    void tell(const T *v, int64_t at, int64_t count) {
+        const T *loss = f.words.loss.data(), *lift = f.words.lift.data();
+        const vec *last = reinterpret_cast<const vec *>(b + (m - 1) * n * lanes);
+        for (int64_t j = 0; j < n; ++j)
+            for (int64_t q = 0; q < count; ++q)
+                c.currents[(at + q) * n + j] = c.sense * last[j][q];
+        for (int64_t i = 0; i < m; ++i) {
+            vec carry = vec{}, u = vec{};
+            for (int64_t j = n; j-- > 0;) {
+                const int64_t cell = i * n + j;
+                const vec arrived = carry + g[cell] * load<T>(b + cell * lanes);
+                store<T>(line + j * lanes, arrived);
+                carry = arrived - loss[cell] * arrived;
+            }
+            for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
+            const vec push = u;
+            const int64_t length = c.word_nodes ? n : 1;
+            for (int64_t j = 0; j < length; ++j) {
+                const int64_t cell = i * n + j;
+                u = (u + lift[cell] * load<T>(line + j * lanes)) - loss[cell] * u;
+                if (!j)
+                    for (int64_t q = 0; q < count; ++q)
+                        c.drawn[(at + q) * m + i] = c.drive * (push[q] - u[q]);
+                if (c.word_nodes)
+                    for (int64_t q = 0; q < count; ++q) {
+                        c.word_nodes[(at + q) * m * n + cell] = u[q];
+                        c.bit_nodes[(at + q) * m * n + cell] = b[cell * lanes + q];
+                    }
+            }
+        }
+    }
+
+    void solve(int64_t chip, int64_t sample, int64_t count, T tolerance, int budget) {
+        const T *v = c.v + (chip * c.samples + sample) * m;
+        drive(v, count);
+        vec size = bits<true>(vec{}), way = vec{}, beta = vec{};
+        const vec first = size;
+        std::copy(z, z + m * n * lanes, p);
+        int32_t taken[lanes] = {};
+        for (int round = 1; round <= budget; ++round) {
+            bool going = false;
+            for (int64_t q = 0; q < count; ++q)
+                if (size[q] > tolerance * tolerance * first[q]) going = true, taken[q] = round;
+            if (!going) break;
+            const vec through = round > 1 ? all_words<true>(beta) : all_words<false>(beta);
+            way = size + beta * beta * way;  // <p, p>, z being orthogonal to the last p
+            vec alpha;
+            for (int64_t q = 0; q < lanes; ++q) {
+                const T curve = way[q] - through[q];
+                alpha[q] = curve > 0 ? size[q] / curve : T(0);
+            }
+            const vec now = bits<false>(alpha);
+            for (int64_t q = 0; q < lanes; ++q) beta[q] = size[q] > 0 ? now[q] / size[q] : T(0);
+            size = now;
+        }
+        const int64_t at = chip * c.samples + sample;
+        for (int64_t q = 0; q < count; ++q) {
+            c.iterations[at + q] = taken[q];
+            c.residual[at + q] = first[q] > 0 ? std::sqrt(size[q] / first[q]) : T(0);
+        }
+        tell(v, at, count);
+    }
+};
+
+template <typename T>
+void read_wires(const Crossbars<T> &c, T tolerance, int budget) {
+    Reader<T> reader(c);
+    for (int64_t chip = 0; chip < c.chips; ++chip) {
+        reader.g = c.g + chip * c.rows * c.columns;
+        reader.f = factor(c, reader.g);
+        for (int64_t sample = 0; sample < c.samples; sample += Lanes<T>::count) {
+            const int64_t count = std::min<int64_t>(Lanes<T>::count, c.samples - sample);
+            reader.solve(chip, sample, count, tolerance, budget);
+        }
+    }
+}
+
+template void read_wires<float>(const Crossbars<float> &, float, int);
+template void read_wires<double>(const Crossbars<double> &, double, int);
+
+}  // namespace MADEM_ISA
+}  // namespace madem
