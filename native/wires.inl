@@ -57,10 +57,26 @@ static Factors<T> factor(const Crossbars<T> &c, const T *g) {
     return f;
 }
 
+// As many doubles as a vector has lanes: a driver's voltage loses little at every node, and float32
+// would round the same way at each.
+template <typename T>
+struct Wide;
+template <>
+struct Wide<float> {
+    typedef double vec __attribute__((vector_size(2 * MADEM_BYTES)));
+};
+template <>
+struct Wide<double> {
+    typedef double vec __attribute__((vector_size(MADEM_BYTES)));
+};
+
 template <typename T>
 struct Reader {
     using vec = typename Lanes<T>::vec;
     static constexpr int64_t lanes = Lanes<T>::count;
+    using wide = typename Wide<T>::vec;
+    static wide widen(vec v) { return __builtin_convertvector(v, wide); }
+    static vec narrow(wide v) { return __builtin_convertvector(v, vec); }
     const Crossbars<T> &c;
     int64_t m, n;
     const T *g = nullptr;
@@ -178,12 +194,12 @@ struct Reader {
     void drive(const T *v, int64_t count) {
         const T *loss = f.words.loss.data(), *lost = f.bits.loss.data();
         for (int64_t i = 0; i < m; ++i) {
-            vec u = vec{};
+            wide u = wide{};
             for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
             for (int64_t j = 0; j < n; ++j) {
                 const int64_t cell = i * n + j, at = cell * lanes;
-                u -= loss[cell] * u;
-                vec above = g[cell] * u;
+                u -= double(loss[cell]) * u;
+                vec above = g[cell] * narrow(u);
                 if (i) {
                     const vec from = load<T>(s + at - n * lanes);
                     above += from - lost[cell - n] * from;
@@ -202,7 +218,8 @@ struct Reader {
             for (int64_t q = 0; q < count; ++q)
                 c.currents[(at + q) * n + j] = c.sense * last[j][q];
         for (int64_t i = 0; i < m; ++i) {
-            vec carry = vec{}, u = vec{};
+            vec carry = vec{};
+            wide u = wide{};
             for (int64_t j = n; j-- > 0;) {
                 const int64_t cell = i * n + j;
                 const vec arrived = carry + g[cell] * load<T>(b + cell * lanes);
@@ -210,17 +227,18 @@ struct Reader {
                 carry = arrived - loss[cell] * arrived;
             }
             for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
-            const vec push = u;
+            const wide push = u;
             const int64_t length = c.word_nodes ? n : 1;
             for (int64_t j = 0; j < length; ++j) {
                 const int64_t cell = i * n + j;
-                u = (u + lift[cell] * load<T>(line + j * lanes)) - loss[cell] * u;
+                const wide lifted = double(lift[cell]) * widen(load<T>(line + j * lanes));
+                u += lifted - double(loss[cell]) * u;
                 if (!j)
                     for (int64_t q = 0; q < count; ++q)
-                        c.drawn[(at + q) * m + i] = c.drive * (push[q] - u[q]);
+                        c.drawn[(at + q) * m + i] = c.drive * T(push[q] - u[q]);
                 if (c.word_nodes)
                     for (int64_t q = 0; q < count; ++q) {
-                        c.word_nodes[(at + q) * m * n + cell] = u[q];
+                        c.word_nodes[(at + q) * m * n + cell] = T(u[q]);
                         c.bit_nodes[(at + q) * m * n + cell] = b[cell * lanes + q];
                     }
             }

@@ -87,7 +87,7 @@ class Reading:
 
 def read(
     g: Float[Tensor, "*chips m n"],
-    v: Float[Tensor, "*any batch m"],
+    v: Float[Tensor, "*any batch rows"],
     wires: Wires,
     nodes: bool = False,
     tolerance: float | None = None,
@@ -102,7 +102,7 @@ def read(
     best of the processor; None asks for PyTorch. Raises ``InputError`` for conductances that are
     negative or not finite, for shapes that do not fit, and where the tolerance is missed.
 
-    >>> read(torch.tensor([[0.5]]), torch.tensor([[3.0]]), Wires(1, 1, 1, 1)).currents
+    >>> read(torch.tensor([[0.5]]), torch.tensor([[3.0]]), Wires(1.0, 1.0, 1.0, 1.0)).currents
     tensor([[0.7500]])
     """
     _check(g, v)
@@ -130,15 +130,28 @@ def effective(
 ) -> Float[Tensor, "*chips n m"]:
     """Return ``A`` with ``currents = A v``, S: unit reads along the shorter side of the arrays.
 
-    >>> effective(torch.tensor([[0.5]]), Wires(1, 1, 1, 1))
+    >>> effective(torch.tensor([[0.5]]), Wires(1.0, 1.0, 1.0, 1.0))
     tensor([[0.2500]])
     """
     m, n = g.shape[-2:]
     forward = m <= n
     unit = torch.eye(min(m, n), dtype=g.dtype, device=g.device)
-    driven, along = (g, wires) if forward else (g.mT, wires.transposed)
+    driven, along = (g, wires) if forward else (turned(g), wires.transposed)
     found = read(driven, unit, along, False, tolerance, budget, instructions).currents
-    return found.mT if forward else found
+    return found.mT if forward else found.flip(-2, -1)
+
+
+def turned(g: Float[Tensor, "*chips m n"]) -> Float[Tensor, "*chips n m"]:
+    """Return the crossbars as a transposed read meets them, from where the bit lines are sensed.
+
+    Its word lines are the bit lines in reverse order, each from its terminal, and so its inputs and
+    its currents are in reverse order too.
+
+    >>> turned(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[4., 2.],
+            [3., 1.]])
+    """
+    return g.mT.flip(-2, -1)
 
 
 def _check(g: Tensor, v: Tensor) -> None:
@@ -217,12 +230,16 @@ class Lines:
         return Lines(loss, lift)
 
     def solve(self, source: Tensor, push: Tensor | None = None) -> Tensor:
-        """Return the voltages under the currents ``source`` and the voltages ``push`` behind."""
+        """Return the voltages under the currents ``source`` and the voltages ``push`` behind.
+
+        With ``push`` they are float64: a driver's voltage loses little at every node, and float32
+        would round the same way at each.
+        """
         going, arriving = torch.zeros_like(source[..., 0]), []
         for j in reversed(range(source.shape[-1])):
             arriving.append(source[..., j] + going)
             going = arriving[-1] - self.loss[..., j] * arriving[-1]
-        found = [torch.zeros_like(going) if push is None else push]
+        found = [torch.zeros_like(going) if push is None else push.double()]
         for j, arrived in enumerate(reversed(arriving)):
             back = found[-1] + self.lift[..., j] * arrived
             found.append(back - self.loss[..., j] * found[-1])
@@ -249,7 +266,7 @@ def _plain(
 
     still = torch.zeros(1, dtype=g.dtype, device=g.device)
     b = torch.zeros(*v.shape, g.shape[-1], dtype=g.dtype, device=g.device)
-    z = p = below(cells * words.solve(torch.zeros_like(b), v))
+    z = p = below(cells * words.solve(torch.zeros_like(b), v).to(g.dtype))
     first = size = way = inner(z)
     iterations = torch.zeros(v.shape[:2], dtype=torch.int32, device=g.device)
     for count in range(1, budget + 1):
@@ -268,5 +285,6 @@ def _plain(
         size, way = now, now + beta.square() * way  # z is orthogonal to the last p
     w = words.solve(cells * b, v)
     residual = torch.where(first > 0, (size / first).sqrt(), still)
-    kept = (w, b) if nodes else (None, None)
-    return sense * b[..., -1, :], drive * (v - w[..., 0]), *kept, iterations, residual
+    drawn = (drive * (v - w[..., 0])).to(g.dtype)
+    kept = (w.to(g.dtype), b) if nodes else (None, None)
+    return sense * b[..., -1, :], drawn, *kept, iterations, residual
