@@ -1,4 +1,4 @@
-"""The algorithm of ``native/wires.inl`` as plain loops, one read after another, compiled by numba."""
+"""The algorithm of ``native/wires.inl`` as plain loops over reads, compiled by numba."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ template <typename T>
 using Wires = std::tuple<T, T, T, T>;  // conductances: word, bit, drive, sense
 
 template <typename T>
-static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, Into<T> drawn,
+static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, std::optional<Into<T>> drawn,
                  std::optional<Into<T>> word_nodes, std::optional<Into<T>> bit_nodes,
                  Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
                  const std::string &isa) {
@@ -99,14 +99,15 @@ static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, 
     const int64_t reads = c.chips * c.samples, nodes = reads * c.rows * c.columns;
     const auto holds = [](const auto &array, int64_t size) { return int64_t(array.size()) == size; };
     if (int64_t(v.shape(0)) != c.chips || int64_t(v.shape(2)) != c.rows || !c.rows || !c.columns ||
-        !holds(currents, reads * c.columns) || !holds(drawn, reads * c.rows) ||
+        !holds(currents, reads * c.columns) || (drawn && !holds(*drawn, reads * c.rows)) ||
+        (word_nodes && !drawn) ||
         !holds(iterations, reads) || !holds(residual, reads) || bool(word_nodes) != bool(bit_nodes) ||
         (word_nodes && (!holds(*word_nodes, nodes) || !holds(*bit_nodes, nodes))))
         throw std::invalid_argument("conductances, voltages and results do not fit one another");
     c.g = g.data(), c.v = v.data();
     c.word = T(std::get<0>(wires)), c.bit = T(std::get<1>(wires));
     c.drive = T(std::get<2>(wires)), c.sense = T(std::get<3>(wires));
-    c.currents = currents.data(), c.drawn = drawn.data();
+    c.currents = currents.data(), c.drawn = drawn ? drawn->data() : nullptr;
     c.word_nodes = word_nodes ? word_nodes->data() : nullptr;
     c.bit_nodes = bit_nodes ? bit_nodes->data() : nullptr;
     c.iterations = iterations.data(), c.residual = residual.data();
@@ -129,8 +130,8 @@ NB_MODULE(_native, m) {
     m.def("relax_pair", &run<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
 }

@@ -217,6 +217,7 @@ struct Reader {
         for (int64_t j = 0; j < n; ++j)
             for (int64_t q = 0; q < count; ++q)
                 c.currents[(at + q) * n + j] = c.sense * last[j][q];
+        if (!c.drawn) return;
         for (int64_t i = 0; i < m; ++i) {
             vec carry = vec{};
             wide u = wide{};

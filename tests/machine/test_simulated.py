@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from madem.device import Cell, without
+from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
 from madem.ledger import Event, Ledger
-from madem.machine import Periphery, SignedPair, Simulated, verified
-from madem.network import Box, Current, Free, Layer, Network, Readout
+from madem.machine import Periphery, Placement, SignedPair, Simulated, lay_out, verified
+from madem.machine.placement import Side
+from madem.machine.stores import Wired
+from madem.network import Box, Current, Free, Layer, Network, Readout, Wires, read
 from madem.randomness import stream
 from madem.solver import Sweep
 
@@ -194,3 +196,46 @@ def test_listener_hears_events_in_order(ideal_cell: Cell) -> None:
     machine.settle(torch.ones(2, 5, 4))
     assert [event.item for event in heard][-1] == "array read"
     assert heard[-1].watts is not None
+
+
+@pytest.mark.parametrize("side", ["arrays", "outputs", "inputs"])
+def test_weights_between_terminals(side: Side) -> None:
+    """Both cells of a pair see the wires of the array they lie on, wherever that is."""
+    draws = torch.Generator().manual_seed(0)
+    cells = 1e-6 + 99e-6 * torch.rand(2, 3, 5, 7, generator=draws, dtype=torch.float64)
+    wires = Wires(10.0, 5.0, 20.0, 30.0)
+    found = Wired(wires, side).weigh(cells)
+    assert found.shape == (3, 5, 7)
+    placement = Placement(5, 7, side, (0, 1) if side == "arrays" else (0,))
+    laid = lay_out([placement], [cells], lines=14)  # unused cells are NaN, beyond those in use
+    x = torch.randn(4, 7, generator=draws, dtype=torch.float64)
+    if side == "arrays":
+        plus, minus = laid[:, 0, :7, :5], laid[:, 1, :7, :5]
+        wanted = read(plus, x, wires).currents - read(minus, x, wires).currents
+    elif side == "outputs":
+        both = read(laid[:, 0, :7, :10], x, wires).currents
+        wanted = both[..., 0::2] - both[..., 1::2]
+    else:
+        lines = torch.stack([x, -x], -1).flatten(-2)
+        wanted = read(laid[:, 0, :14, :5], lines, wires).currents
+    assert float((x @ found.mT - wanted).abs().max() / wanted.abs().max()) < 1e-3
+    ideal = Wired(Wires(1e-6, 1e-6, 1e-6, 1e-6), side).weigh(cells)
+    assert float((ideal - (cells[0] - cells[1])).abs().max()) < 1e-4 * 100e-6
+
+
+def test_wires_are_felt_by_every_write() -> None:
+    """A store solves its arrays again after a write, and learns around its wires."""
+    wired = Wired(Wires(20.0, 20.0, 20.0, 20.0))
+    target = torch.full((2, 6, 9), 0.3)
+    store = SignedPair(
+        load("taox-1t1m"), torch.zeros(2, 6, 9), 200e-6, 20e-6,
+        stream(0, "c"), stream(0, "w"), verified, wired,
+    )  # fmt: skip
+    programmed = SignedPair(
+        load("taox-1t1m"), target, 200e-6, 20e-6,
+        stream(0, "c"), stream(0, "w"), verified, wired,
+    )  # fmt: skip
+    for _ in range(10):
+        store.write([target - store.parameters[0]])
+    error = (store.parameters[0] - target).abs().mean()
+    assert error < 0.6 * (programmed.parameters[0] - target).abs().mean()

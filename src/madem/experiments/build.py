@@ -24,7 +24,8 @@ from madem.machine import (
     single_pulse,
     verified,
 )
-from madem.network import Box, Free, Layer, Network, Readout
+from madem.machine.stores import Wired
+from madem.network import Box, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
 from madem.solver import Sweep
 from madem.units import parse
@@ -49,6 +50,7 @@ class Plan:
     periphery: Periphery
     base: float
     training: Training
+    wires: Wires | None = None
 
     @property
     def units(self) -> list[float]:
@@ -99,8 +101,11 @@ class Plan:
                 stream(self.seed, "chips", index, *weight.shape),
                 stream(self.seed, self.name, "writes", index),
                 writing,
+                None if self.wires is None else Wired(self.wires, placement.side),
             )
-            for index, (weight, unit) in enumerate(zip(weights, units, strict=True))
+            for index, (weight, unit, placement) in enumerate(
+                zip(weights, units, self.placements, strict=True)
+            )
         ]
         noise = stream(self.seed, self.name, "noise")
         return Simulated(self.network, Sweep(), stores, self.periphery, noise)
@@ -119,6 +124,14 @@ def periphery_of(chip: ChipConfig) -> Periphery:
     return Periphery(
         chip.dac_bits or device.dac_bits, chip.adc_bits or device.adc_bits, chip.output_limit
     )
+
+
+def wires_of(chip: ChipConfig) -> Wires | None:
+    """Return the wires of the arrays, None where they are ideal."""
+    if chip.wire is None:
+        return None
+    ohm = parse(chip.wire, "ohm", "chip.wire")
+    return Wires(ohm, ohm, ohm, ohm)
 
 
 def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
@@ -168,6 +181,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         periphery=periphery_of(chip),
         base=base,
         training=training,
+        wires=wires_of(chip),
     )
 
 

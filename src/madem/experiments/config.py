@@ -30,6 +30,15 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) else value
 
 
+def _resistance(text: str) -> str:
+    if parse(text, "ohm") <= 0:
+        raise ValueError(f"must be positive, but is {text!r}")
+    return text
+
+
+Resistance = Annotated[str, BeforeValidator(_text), AfterValidator(_resistance)]
+"""A resistance above zero, such as ``"2 ohm"``."""
+
 Conductance = Annotated[str, BeforeValidator(_text), AfterValidator(_conductance)]
 """A number with its unit, such as ``"150 uS"``; kept as it was written."""
 
@@ -50,14 +59,16 @@ class ChipConfig(Strict):
     """The chip: arrays, converters (those of the device's preset where null), what is not ideal.
 
     ``base``: conductance around which a weight is programmed at the start. ``output_limit``:
-    range of the outputs' converters, in units of their state. The switches turn the device's
-    non-idealities off one by one.
+    range of the outputs' converters, in units of their state. ``wire``: resistance of a segment of
+    wire between two cells, of a driver and of a sense input; no wires where null. The switches
+    turn the device's non-idealities off one by one.
     """
 
     device: str = "taox-1t1m"
     arrays: int = Field(2, ge=1)
     lines: int = Field(64, ge=2)
     base: Conductance = "20 uS"
+    wire: Resistance | None = None
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)

@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 
 from madem.device import Cell, draw, program, pulse, read
 from madem.errors import InputError
-from madem.network import Coupling, Joint, Matrix
+from madem.machine.placement import Side
+from madem.network import Coupling, Joint, Matrix, Wires, effective
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,36 @@ class Exact:
             self.parameters[i] = new.clamp(*limits[name]) if name in limits else new
 
 
+@dataclass(frozen=True)
+class Wired:
+    """Wires of the arrays that hold the pairs, and along which ``side`` of them the pairs lie.
+
+    The arrays' corner of drivers and sense inputs is the corner of the cells in use. Word lines are
+    the lines driven in a forward read, with the same terminations in a transposed one.
+    """
+
+    wires: Wires
+    side: Side = "arrays"
+
+    def weigh(self, cells: Tensor) -> Tensor:
+        """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
+        plus, minus = cells.mT
+        if self.side == "arrays":
+            both = self._effective(torch.stack([plus, minus]))
+            return both[0] - both[1]
+        if self.side == "outputs":
+            both = self._effective(torch.stack([plus, minus], -1).flatten(-2))
+            return both[..., 0::2, :] - both[..., 1::2, :]
+        both = self._effective(torch.stack([plus, minus], -2).flatten(-3, -2))
+        return both[..., 0::2] - both[..., 1::2]
+
+    def _effective(self, g: Tensor) -> Tensor:
+        return effective(g.contiguous(), self.wires, WEIGHT_TOLERANCE)
+
+
+WEIGHT_TOLERANCE = 1e-4
+"""Relative residual of the weights that training sees: far below their read noise."""
+
 Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
 """How a change is written: (store, places of the weights, changes in S) -> cells touched."""
 
@@ -113,7 +144,8 @@ class SignedPair:
     True
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
-    bias, a line that is always driven with 1.
+    bias, a line that is always driven with 1. Where the arrays are ``wired``, the weights are those
+    between the terminals, solved anew after every write.
     """
 
     def __init__(
@@ -125,9 +157,11 @@ class SignedPair:
         static: Generator,
         writes: Generator,
         writing: Writing,
+        wired: Wired | None = None,
     ) -> None:
         """Draw the cells from ``static`` and program them with errors from ``writes``."""
         self.cell = cell
+        self.wired = wired
         self.unit = unit
         self.writing = writing
         self.writes = writes
@@ -139,7 +173,10 @@ class SignedPair:
 
     def _derive(self) -> None:
         """Compute, once a write, what every read needs."""
-        self.weight = (self.cells[0] - self.cells[1]) / self.unit
+        if self.wired is None:
+            self.weight = (self.cells[0] - self.cells[1]) / self.unit
+        else:
+            self.weight = self.wired.weigh(self.cells) / self.unit
         total = self.cells.sum(0)
         self.line_sums = total.sum(-2), total.sum(-1)
 
@@ -162,7 +199,10 @@ class SignedPair:
         return (torch.cat([contrast[0], contrast[1].unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return ``sum g v^2`` of the forward and of the transposed read, W a chip."""
+        """Return ``sum g v^2`` of the forward and of the transposed read, W a chip.
+
+        Wires make it less: cells then see less than the whole voltage.
+        """
         driven, sensed = self.line_sums
         watts = (driven * pre).sum(-1) + (sensed * post).sum(-1)
         return watts * self.cell.read_voltage**2

@@ -10,6 +10,7 @@ from madem.network.network import Layer, Network
 from madem.network.problem import Current, Hold, Nudge, Problem, Spring
 from madem.network.resistive import Amplified, Resistive, ResistiveConv
 from madem.network.resistors import Amplifier, Resistors
+from madem.network.wires import Reading, Wires, effective, read
 
 __all__ = [
     "Amplified",
@@ -37,6 +38,7 @@ __all__ = [
     "Network",
     "Nudge",
     "Problem",
+    "Reading",
     "Readout",
     "Recurrent",
     "Resistive",
@@ -49,5 +51,8 @@ __all__ = [
     "SquaredError",
     "Table",
     "Tanh",
+    "Wires",
     "diodes",
+    "effective",
+    "read",
 ]

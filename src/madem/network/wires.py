@@ -73,12 +73,12 @@ class Reading:
     """What a read found. ``(*chips, batch)`` in front of every shape.
 
     ``currents``: into the sense inputs, A, ``(n,)``; ``drawn``: from the drivers, A, ``(m,)``;
-    ``word``, ``bit``: voltages of all nodes, V, ``(m, n)``, None where not asked for;
+    ``word``, ``bit``: voltages of all nodes, V, ``(m, n)``. What was not asked for is None.
     ``iterations``, ``residual``: of the solve, the latter relative to where it started.
     """
 
     currents: Float[Tensor, "*chips batch n"]
-    drawn: Float[Tensor, "*chips batch m"]
+    drawn: Float[Tensor, "*chips batch m"] | None
     word: Float[Tensor, "*chips batch m n"] | None
     bit: Float[Tensor, "*chips batch m n"] | None
     iterations: Int[Tensor, "*chips batch"]
@@ -90,13 +90,15 @@ def read(
     v: Float[Tensor, "*any batch rows"],
     wires: Wires,
     nodes: bool = False,
+    drawn: bool = True,
     tolerance: float | None = None,
     budget: int = 200,
     instructions: str | None = "",
 ) -> Reading:
     """Drive the word lines of crossbars ``g``, S, with ``v``, V, and sense the bit lines.
 
-    ``nodes``: return the voltages of all nodes. ``tolerance``: relative residual, by default such
+    ``nodes``: return the voltages of all nodes; ``drawn``: and what the drivers give (always with
+    ``nodes``). ``tolerance``: relative residual, by default such
     that voltages are right to 1e-6 (float32) or 1e-9 (float64) of the largest; ``budget``: largest
     number of iterations. ``instructions`` names an instruction set of the kernel, by default the
     best of the processor; None asks for PyTorch. Raises ``InputError`` for conductances that are
@@ -112,7 +114,7 @@ def read(
     many = g.expand(*chips, *g.shape[-2:]).reshape(-1, *g.shape[-2:]).contiguous()
     inputs = v.expand(*chips, *v.shape[-2:]).reshape(-1, *v.shape[-2:]).contiguous()
     if _native is not None and instructions is not None and g.device.type == "cpu":
-        parts = _kernel(many, inputs, wires, nodes, (tolerance, budget, instructions))
+        parts = _kernel(many, inputs, wires, (nodes, drawn), (tolerance, budget, instructions))
     else:
         parts = _plain(many, inputs, wires, nodes, tolerance, budget)
     shaped = [None if p is None else p.reshape(*chips, *p.shape[1:]) for p in parts]
@@ -137,7 +139,7 @@ def effective(
     forward = m <= n
     unit = torch.eye(min(m, n), dtype=g.dtype, device=g.device)
     driven, along = (g, wires) if forward else (turned(g), wires.transposed)
-    found = read(driven, unit, along, False, tolerance, budget, instructions).currents
+    found = read(driven, unit, along, False, False, tolerance, budget, instructions).currents
     return found.mT if forward else found.flip(-2, -1)
 
 
@@ -187,11 +189,13 @@ def _complain(found: Reading, tolerance: float, budget: int) -> None:
 
 
 def _kernel(
-    g: Tensor, v: Tensor, wires: Wires, nodes: bool, how: tuple[float, int, str]
+    g: Tensor, v: Tensor, wires: Wires, asked: tuple[bool, bool], how: tuple[float, int, str]
 ) -> tuple[Tensor | None, ...]:
     chips, m, n = g.shape
     batch = v.shape[1]
-    currents, drawn = g.new_empty(chips, batch, n), g.new_empty(chips, batch, m)
+    nodes, given = asked
+    currents = g.new_empty(chips, batch, n)
+    drawn = g.new_empty(chips, batch, m) if nodes or given else None
     residual = g.new_empty(chips, batch)
     iterations = torch.empty(chips, batch, dtype=torch.int32)
     word, bit = (g.new_empty(chips, batch, m, n) if nodes else None for _ in range(2))
