@@ -27,12 +27,6 @@ constexpr int64_t together = 4;  // word lines solved at once, to hide the laten
 template <typename T>
 struct Lines {
     std::vector<T> loss, lift;
-
-    double onwards(int64_t cell, double here, double onward) {
-        const double r = 1 / (here + onward);
-        lift[cell] = T(r), loss[cell] = T(here * r);
-        return onward * here * r;
-    }
 };
 
 template <typename T>
@@ -40,20 +34,31 @@ struct Factors {
     Lines<T> words, bits;
 };
 
+// One node of every one of `count` lines, `step` apart: the next one towards the terminations.
+// `beyond` holds what the rest of each line adds to its node's conductance.
+template <typename T>
+static void eliminate(int64_t count, int64_t step, const T *__restrict g, double onward,
+                      double *__restrict beyond, T *__restrict loss, T *__restrict lift) {
+    for (int64_t k = 0; k < count; ++k) {
+        const double here = double(g[k * step]) + beyond[k], r = 1 / (here + onward);
+        lift[k * step] = T(r), loss[k * step] = T(here * r);
+        beyond[k] = onward * here * r;
+    }
+}
+
 template <typename T>
 static Factors<T> factor(const Crossbars<T> &c, const T *g) {
     const int64_t m = c.rows, n = c.columns;
     Factors<T> f;
     for (Lines<T> *lines : {&f.words, &f.bits}) lines->loss.resize(m * n), lines->lift.resize(m * n);
-    std::vector<double> beyond(std::max(m, n));  // what the rest of the line adds to a node
+    std::vector<double> beyond(std::max(m, n), 0.0);
     for (int64_t j = n; j-- > 0;)
-        for (int64_t i = 0; i < m; ++i)
-            beyond[i] = f.words.onwards(i * n + j, g[i * n + j] + (j + 1 < n ? beyond[i] : 0),
-                                        j ? c.word : c.drive);
+        eliminate(m, n, g + j, j ? c.word : c.drive, beyond.data(), f.words.loss.data() + j,
+                  f.words.lift.data() + j);
+    std::fill(beyond.begin(), beyond.end(), 0.0);
     for (int64_t i = 0; i < m; ++i)
-        for (int64_t j = 0; j < n; ++j)
-            beyond[j] = f.bits.onwards(i * n + j, g[i * n + j] + (i ? beyond[j] : 0),
-                                       i + 1 < m ? c.bit : c.sense);
+        eliminate(n, 1, g + i * n, i + 1 < m ? c.bit : c.sense, beyond.data(),
+                  f.bits.loss.data() + i * n, f.bits.lift.data() + i * n);
     return f;
 }
 
