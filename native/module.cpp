@@ -33,6 +33,18 @@ static std::string best() {
     return "baseline";
 }
 
+// The instruction set to use: `asked`, or the best where that is empty.
+static std::string chosen(const std::string &asked) {
+    if (asked.empty()) return best();
+    const std::string known[] = {"baseline", "avx2", "avx512"};
+    for (const std::string &name : known) {
+        if (name == asked) return asked;
+        if (name == best()) break;
+    }
+    throw std::invalid_argument("instructions: this processor has no '" + asked + "'; its best is " +
+                                best());
+}
+
 template <typename T>
 static Rows<T> rows(const In<T> &of, int64_t samples, int64_t units, const char *name) {
     const bool shared = of.shape(0) == 1;
@@ -73,7 +85,7 @@ static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge
     p.at = at ? at->data() : nullptr, p.at_up = at_up ? at_up->data() : nullptr;
     p.warm = warm;
     p.s = s.data(), p.y = y.data(), p.sweeps = sweeps.data(), p.residual = residual.data();
-    const std::string use = isa.empty() ? best() : isa;
+    const std::string use = chosen(isa);
     nb::gil_scoped_release release;
 #if defined(MADEM_X86)
     if (use == "avx512") return avx512::relax_pair<T>(p, T(tolerance), budget);
@@ -111,7 +123,7 @@ static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, 
     c.word_nodes = word_nodes ? word_nodes->data() : nullptr;
     c.bit_nodes = bit_nodes ? bit_nodes->data() : nullptr;
     c.iterations = iterations.data(), c.residual = residual.data();
-    const std::string use = isa.empty() ? best() : isa;
+    const std::string use = chosen(isa);
     nb::gil_scoped_release release;
 #if defined(MADEM_X86)
     if (use == "avx512") return avx512::read_wires<T>(c, T(tolerance), budget);

@@ -13,6 +13,17 @@ from madem.experiments.config import BrailleConfig, defaults, make, override
 
 torch.set_num_threads(1)
 
+
+def skip_without(instructions: str | None) -> None:
+    """Skip a test of a kernel that was not built, or that this processor cannot run."""
+    if instructions is None:
+        return
+    native = pytest.importorskip("madem._native", reason="built without a compiler")
+    order = ["baseline", "avx2", "avx512"]
+    if order.index(instructions) > order.index(native.best()):
+        pytest.skip(f"this processor has no {instructions}")
+
+
 SMALL = (
     "chips=2",
     "letters=2",

@@ -15,11 +15,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "device": BASE,
     "ledger": BASE,
     "solver": BASE,
+    "circuit": BASE | {"network"},
     "machine": BASE | {"network", "device", "ledger", "solver"},
     "learn": BASE | {"machine", "network", "solver"},
     "data": BASE | {"network"},
     "experiments": BASE
-    | {"network", "device", "ledger", "solver", "machine", "learn", "data", "experiments"},
+    | {"network", "device", "ledger", "solver", "circuit", "machine", "learn", "data"}
+    | {"experiments"},
     "report": BASE | {"experiments"},
 }
 

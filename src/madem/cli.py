@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from madem.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from madem.experiments.circuits import Bench
     from madem.experiments.config import BrailleConfig
     from madem.experiments.jobs import Progress, Tell
 
@@ -27,6 +28,16 @@ app = typer.Typer(
 )
 device_app = typer.Typer(help="Device presets: what one memristor does.", no_args_is_help=True)
 app.add_typer(device_app, name="device")
+spice_app = typer.Typer(help="Networks as SPICE circuits.", no_args_is_help=True)
+app.add_typer(spice_app, name="spice")
+
+Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key of the config: key.of.field=value."),
+]
+BrailleNetwork = Annotated[str, typer.Option(help="Which network of a Braille run.")]
+Sample = Annotated[int, typer.Option(min=0, help="Which input, by its number.")]
 
 EXPERIMENTS = ("braille", "images")
 
@@ -103,14 +114,9 @@ def run(
 
 @app.command()
 def gradcheck(
-    source: Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change one key of the config: key.of.field=value."),
-    ] = None,
-    network: Annotated[
-        str, typer.Option(help="Which network of a Braille run.")
-    ] = "classify.two_layer",
+    source: Source,
+    settings: Settings = None,
+    network: BrailleNetwork = "classify.two_layer",
     samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 32,
     json: Annotated[Path | None, typer.Option(help="Where to write the numbers.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
@@ -200,6 +206,78 @@ def report(
 ) -> None:
     """Draw the report of a run again."""
     _draw(run_directory)
+
+
+@spice_app.command("export")
+def spice_export(
+    source: Source,
+    settings: Settings = None,
+    network: BrailleNetwork = "classify.two_layer",
+    phase: Annotated[str, typer.Option(help="free, positive or negative.")] = "free",
+    sample: Sample = 0,
+    out: Annotated[Path, typer.Option(help="The netlist to write.")] = Path("circuit.cir"),
+) -> None:
+    """Write a network in one phase, for one input, as a netlist for ngspice."""
+    from madem.circuit import netlist
+
+    built = _bench(source, settings, network, sample).circuit(phase)
+    _write(out, netlist(built.circuit))
+    typer.echo(f"{len(built.circuit.elements)} elements, {len(built.circuit.nodes)} nodes: {out}; "
+               f"outputs at {', '.join(built.outputs[:3])}...")  # fmt: skip
+
+
+@spice_app.command("verify")
+def spice_verify(
+    source: Source,
+    settings: Settings = None,
+    network: BrailleNetwork = "classify.two_layer",
+    sample: Sample = 0,
+    json: Annotated[Path | None, typer.Option(help="Where to write the numbers.")] = None,
+) -> None:
+    """Solve a network's circuit in every phase, let ngspice solve it, and compare."""
+    from json import dumps
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from madem.circuit import verify
+    from madem.experiments.circuits import PHASES
+
+    bench, found = _bench(source, settings, network, sample), []
+    console = Console()
+    for phase in PHASES:
+        with console.status(f"{phase} phase: ours, and ngspice"):
+            found.append(verify(phase, bench.circuit(phase).circuit).row())
+    table = Table("phase", "largest difference", "Kirchhoff", "power balance", "nodes")
+    for row in found:
+        table.add_row(
+            str(row["phase"]),
+            f"{row['max_relative_difference']:.1e}",
+            f"{row['kirchhoff_residual_amperes']:.1e} A",
+            f"{row['power_balance_relative']:.1e}",
+            str(row["nodes"]),
+        )
+    if any(row["guided"] for row in found):
+        table.caption = "ngspice came to rest only from a guess near our voltages"
+    console.print(table)
+    if json is not None:
+        _write(json, dumps(found, indent=1))
+
+
+def _bench(source: Path, settings: list[str] | None, network: str, sample: int) -> Bench:
+    """Return the network of a run or a config, ready to be made into a circuit."""
+    from madem.data.braille import read_words
+    from madem.experiments.circuits import bench_of_braille, bench_of_images
+    from madem.experiments.config import defaults, make, override
+    from madem.experiments.images import parameters_of
+    from madem.experiments.imagesconfig import make_images
+    from madem.experiments.rundir import RunDirectory
+
+    run = RunDirectory(source) if source.is_dir() else None
+    values = override(run.config() if run else _yaml(source), settings or [])
+    if values.get("experiment") == "braille":
+        return bench_of_braille(make(defaults(read_words()) | values), run, network, sample)
+    return bench_of_images(make_images(values), parameters_of(run) if run else None, sample)
 
 
 @device_app.command("list")

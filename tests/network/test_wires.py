@@ -18,6 +18,7 @@ from torch import Tensor
 from madem.errors import InputError
 from madem.network import wires as module
 from madem.network.wires import Wires, effective, read, turned
+from tests.conftest import skip_without
 
 SETS = ["avx512", "avx2", "baseline", None]
 ACCURATE = {torch.float32: 1e-6, torch.float64: 1e-9}
@@ -90,6 +91,7 @@ def test_node_voltages(m: int, n: int, ohm: float, kind: str, dtype: torch.dtype
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("instructions", SETS)
 def test_kernels_do_the_same(instructions: str | None, dtype: torch.dtype) -> None:
+    skip_without(instructions)
     wires = Wires(2.0, 1.0, 3.0, 5.0)
     g = torch.stack([conductances(k, 21, 10) for k in ("uniform", "log-uniform")]).to(dtype)
     v = voltages(19, 21).to(dtype)

@@ -9,8 +9,9 @@ from madem.errors import InputError
 from madem.network import Current, Spring
 from madem.randomness import stream
 from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
-from madem.solver.native import _native, relax_pair
+from madem.solver.native import relax_pair
 from madem.solver.relax import relax
+from tests.conftest import skip_without
 from tests.zoo import ZOO, batch_of, machine_of
 
 SOLVERS: list[Solver] = [
@@ -63,11 +64,7 @@ def test_zero_tolerance_asks_for_sweeps() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
 def test_kernel_against_its_reference(name: str, dtype: torch.dtype, instructions: str) -> None:
-    if _native is None:
-        pytest.skip("built without a compiler")
-    order = ["baseline", "avx2", "avx512"]
-    if order.index(instructions) > order.index(_native.best()):
-        pytest.skip(f"this processor has no {instructions}")
+    skip_without(instructions)
     machine = machine_of(name, dtype=dtype)
     x, _ = batch_of(name, 7, dtype)
     free = machine.settle(x)

@@ -32,22 +32,28 @@ from madem.learn import (
 )
 from madem.machine import Simulated
 from madem.network import (
+    Amplified,
     Box,
     Conv,
     Cost,
     CrossEntropy,
     Dense,
     Free,
+    Halves,
     Joint,
+    Law,
     Layer,
     Maximum,
     Network,
     Resistive,
+    Shockley,
     SquaredError,
+    Wires,
     diodes,
 )
 from madem.randomness import stream
 from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
+from madem.units import parse
 
 SOLVERS: dict[str, type[Solver]] = {
     "sweep": Sweep,
@@ -104,15 +110,37 @@ def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
                 f"network.hidden must be even, half of the nodes a kind, but has {odd[0]}"
             )
         joints: tuple[Joint, ...] = tuple(
-            Resistive((a,), b, (i, i + 1), gain=net.gain, g_min=net.g_min, g_max=top,
-                      mirror=None if i else net.input_gain)
+            _staged(config, Resistive((a,), b, (i, i + 1), gain=net.gain, g_min=net.g_min,
+                                      g_max=top, mirror=None if i else net.input_gain))
             for i, (a, b) in pairs
         )  # fmt: skip
-        hidden = [Layer(n, diodes()) for n in net.hidden]
+        hidden = [Layer(n, _diodes(config)) for n in net.hidden]
         return Network(units[0], (*hidden, Layer(CLASSES, Free(leak=0.0))), joints)
     joints = tuple(Dense((a,), b, (i, i + 1), gain=net.gain) for i, (a, b) in pairs)
     hidden = [Layer(n, Box(0.0, 1.0)) for n in net.hidden]
     return Network(units[0], (*hidden, Layer(CLASSES, Free())), joints)
+
+
+def _staged(config: ImagesConfig, joint: Resistive) -> Joint:
+    """Return the joint behind the amplifiers of the config, where it has any."""
+    gains = config.network.voltage_gain, config.network.current_gain
+    return joint if joint.ends[0] == 0 or gains == (1.0, 1.0) else Amplified(joint, *gains)
+
+
+def _diodes(config: ImagesConfig) -> Law:
+    """Return the diodes of half of the nodes, and the opposite ones of the others."""
+    if config.network.law == "ideal":
+        return diodes()
+    saturation = parse(config.network.saturation, "ampere", "network.saturation")
+    return Halves((Shockley(saturation, forward=False, backward=True), Shockley(saturation)))
+
+
+def wires_of(config: ImagesConfig) -> Wires | None:
+    """Return the wires of the crossbars, None where they are ideal."""
+    if config.network.wire is None:
+        return None
+    ohm = parse(config.network.wire, "ohm", "network.wire")
+    return Wires(ohm, ohm, ohm, ohm)
 
 
 def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:

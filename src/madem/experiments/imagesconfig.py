@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from madem.errors import InputError
-from madem.experiments.config import Strict, explain
+from madem.experiments.config import Resistance, Strict, explain
 
 Positive = Annotated[float, Field(gt=0)]
 Units = Annotated[int, Field(ge=1)]
@@ -36,7 +36,10 @@ class NetworkConfig(Strict):
     (``conv-hopfield``, each a convolution of ``kernel`` and ``padding``, and a maximum of 2 x 2).
     ``gain``: weights start uniform within ``gain / sqrt(inputs)``. ``input_gain``: volts of an
     input of 1 on the mirrored lines of a resistive network. ``g_min``, ``g_max``: range of its
-    conductances.
+    conductances. ``law``: of its diodes, ``saturation`` that of Shockley's at 300 K;
+    ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer but the
+    input, none where both are 1; ``wire``: resistance of a segment of wire of its crossbars, of a
+    driver and of a sense input, for circuits (``madem spice``), which are also trained through it.
     """
 
     kind: Literal["hopfield", "resistive", "conv-hopfield"] = "hopfield"
@@ -45,6 +48,11 @@ class NetworkConfig(Strict):
     input_gain: Positive = 300.0
     g_min: float = Field(0.0, ge=0)
     g_max: float | None = Field(None, gt=0)
+    law: Literal["ideal", "shockley"] = "ideal"
+    saturation: str = "1 nA"
+    voltage_gain: Positive = 1.0
+    current_gain: Positive = 1.0
+    wire: Resistance | None = None
     kernel: int = Field(5, ge=1)
     padding: int = Field(0, ge=0)
 

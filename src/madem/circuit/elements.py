@@ -1,0 +1,313 @@
+"""Elements of a circuit: each joins named nodes; node ``"0"`` is ground.
+
+A name with dots says where an element lies: ``"tile1.r0_3"`` is in the part ``tile1``, which a
+netlist writes as a subcircuit; so does the name of a node inside a part. Units are SI.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madem.errors import InputError
+
+Array = NDArray[np.float64]
+
+GROUND = "0"
+
+BOLTZMANN, ELEMENTARY_CHARGE = 1.38064852e-23, 1.6021766208e-19
+"""ngspice's own constants (CODATA 2014), so that its diodes and ours are the same."""
+
+
+@dataclass(frozen=True)
+class Resistor:
+    """A resistor of ``siemens`` from ``a`` to ``b``; negative ones are active."""
+
+    name: str
+    a: str
+    b: str
+    siemens: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A voltage source: ``volts`` from ``minus`` to ``plus``. With 0 V it senses a current."""
+
+    name: str
+    plus: str
+    minus: str
+    volts: float
+
+
+@dataclass(frozen=True)
+class Current:
+    """A current source: ``amperes`` are drawn from ``a`` and pushed into ``b``."""
+
+    name: str
+    a: str
+    b: str
+    amperes: float
+
+
+@dataclass(frozen=True)
+class Capacitor:
+    """A capacitor of ``farads``; it matters in time alone."""
+
+    name: str
+    a: str
+    b: str
+    farads: float
+
+
+@dataclass(frozen=True)
+class Amplifier:
+    """A bidirectional amplifier (FACTS 4): ``v(above) = voltage_gain v(below)``.
+
+    Of the current that ``above`` delivers it draws ``current_gain`` times as much from ``below``;
+    with 0 it is an ideal driver. With ``tau``, s, ``above`` follows as a low-pass of one pole.
+    """
+
+    name: str
+    below: str
+    above: str
+    voltage_gain: float
+    current_gain: float = 0.0
+    tau: float = 0.0
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """A behavioural neuron: ``v(out) = clip(sum factor i(sense) + offset, low, high)``, volts.
+
+    ``senses``: names of sources and the ohms by which their currents count. With ``tau``, s, the
+    output follows as a low-pass of one pole.
+    """
+
+    name: str
+    out: str
+    senses: tuple[tuple[str, float], ...]
+    offset: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    tau: float = 0.0
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A passive non-linear element from ``a`` to ``b``; those of equal ``kind`` work together."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def a(self) -> str:
+        """The node where positive current enters."""
+
+    @property
+    def b(self) -> str:
+        """The node where it leaves."""
+
+    @property
+    def kind(self) -> object:
+        """What may differ from device to device only in ``scale``."""
+
+    @property
+    def scale(self) -> float:
+        """What the current is multiplied by."""
+
+    def flow(self, volts: Array) -> tuple[Array, Array]:
+        """Return current and its slope at ``volts``, for a scale of one."""
+
+    def limited(self, wanted: Array, before: Array) -> Array:
+        """Return how far Newton's method may go towards ``wanted`` from ``before``."""
+
+
+@dataclass(frozen=True)
+class Diode:
+    """A Shockley diode, ``i = I (exp(v / V) - 1)``: ``saturation`` A, ``thermal`` V.
+
+    >>> float(Diode("d", "a", "b", 1e-9, 0.025).flow(np.array([0.0]))[1][0])
+    40.0
+    """
+
+    name: str
+    a: str
+    b: str
+    saturation: float
+    thermal: float
+
+    @property
+    def kind(self) -> object:
+        """The thermal voltage."""
+        return Diode, self.thermal
+
+    @property
+    def scale(self) -> float:
+        """The saturation current, A."""
+        return self.saturation
+
+    def flow(self, volts: Array) -> tuple[Array, Array]:
+        """Return the current and its slope."""
+        rise = np.minimum(volts / self.thermal, 700.0)
+        return np.expm1(rise), np.exp(rise) / self.thermal
+
+    def limited(self, wanted: Array, before: Array) -> Array:
+        """Rise no faster than as the logarithm of the step, as the current does."""
+        return _logarithmic(wanted, before, self.thermal)
+
+
+@dataclass(frozen=True)
+class Sinh:
+    """A memristor cell whose current bends up: ``i = g V sinh(v / V)``, ``siemens`` g, ``bend`` V.
+
+    >>> Sinh("c", "a", "b", 1e-4, 0.5).flow(np.array([0.0]))[1].tolist()
+    [1.0]
+    """
+
+    name: str
+    a: str
+    b: str
+    siemens: float
+    bend: float
+
+    @property
+    def kind(self) -> object:
+        """The voltage at which it bends."""
+        return Sinh, self.bend
+
+    @property
+    def scale(self) -> float:
+        """The conductance at small voltages, S."""
+        return self.siemens
+
+    def flow(self, volts: Array) -> tuple[Array, Array]:
+        """Return the current and its slope."""
+        bent = np.clip(volts / self.bend, -700.0, 700.0)
+        return self.bend * np.sinh(bent), np.cosh(bent)
+
+    def limited(self, wanted: Array, before: Array) -> Array:
+        """Grow no faster than as the logarithm of the step, as the current does."""
+        size = np.maximum(np.abs(before), self.bend)
+        far = np.abs(wanted) > 2 * size
+        grown = size * (1 + np.log1p(np.abs(wanted) / size))
+        return np.where(far, np.sign(wanted) * grown, wanted)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A measured device: current at given voltages, linear between and beyond them.
+
+    >>> Table("t", "a", "b", (-1.0, 0.0, 1.0), (-1.0, 0.0, 3.0)).flow(np.array([0.5, -2.0]))[0]
+    array([ 1.5, -2. ])
+    """
+
+    name: str
+    a: str
+    b: str
+    volts: tuple[float, ...]
+    amperes: tuple[float, ...]
+    scale: float = 1.0
+
+    @property
+    def kind(self) -> object:
+        """The table."""
+        return Table, self.volts, self.amperes
+
+    def piece(self, volts: Array) -> NDArray[np.intp]:
+        """Return the number of the piece on which each voltage lies."""
+        return np.searchsorted(np.array(self.volts[1:-1]), volts)
+
+    def flow(self, volts: Array) -> tuple[Array, Array]:
+        """Return the current and its slope."""
+        at, flows = np.array(self.volts), np.array(self.amperes)
+        slopes = np.diff(flows) / np.diff(at)
+        piece = self.piece(volts)
+        return flows[piece] + slopes[piece] * (volts - at[piece]), slopes[piece]
+
+    def limited(self, wanted: Array, before: Array) -> Array:
+        """Stop a little into the next piece: what lies beyond is not yet known to be on the way."""
+        at, piece = np.array(self.volts), self.piece(before)
+        inner = np.concatenate([[-np.inf], at[1:-1], [np.inf]])
+        low, high = inner[piece], inner[piece + 1]
+        ends = np.concatenate([[-np.inf], (at[1:-1] + at[:-2]) / 2])[np.maximum(piece, 0)]
+        tops = np.concatenate([(at[1:-1] + at[2:]) / 2, [np.inf]])[piece]
+        down, up = wanted < low, wanted > high
+        return np.where(down, np.maximum(wanted, ends), np.where(up, np.minimum(wanted, tops),
+                                                                 wanted))  # fmt: skip
+
+
+Element = Resistor | Source | Current | Capacitor | Amplifier | Neuron | Diode | Sinh | Table
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A circuit: nothing but its elements. ``title`` heads the netlist.
+
+    ``shown``: names of the nodes that matter to a reader, and what they stand for.
+    Raises ``InputError`` where two elements share a name or a value is not finite.
+
+    >>> divider = Circuit((Source("v", "in", "0", 1.0), Resistor("r", "in", "out", 1.0),
+    ...                    Resistor("s", "out", "0", 1.0)))
+    >>> divider.nodes
+    ('in', 'out')
+    """
+
+    elements: tuple[Element, ...]
+    title: str = "circuit"
+
+    def __post_init__(self) -> None:
+        """Refuse names that are used twice, and values that are none."""
+        names: set[str] = set()
+        for element in self.elements:
+            if element.name in names:
+                raise InputError(f"two elements of the circuit are called {element.name!r}")
+            names.add(element.name)
+            for field in ("siemens", "volts", "amperes", "farads", "voltage_gain"):
+                value = getattr(element, field, 0.0)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise InputError(f"{field} of {element.name!r} must be finite, but is {value}")
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All nodes but ground, in order of appearance."""
+        seen = dict.fromkeys(node for element in self.elements for node in ends(element))
+        seen.pop(GROUND, None)
+        return tuple(seen)
+
+
+def ends(element: Element) -> tuple[str, ...]:
+    """Return the nodes of an element.
+
+    >>> ends(Amplifier("a", "x", "y", 2.0))
+    ('x', 'y')
+    """
+    if isinstance(element, Source):
+        return element.plus, element.minus
+    if isinstance(element, Amplifier):
+        return element.below, element.above
+    if isinstance(element, Neuron):
+        return (element.out,)
+    return element.a, element.b
+
+
+def part_of(name: str) -> str:
+    """Return the part of the circuit in which an element or a node lies, "" for none.
+
+    >>> part_of("tile1.r0_3")
+    'tile1'
+    """
+    return name.rpartition(".")[0]
+
+
+def _logarithmic(wanted: Array, before: Array, thermal: float) -> Array:
+    """Limit a rise above 0.1 V or so to what the current would need."""
+    rise = wanted - before
+    steep = (rise > 2 * thermal) & (wanted > 5 * thermal)
+    base = np.maximum(before, 0.0)
+    grown = base + thermal * np.log1p(np.maximum(wanted - base, 0.0) / thermal)
+    return np.where(steep, np.maximum(grown, np.minimum(wanted, 2 * thermal)), wanted)

@@ -1,0 +1,278 @@
+"""Netlists in ngspice's dialect, and what ngspice says of them.
+
+Every part of a circuit becomes a subcircuit, its ports being the nodes that it shares. Diodes are
+written as behavioural sources, because ngspice's own diode leaves Shockley's law below -3 V_T.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+
+from madem.circuit.elements import (
+    GROUND,
+    Amplifier,
+    Capacitor,
+    Circuit,
+    Current,
+    Diode,
+    Element,
+    Neuron,
+    Resistor,
+    Sinh,
+    Source,
+    Table,
+    ends,
+    part_of,
+)
+from madem.circuit.newton import Operating, solve
+from madem.errors import InputError
+
+OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-15 gmin=1e-18 itl1=2000"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One phase, ours against ngspice.
+
+    ``max_relative_difference``: of node voltages, relative to the largest one;
+    ``kirchhoff_residual_amperes``: the largest sum of currents at a node of ours;
+    ``power_balance_relative``: the sum of all powers over the sum of their magnitudes; ``guided``:
+    whether ngspice came to rest only from a first guess near our voltages.
+    """
+
+    phase: str
+    max_relative_difference: float
+    kirchhoff_residual_amperes: float
+    power_balance_relative: float
+    nodes: int
+    guided: bool = False
+
+    def row(self) -> dict[str, str | float | int]:
+        """Return everything by name.
+
+        >>> Verified("free", 0.0, 0.0, 0.0, 2).row()["phase"]
+        'free'
+        """
+        return asdict(self)
+
+
+def netlist(
+    circuit: Circuit, control: tuple[str, ...] = (), guess: Mapping[str, float] | None = None
+) -> str:
+    """Return the netlist; ``control`` lines are run by ngspice in batch mode.
+
+    ``guess``: voltages of nodes from which ngspice starts.
+
+    >>> from madem.circuit import Resistor, Source
+    >>> text = netlist(Circuit((Source("v", "a", "0", 1.0), Resistor("cell.r", "a", "0", 0.5))))
+    >>> print(text.split(chr(10) + chr(10))[1])
+    .subckt cell a
+    Rr a 0 2.0
+    .ends
+    """
+    parts: dict[str, list[Element]] = {}
+    for element in circuit.elements:
+        parts.setdefault(part_of(element.name), []).append(element)
+    blocks, calls = [], []
+    for part, elements in parts.items():
+        if not part:
+            continue
+        shared = dict.fromkeys(n for e in elements for n in ends(e)
+                               if n != GROUND and part_of(n) != part)  # fmt: skip
+        cards = [card for element in elements for card in _cards(element)]
+        head = _wrapped(f".subckt {part} {' '.join(shared)}")
+        blocks.append("\n".join([head, *map(_wrapped, cards), ".ends"]))
+        calls.append(_wrapped(f"X{part} {' '.join(shared)} {part}"))
+    top = [_wrapped(card) for element in parts.get("", []) for card in _cards(element)]
+    tail = [".control", "set numdgt=16", *control, ".endc"] if control else [".op"]
+    begin = [f".nodeset v({instance(n)})={v!r}" for n, v in (guess or {}).items()]
+    main = "\n".join([*top, *calls, OPTIONS, *begin, *tail, ".end", ""])
+    return "\n\n".join([f"* madem: {circuit.title}", *blocks, main])
+
+
+def operating_point(circuit: Circuit, guess: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Return the voltages that ngspice finds for all nodes of ``circuit``, from ``guess`` if given.
+
+    Raises ``InputError`` where ngspice is not installed, or does not find them.
+    """
+    told = run(netlist(circuit, ("op", "print all"), guess))
+    seen = {name: float(value) for name, value in
+            re.findall(r"^([\w.]+) = (\S+)$", told, re.MULTILINE)}  # fmt: skip
+    missing = [node for node in circuit.nodes if instance(node) not in seen]
+    if missing:
+        raise InputError(
+            f"ngspice found no operating point; it said: {' '.join(told.split()[-40:])}"
+        )
+    return {node: seen[instance(node)] for node in circuit.nodes}
+
+
+def verify(phase: str, circuit: Circuit) -> Verified:
+    """Solve a circuit, let ngspice solve it, and compare.
+
+    Stiff ideal diodes keep ngspice from coming to rest from nothing; it then starts from our
+    voltages rounded to six digits, and has to find the others.
+    """
+    at = solve(circuit)
+    try:
+        return compare(phase, at, operating_point(circuit))
+    except InputError as error:
+        if "no operating point" not in str(error):
+            raise
+    guess = {node: float(f"{volts:.5e}") for node, volts in at.voltages.items()}
+    return replace(compare(phase, at, operating_point(circuit, guess)), guided=True)
+
+
+def run(text: str) -> str:
+    """Run ngspice on a netlist and return what it prints.
+
+    Raises ``InputError`` where it is not installed.
+    """
+    if shutil.which("ngspice") is None:
+        raise InputError("ngspice is not installed; on Debian: apt-get install ngspice")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "circuit.cir").write_text(text)
+        done = subprocess.run(
+            ["ngspice", "-b", "circuit.cir"], cwd=folder, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def instance(node: str) -> str:
+    """Return a node's name as ngspice writes it.
+
+    >>> instance("tile1.w0_1")
+    'xtile1.w0_1'
+    """
+    return f"x{node}" if part_of(node) else node
+
+
+def compare(phase: str, at: Operating, theirs: Mapping[str, float]) -> Verified:
+    """Return how far an operating point is from ngspice's voltages ``theirs``."""
+    ours = at.voltages
+    mine = np.array([ours[node] for node in theirs])
+    other = np.array(list(theirs.values()))
+    scale = float(np.abs(other).max(initial=1e-300))
+    difference = float(np.abs(mine - other).max(initial=0.0)) / scale
+    return Verified(phase, difference, at.kirchhoff, at.balance, len(theirs))
+
+
+def _local(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+@singledispatch
+def _cards(element: Element) -> list[str]:
+    """Return the lines of an element, those of its kind."""
+    raise TypeError(f"{type(element).__name__} has no card")
+
+
+def _head(letter: str, element: Element) -> str:
+    """Return the name of an element in a netlist, and its nodes."""
+    a, *rest = (_local(node) for node in ends(element))
+    return f"{letter}{_local(element.name)} {a} {rest[0] if rest else GROUND}"
+
+
+@_cards.register
+def _(element: Resistor) -> list[str]:
+    return [f"{_head('R', element)} {1 / element.siemens!r}"]
+
+
+@_cards.register
+def _(element: Source) -> list[str]:
+    return [f"{_head('V', element)} DC {element.volts!r}"]
+
+
+@_cards.register
+def _(element: Current) -> list[str]:
+    return [f"{_head('I', element)} DC {element.amperes!r}"]
+
+
+@_cards.register
+def _(element: Capacitor) -> list[str]:
+    return [f"{_head('C', element)} {element.farads!r}"]
+
+
+@_cards.register
+def _(element: Neuron) -> list[str]:
+    name = _local(element.name)
+    senses = [f"{factor!r}*i(V{_local(source)})" for source, factor in element.senses]
+    total = " + ".join([*senses, f"{element.offset!r}"])
+    if np.isfinite(element.low):
+        total = f"max({total}, {element.low!r})"
+    if np.isfinite(element.high):
+        total = f"min({total}, {element.high!r})"
+    source, delayed = _delayed(name, _local(element.out), element.tau)
+    return [f"B{name} {source} 0 V={{{total}}}", *delayed]
+
+
+@_cards.register
+def _(element: Amplifier) -> list[str]:
+    name, below = _local(element.name), _local(element.below)
+    source, delayed = _delayed(name, f"{name}_e", element.tau)
+    cards = [f"E{name} {source} 0 {below} 0 {element.voltage_gain!r}", *delayed]
+    cards.append(f"V{name} {name}_e {_local(element.above)} DC 0")
+    back = f"F{name} {below} 0 V{name} {element.current_gain!r}"
+    return [*cards, back] if element.current_gain else cards
+
+
+@_cards.register
+def _(element: Diode) -> list[str]:
+    return [_behaviour(element, f"{element.saturation!r}*(exp({_across(element)}/"
+                                f"{element.thermal!r})-1)")]  # fmt: skip
+
+
+@_cards.register
+def _(element: Sinh) -> list[str]:
+    size = element.siemens * element.bend
+    return [_behaviour(element, f"{size!r}*sinh({_across(element)}/{element.bend!r})")]
+
+
+@_cards.register
+def _(element: Table) -> list[str]:
+    at, flows, across = element.volts, element.amperes, _across(element)
+    slopes = np.diff(flows) / np.diff(at)
+    terms = [f"{flows[0]!r}", f"{float(slopes[0])!r}*({across}-({at[0]!r}))"]
+    for bend, turn in zip(at[1:-1], np.diff(slopes), strict=True):
+        terms.append(f"{float(turn)!r}*uramp({across}-({bend!r}))")
+    return [_behaviour(element, f"{element.scale!r}*({' + '.join(terms)})")]
+
+
+def _behaviour(element: Diode | Sinh | Table, current: str) -> str:
+    return f"{_head('B', element)} I={{{current}}}"
+
+
+def _across(element: Diode | Sinh | Table) -> str:
+    """Return the voltage across an element as an expression."""
+    a, b = _local(element.a), _local(element.b)
+    if a == GROUND:
+        return f"(-v({b}))"
+    return f"v({a})" if b == GROUND else f"v({a},{b})"
+
+
+def _delayed(name: str, node: str, tau: float) -> tuple[str, list[str]]:
+    """Return the node to drive, and the low-pass from there to ``node``."""
+    if not tau:
+        return node, []
+    return f"{name}_t", [f"Rt{name} {name}_t {name}_p 1.0", f"Ct{name} {name}_p 0 {tau!r}",
+                         f"Et{name} {node} 0 {name}_p 0 1.0"]  # fmt: skip
+
+
+def _wrapped(card: str, width: int = 110) -> str:
+    """Break a long line where ngspice lets it go on."""
+    lines, now = [], ""
+    for word in card.split(" "):
+        if now and len(now) + len(word) > width:
+            lines.append(now)
+            now = "+"
+        now = f"{now} {word}" if now else word
+    return "\n".join([*lines, now])

@@ -1,0 +1,161 @@
+"""The networks of a config or a run as circuits: one input, the free phase or a nudged one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from madem.circuit import Built, Crossbar, Operating, Timing, hopfield, pairs, resistive, solve
+from madem.errors import InputError, nearest
+from madem.experiments.braille import DEPTHS, TASKS
+from madem.experiments.build import plan
+from madem.experiments.config import BrailleConfig
+from madem.experiments.imagesbuild import (
+    COSTS,
+    flat_for,
+    images_of,
+    machine_of,
+    network_of,
+    wires_of,
+)
+from madem.experiments.imagesconfig import ImagesConfig
+from madem.experiments.rundir import RunDirectory
+from madem.experiments.training import Trainer
+from madem.learn import currents, springs
+from madem.machine import Placement, SignedPair
+from madem.network import Cost, Nudge
+from madem.randomness import stream
+
+PHASES = ("free", "positive", "negative")
+
+Make = Callable[[Nudge | None, Timing | None], Built]
+"""The circuit under a nudge, with or without what takes time."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A network on the bench: its circuit for one input, and how its outputs are nudged.
+
+    ``target`` of a batch of one; ``beta``, ``spring``: the strength and the form of the nudge.
+    """
+
+    make: Make
+    cost: Cost
+    target: Tensor
+    beta: float
+    spring: bool
+
+    def circuit(self, phase: str, timing: Timing | None = None) -> Built:
+        """Return the circuit in ``phase``; a nudge is that of the free circuit's own outputs.
+
+        Raises ``InputError`` for an unknown phase.
+        """
+        if phase not in PHASES:
+            raise InputError(f"unknown phase {phase!r}: {nearest(phase, PHASES)}")
+        free = self.make(None, timing)
+        if phase == "free":
+            return free
+        sign = 1 if phase == "positive" else -1
+        return self.make(self.nudge(free, solve(free.circuit), sign * self.beta), timing)
+
+    def nudge(self, free: Built, at: Operating, beta: float) -> Nudge:
+        """Return the nudge of strength ``beta`` for the outputs of the free circuit ``at`` rest."""
+        output = torch.from_numpy(free.output(at))[None]
+        pushing = springs if self.spring else currents
+        return pushing(self.cost, output, self.target)(beta)
+
+
+def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int) -> Bench:
+    """Return the network of an images config, with the parameters ``held`` or those of the start.
+
+    ``sample``: the number of the test image. Raises ``InputError`` for networks that have no
+    circuit, and for an image that is not there.
+    """
+    images = images_of(config)
+    network = network_of(config, tuple(images.train.shape[1:]))
+    if not 0 <= sample < len(images.test):
+        raise InputError(f"sample must be from 0 to {len(images.test) - 1}, but is {sample}")
+    parameters = machine_of(config, network, torch.float64).parameters if held is None else held
+    left = [p.detach().double() for p in parameters]
+    joints = [[left.pop(0) for _ in joint.parameters] for joint in network.joints]
+    x, wires = flat_for(network, images.test[sample : sample + 1])[0].double(), wires_of(config)
+
+    def make(nudge: Nudge | None, timing: Timing | None) -> Built:
+        if config.network.kind == "resistive":
+            return resistive(network, joints, x, nudge, wires, timing)
+        if wires is not None:
+            raise InputError("network.wire needs conductances: network.kind=resistive, or a chip")
+        if config.network.kind == "conv-hopfield":
+            raise InputError("network.kind conv-hopfield has no circuit (allowed: hopfield, "
+                             "resistive)")  # fmt: skip
+        bars = [pairs(mine[0], mine[1]) for mine in joints]
+        return hopfield(network, bars, x, nudge, None, timing)
+
+    given = config.estimator
+    target = images.test_classes[sample : sample + 1]
+    cost = COSTS[config.learning.cost]
+    return Bench(make, cost, target, given.beta, given.nudge == "spring")
+
+
+def bench_of_braille(
+    config: BrailleConfig, run: RunDirectory | None, name: str, sample: int
+) -> Bench:
+    """Return the first chip of the Braille network ``name``, as it was last saved in ``run``.
+
+    Cells hold what they hold; noise and converters are left out. Raises ``InputError`` for an
+    unknown name, and where the run has not saved that network yet.
+    """
+    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
+    if name not in names:
+        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
+    one = plan(config, *name.split("."))
+    trainer = Trainer(one, 1)
+    if run is not None:
+        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
+        if checkpoint is None:
+            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
+        trainer.restore(checkpoint)
+    stores = [store for store in trainer.machine.stores if isinstance(store, SignedPair)]
+    bars = [
+        crossbars(store.cells[:, 0], placement)
+        for store, placement in zip(stores, one.placements, strict=True)
+    ]
+    units, volts = [store.unit for store in stores], one.cell.read_voltage
+    x, target, _ = one.task.sample((1, sample + 1), stream(config.seed, name, "circuit"))
+    given = x[0, -1].double()
+
+    def make(nudge: Nudge | None, timing: Timing | None) -> Built:
+        return hopfield(one.network, bars, given, nudge, one.wires, timing, units, volts)
+
+    goal = target[0, -1:].double() if target.is_floating_point() else target[0, -1:]
+    return Bench(make, one.task.cost, goal, one.training.beta, False)
+
+
+def crossbars(cells: Tensor, placement: Placement) -> list[Crossbar]:
+    """Return the arrays on which the pairs ``(2, post, pre)`` of one chip lie.
+
+    >>> bars = crossbars(torch.ones(2, 3, 4), Placement(3, 4, "outputs", (0,)))
+    >>> bars[0].g.shape, bars[0].columns[:2]
+    ((4, 6), ((0, 1), (0, -1)))
+    """
+    plus, minus = (part.mT.double() for part in cells)
+    rows = [(k, 1) for k in range(placement.pre)]
+    columns = [(k, 1) for k in range(placement.post)]
+
+    def both(lines: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+        return tuple((k, sign) for k, _ in lines for sign in (1, -1))
+
+    if placement.side == "arrays":
+        other = tuple((k, -1) for k, _ in columns)
+        return [
+            Crossbar(plus.numpy(), tuple(rows), tuple(columns)),
+            Crossbar(minus.numpy(), tuple(rows), other),
+        ]
+    if placement.side == "outputs":
+        g = torch.stack([plus, minus], -1).flatten(-2)
+        return [Crossbar(g.numpy(), tuple(rows), both(columns))]
+    g = torch.stack([plus, minus], -2).flatten(-3, -2)
+    return [Crossbar(g.numpy(), both(rows), tuple(columns))]
