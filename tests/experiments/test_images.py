@@ -15,8 +15,9 @@ import torch
 
 from madem.data.images import digits, idx, shifted
 from madem.errors import InputError
-from madem.experiments.images import run
+from madem.experiments.images import EXPERIMENT
 from madem.experiments.imagesconfig import make_images
+from madem.experiments.jobs import Progress
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -32,25 +33,25 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
-def quiet(done: int, total: int, text: str) -> None:
-    del done, total, text
+def quiet(progress: Progress) -> None:
+    del progress
 
 
 def test_it_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     config = make_images(SMALL)
-    whole = run(config, tmp_path / "whole", quiet)
+    whole = EXPERIMENT.run(config, tmp_path / "whole", quiet)
     assert whole["test_error"] < 0.4
 
     class StopError(Exception):
         pass
 
-    def interrupt(done: int, total: int, text: str) -> None:
-        if done > total // 2:
+    def interrupt(progress: Progress) -> None:
+        if progress.done > progress.total // 2:
             raise StopError
 
     with pytest.raises(StopError):
-        run(config, tmp_path / "part", interrupt)
-    again = run(config, tmp_path / "part", quiet)
+        EXPERIMENT.run(config, tmp_path / "part", interrupt)
+    again = EXPERIMENT.run(config, tmp_path / "part", quiet)
     assert {k: v for k, v in again.items() if k != "seconds"} == {
         k: v for k, v in whole.items() if k != "seconds"
     }
@@ -68,7 +69,7 @@ def test_every_kind_of_network_learns(kind: str, tmp_path: Path) -> None:
     }[kind]  # fmt: skip
     learning = {"optimiser": "adam", "rates": [0.003], "epochs": 8, "fall": "cosine"}
     config = make_images({"data": {"size": 8, "train": 320}, "learning": learning, **settings})
-    assert run(config, tmp_path / kind, quiet)["train_error"] < 0.75
+    assert EXPERIMENT.run(config, tmp_path / kind, quiet)["train_error"] < 0.75
 
 
 @pytest.mark.parametrize("source", ["examples/hopfield.yaml", "examples/resistive.yaml"])
@@ -87,7 +88,7 @@ def test_gradcheck_of_the_examples(source: str, tmp_path: Path) -> None:
 
 
 def test_gradcheck_of_a_saved_run(tmp_path: Path) -> None:
-    run(make_images(SMALL), tmp_path / "run", quiet)
+    EXPERIMENT.run(make_images(SMALL), tmp_path / "run", quiet)
     done = command("gradcheck", str(tmp_path / "run"), "--samples", "8")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "gradcheck.svg").is_file()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from madem.data.braille import read_words
-from madem.experiments.braille import run
+from madem.experiments.braille import EXPERIMENT
 from madem.experiments.config import defaults, make, override
 from tests.experiments.test_run import deaf
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_main_job_meets_its_bars(seed: int, tmp_path: Path) -> None:
     settings = [f"seed={seed}", "compare_writing=false"]
     config = make(override(defaults(read_words()), settings))
-    tasks = run(config, tmp_path / "run", deaf)["tasks"]
+    tasks = EXPERIMENT.run(config, tmp_path / "run", deaf)["tasks"]
     one, two = tasks["classify"]["one_layer"], tasks["classify"]["two_layer"]
     assert one["accuracy_mean"] >= 0.98
     assert two["backprop"] >= 0.97

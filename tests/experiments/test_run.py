@@ -16,7 +16,7 @@ import pytest
 from madem.cli import main
 from madem.errors import InputError
 from madem.experiments import braille
-from madem.experiments.braille import run
+from madem.experiments.braille import EXPERIMENT
 from madem.experiments.config import make
 from madem.experiments.jobs import Progress
 from madem.experiments.training import Trainer, looks_at
@@ -30,7 +30,7 @@ def deaf(progress: Progress) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    run(small_config(), path, deaf, workers=1)
+    EXPERIMENT.run(small_config(), path, deaf, workers=1)
     return path
 
 
@@ -59,10 +59,10 @@ def test_summary_has_the_documented_shape(finished: Path) -> None:
 
 
 def test_same_seed_same_summary_and_another_seed_another(finished: Path, tmp_path: Path) -> None:
-    run(small_config(), tmp_path / "again", deaf, workers=2)  # nor do workers change it
+    EXPERIMENT.run(small_config(), tmp_path / "again", deaf, workers=2)  # nor do workers change it
     same = (tmp_path / "again" / "summary.json").read_bytes()
     assert same == (finished / "summary.json").read_bytes()
-    run(small_config("seed=1"), tmp_path / "other", deaf, workers=1)
+    EXPERIMENT.run(small_config("seed=1"), tmp_path / "other", deaf, workers=1)
     assert same != (tmp_path / "other" / "summary.json").read_bytes()
 
 
@@ -84,9 +84,9 @@ def test_a_killed_run_resumes_bit_for_bit(
             raise Killed
 
     with pytest.raises(Killed):
-        run(small_config(), tmp_path / "run", kill, workers=1)
+        EXPERIMENT.run(small_config(), tmp_path / "run", kill, workers=1)
     assert not (tmp_path / "run" / "summary.json").exists()
-    run(small_config(), tmp_path / "run", deaf, workers=1)
+    EXPERIMENT.run(small_config(), tmp_path / "run", deaf, workers=1)
     for name in ("summary.json", "ledger.json", "metrics.json"):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
 
@@ -140,7 +140,7 @@ def test_a_killed_command_line_resumes(
 
 def test_another_config_does_not_enter(finished: Path) -> None:
     with pytest.raises(InputError, match="belongs to another config .seed is 0 there and 5 here"):
-        run(small_config("seed=5"), finished, deaf)
+        EXPERIMENT.run(small_config("seed=5"), finished, deaf)
 
 
 def test_a_config_edited_under_its_results_is_refused(finished: Path, tmp_path: Path) -> None:
@@ -155,14 +155,14 @@ def test_a_config_edited_under_its_results_is_refused(finished: Path, tmp_path: 
 def test_a_config_alone_is_enough_to_run_it_again(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes((finished / "config.yaml").read_bytes())
     config = make(braille.RunDirectory(tmp_path).config())
-    run(config, tmp_path, deaf, workers=1)
+    EXPERIMENT.run(config, tmp_path, deaf, workers=1)
     assert (tmp_path / "summary.json").read_bytes() == (finished / "summary.json").read_bytes()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="is not empty and holds no run"):
-        run(small_config(), tmp_path, deaf)
+        EXPERIMENT.run(small_config(), tmp_path, deaf)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from madem.data.braille import read_words
 from madem.data.tasks import Reconstruct, bayes_limit
 from madem.errors import InputError
 from madem.experiments.build import Plan, plan
-from madem.experiments.config import BrailleConfig, Training, make
-from madem.experiments.jobs import Job, Progress, Tell, run_jobs
+from madem.experiments.config import BrailleConfig, Training, defaults, make, merged
+from madem.experiments.experiment import Experiment
+from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.training import Trainer, accuracy, observer
 from madem.learn import backpropagate
@@ -41,40 +40,11 @@ WRITING_VARIANTS: dict[str, dict[str, str]] = {
 """What the report compares the default way of writing with, on classify, one layer."""
 
 
-def prepare(config: BrailleConfig, path: Path) -> None:
-    """Claim ``path`` for the run.
-
-    Raises ``InputError``, before anything is written, for a config that cannot be built or a
-    folder that holds something else.
-    """
+def check(config: BrailleConfig) -> None:
+    """Raise ``InputError`` for a config that cannot be built."""
     for task in TASKS:
         for depth in DEPTHS:
             plan(config, task, depth)
-    RunDirectory(path).claim(config.model_dump(mode="json"))
-
-
-def run(config: BrailleConfig, path: Path, tell: Tell, workers: int = 2) -> dict[str, Any]:
-    """Do what is left of the run in ``path``, write its results, and return the summary."""
-    prepare(config, path)
-    folder = RunDirectory(path)
-    began = time.time()
-    left = jobs_left(config, path)
-    run_jobs(left, tell, workers)
-    if left:
-        folder.save_json("machine.json", describe_machine(time.time() - began, workers))
-    return summarise(config, folder)
-
-
-def describe_machine(seconds: float, workers: int) -> dict[str, Any]:
-    """Return what depends on the computer: versions, name, and the wall-clock of this session."""
-    versions = {name: version(name) for name in ("madem", "torch", "numpy")}
-    return {
-        "versions": {"Python": platform.python_version(), **versions},
-        "host": platform.node(),
-        "processor": platform.machine(),
-        "wall_clock_seconds": seconds,
-        "workers": workers,
-    }
 
 
 def jobs_of(config: BrailleConfig, path: Path) -> list[Job]:
@@ -92,14 +62,6 @@ def jobs_of(config: BrailleConfig, path: Path) -> list[Job]:
     return jobs + [
         Job(f"{name}.yardsticks", steps[name], yardstick_job, (config, path, name))
         for name in names
-    ]
-
-
-def jobs_left(config: BrailleConfig, path: Path) -> list[Job]:
-    """Return the jobs that the run in ``path`` has still to do."""
-    folder = RunDirectory(path)
-    return [
-        job for job in jobs_of(config, path) if folder.load_json(f"jobs/{job.name}.json") is None
     ]
 
 
@@ -296,7 +258,7 @@ def spread(values: Tensor) -> float:
 
 
 def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
-    """Write the results of a run whose jobs are all done; return ``summary.json``."""
+    """Write the results of a run whose jobs are all done; return its summary."""
     results = {
         job.name: folder.load_json(f"jobs/{job.name}.json") for job in jobs_of(config, folder.path)
     }
@@ -325,7 +287,6 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
         "ledger.json",
         {name: result["ledger"] for name, result in results.items() if "ledger" in result},
     )
-    folder.save_json("summary.json", summary)
     return summary
 
 
@@ -362,3 +323,11 @@ def _writing(result: dict[str, Any]) -> dict[str, float]:
         "training_joules_all_in": spent["joules"],
         "training_seconds_all_in": spent["seconds"],
     }
+
+
+def configured(values: Mapping[str, Any]) -> BrailleConfig:
+    """Return the config of ``values``; the shipped words and all defaults fill what they leave."""
+    return make(merged(defaults(values.get("words") or read_words()), values))
+
+
+EXPERIMENT = Experiment("braille", configured, check, jobs_of, summarise)

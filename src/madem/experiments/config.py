@@ -201,6 +201,20 @@ def _keys(path: list[str], model: Any) -> list[str]:
     return list(model.model_fields)
 
 
+def merged(held: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``held`` with every key of ``values`` in its place, key by key.
+
+    >>> merged({"chip": {"arrays": 2, "lines": 64}}, {"chip": {"lines": 32}})
+    {'chip': {'arrays': 2, 'lines': 32}}
+    """
+    whole = dict(held)
+    for key, value in values.items():
+        under = whole.get(key)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        whole[key] = merged(under, value) if both else value  # type: ignore[arg-type]
+    return whole
+
+
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """Return ``values`` with each ``key.of.field=value`` set; values are read as YAML.
 

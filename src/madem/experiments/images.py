@@ -13,6 +13,7 @@ from torch import Tensor
 
 from madem.data.images import shifted
 from madem.errors import InputError
+from madem.experiments.experiment import Experiment
 from madem.experiments.imagesbuild import (
     COSTS,
     estimator_of,
@@ -21,13 +22,13 @@ from madem.experiments.imagesbuild import (
     machine_of,
     network_of,
 )
-from madem.experiments.imagesconfig import ImagesConfig, values
+from madem.experiments.imagesconfig import ImagesConfig, make_images
+from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
 from madem.machine import Simulated
 from madem.randomness import stream
 
-Tell = Callable[[int, int, str], None]
-"""Hears of steps done, of how many, and the last accuracy in words."""
+JOB = "images"
 
 
 class ImagesTrainer:
@@ -159,25 +160,41 @@ def error(machine: Simulated, x: Tensor, target: Tensor, cost: Any) -> float:
     return wrong / len(x)
 
 
-def run(config: ImagesConfig, path: Path, tell: Tell) -> dict[str, Any]:
-    """Do what is left of a run in ``path``, and return its summary."""
+def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
+    """Train what is left of a run, an epoch at a time."""
     folder = RunDirectory(path)
-    folder.claim(values(config))
     trainer = ImagesTrainer(config)
     trainer.restore(folder)
-    total = config.learning.epochs * trainer.steps
+    steps, epochs = trainer.steps, config.learning.epochs
     text = ""
-    while trainer.epoch < config.learning.epochs:
-        done = trainer.epoch * trainer.steps
-        row = trainer.learn(lambda step, done=done, text=text: tell(done + step, total, text))  # type: ignore[misc]
+    while trainer.epoch < epochs:
+        done = trainer.epoch * steps
+
+        def told(step: int, done: int = done, text: str = text) -> None:
+            tell(Progress(JOB, done + step, epochs * steps, text))
+
+        row = trainer.learn(told)
         text = f"epoch {row['epoch']}: test error {100 * row['test_error']:.2f} %"
         trainer.save(folder)
-        tell(trainer.epoch * trainer.steps, total, text)
-    last = trainer.history[-1]
-    best = min(row["test_error"] for row in trainer.history)
-    summary = {"experiment": "images", "seed": config.seed, **last, "best_test_error": best}
-    folder.save_json("summary.json", summary)
-    return summary
+        tell(Progress(JOB, trainer.epoch * steps, epochs * steps, text))
+    folder.save_json(f"jobs/{JOB}.json", trainer.history)
+
+
+def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:
+    """Return the one job of a run."""
+    return [Job(JOB, config.learning.epochs, train_job, (config, path))]
+
+
+def check(config: ImagesConfig) -> None:
+    """Raise ``InputError`` for a config that cannot be built, its data included."""
+    network_of(config, tuple(images_of(config).train.shape[1:]))
+
+
+def summarise(config: ImagesConfig, folder: RunDirectory) -> dict[str, Any]:
+    """Return what came of the last epoch, and the smallest test error of any."""
+    history = folder.load_json(f"jobs/{JOB}.json")
+    best = min(row["test_error"] for row in history)
+    return {"experiment": "images", "seed": config.seed, **history[-1], "best_test_error": best}
 
 
 def parameters_of(folder: RunDirectory) -> list[Tensor]:
@@ -187,3 +204,6 @@ def parameters_of(folder: RunDirectory) -> list[Tensor]:
         raise InputError(f"{str(folder.path)!r} holds no parameters yet: let it finish an epoch")
     tensors = held[0]
     return [tensors[f"p{i}"] for i in range(sum(key.startswith("p") for key in tensors))]
+
+
+EXPERIMENT = Experiment(JOB, make_images, check, jobs_of, summarise)

@@ -106,16 +106,6 @@ class ImagesConfig(Strict):
     learning: LearningConfig = LearningConfig()
 
 
-def values(config: ImagesConfig) -> dict[str, Any]:
-    """Return the config as plain values.
-
-    >>> values(ImagesConfig())["network"]["kind"]
-    'hopfield'
-    """
-    held: dict[str, Any] = config.model_dump(mode="json")
-    return held
-
-
 def make_images(held: Mapping[str, Any]) -> ImagesConfig:
     """Return the config that ``held`` describes, or raise ``InputError`` in one line.
 

@@ -1,0 +1,56 @@
+"""What several commands share: their arguments, and files read and written with clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from madem.errors import InputError
+
+if TYPE_CHECKING:
+    from madem.experiments.rundir import RunDirectory
+
+Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key of the config: key.of.field=value."),
+]
+BrailleNetwork = Annotated[str, typer.Option(help="Which network of a Braille run.")]
+Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text``, or raise one clear line."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        reason = (error.strerror or "cannot be written").lower()
+        raise InputError(f"{str(path)!r}: {reason}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the config in a YAML file, or raise one clear line."""
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"there is no config or run {str(path)!r}")
+    try:
+        held = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        held = None
+    if not isinstance(held, dict):
+        raise InputError(f"{str(path)!r} is not a YAML config")
+    return held
+
+
+def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory | None, Any]:
+    """Return the run directory, where it is one, and the config of a run or of a YAML file."""
+    from madem.experiments.catalogue import find
+    from madem.experiments.config import override
+    from madem.experiments.rundir import RunDirectory
+
+    run = RunDirectory(source) if source.is_dir() else None
+    held = override(run.config() if run else read_yaml(source), settings or [])
+    return run, find(held).make(held)

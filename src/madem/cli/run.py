@@ -1,0 +1,139 @@
+"""``madem run`` and ``madem report``: experiments into run directories, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from madem.cli.common import Settings, read_yaml
+from madem.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from madem.experiments.experiment import Experiment
+    from madem.experiments.jobs import Job, Progress, Tell
+
+
+def run(
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EXPERIMENT|CONFIG", help="What to run: braille, images..., or a YAML config."
+        ),
+    ] = None,
+    settings: Settings = None,
+    chips: Annotated[int | None, typer.Option(help="How many chips to train at once.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
+    words: Annotated[Path | None, typer.Option(help="A file of words, one a line.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory to write.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A run directory to go on with.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+) -> None:
+    """Run an experiment into a run directory, and report on it."""
+    from madem.experiments.catalogue import find
+    from madem.experiments.rundir import RunDirectory
+
+    if resume is not None:
+        if question or settings or words or out or chips is not None or seed is not None:
+            raise InputError("--resume takes its config from the run directory; give nothing else")
+        held = RunDirectory(resume).config()
+        _finish(find(held), find(held).make(held), resume, workers)
+        return
+    held = _asked(question, settings)
+    held |= {k: v for k, v in {"chips": chips, "seed": seed}.items() if v is not None}
+    experiment = find(held)
+    if words is not None:
+        from madem.data.braille import read_words
+
+        held["words"] = list(read_words(words, held.get("letters", 10)))
+    config = experiment.make(held)
+    name = Path(str(question)).stem
+    _finish(experiment, config, out or Path("runs") / f"{name}-seed{config.seed}", workers)
+
+
+def _asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
+    """Return the values of the config that was asked for."""
+    from madem.experiments.catalogue import MODULES
+    from madem.experiments.config import override
+
+    if question is None:
+        raise InputError(f"experiment is missing {nearest('', MODULES)}")
+    named = question.endswith((".yaml", ".yml"))
+    begun = read_yaml(Path(question)) if named else {"experiment": question}
+    return override(begun, settings or [])
+
+
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+) -> None:
+    """Draw the report of a run again."""
+    _draw(run_directory)
+
+
+def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> None:
+    """Do what is left of a run, say what came of it, and write its report."""
+    from rich.console import Console
+
+    from madem.report import tell_results
+
+    experiment.prepare(config, path)
+    try:
+        with _bars(experiment.jobs_left(config, path)) as tell:
+            summary = experiment.run(config, path, tell, workers)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; to go on: madem run --resume {path}", err=True)
+        raise typer.Exit(130) from None
+    tell_results(experiment.name, summary, Console())
+    _draw(path)
+
+
+def _draw(path: Path) -> None:
+    """Write the report of the run in ``path``, and say where it is."""
+    from rich.console import Console
+
+    from madem.report import write_report
+
+    with Console().status("drawing the report"):
+        page = write_report(path)
+    typer.echo(f"report: {page}")
+
+
+@contextmanager
+def _bars(jobs: list[Job]) -> Iterator[Tell]:
+    """Show a live bar for the run and one for every job at work."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Bars(*columns) as bars:
+        left = {job.name: job.steps for job in jobs}
+        whole = bars.add_task("run", total=sum(left.values()), text="")
+        shown: dict[str, Any] = {}
+        done = dict.fromkeys(left, 0.0)
+
+        def tell(progress: Progress) -> None:
+            if progress.job not in shown:
+                shown[progress.job] = bars.add_task(progress.job, total=progress.total, text="")
+            finished = progress.done >= progress.total
+            bars.update(
+                shown[progress.job],
+                completed=progress.done,
+                text=progress.text,
+                visible=not finished,
+            )
+            if finished:
+                bars.console.print(f"{progress.job}: {progress.text}")
+            share = progress.done / max(progress.total, 1)
+            done[progress.job] = share * left.get(progress.job, 0)
+            bars.update(whole, completed=sum(done.values()))
+
+        yield tell

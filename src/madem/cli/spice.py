@@ -1,0 +1,84 @@
+"""``madem spice``: networks as SPICE circuits, and what ngspice says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from madem.cli.common import BrailleNetwork, Json, Settings, Source, open_source, write
+
+if TYPE_CHECKING:
+    from madem.experiments.circuits import Bench
+
+app = typer.Typer(help="Networks as SPICE circuits.", no_args_is_help=True)
+
+Sample = Annotated[int, typer.Option(min=0, help="Which input, by its number.")]
+
+
+@app.command("export")
+def spice_export(
+    source: Source,
+    settings: Settings = None,
+    network: BrailleNetwork = "classify.two_layer",
+    phase: Annotated[str, typer.Option(help="free, positive or negative.")] = "free",
+    sample: Sample = 0,
+    out: Annotated[Path, typer.Option(help="The netlist to write.")] = Path("circuit.cir"),
+) -> None:
+    """Write a network in one phase, for one input, as a netlist for ngspice."""
+    from madem.circuit import netlist
+
+    built = bench_of(source, settings, network, sample).circuit(phase)
+    write(out, netlist(built.circuit))
+    counts = f"{len(built.circuit.elements)} elements, {len(built.circuit.nodes)} nodes"
+    typer.echo(f"{counts}: {out}; outputs at {', '.join(built.outputs[:3])}...")
+
+
+@app.command("verify")
+def spice_verify(
+    source: Source,
+    settings: Settings = None,
+    network: BrailleNetwork = "classify.two_layer",
+    sample: Sample = 0,
+    json: Json = None,
+) -> None:
+    """Solve a network's circuit in every phase, let ngspice solve it, and compare."""
+    from json import dumps
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from madem.circuit import verify
+    from madem.experiments.circuits import PHASES
+
+    bench, found = bench_of(source, settings, network, sample), []
+    console = Console()
+    for phase in PHASES:
+        with console.status(f"{phase} phase: ours, and ngspice"):
+            found.append(verify(phase, bench.circuit(phase).circuit).row())
+    table = Table("phase", "largest difference", "Kirchhoff", "power balance", "nodes")
+    for row in found:
+        table.add_row(
+            str(row["phase"]),
+            f"{row['max_relative_difference']:.1e}",
+            f"{row['kirchhoff_residual_amperes']:.1e} A",
+            f"{row['power_balance_relative']:.1e}",
+            str(row["nodes"]),
+        )
+    if any(row["guided"] for row in found):
+        table.caption = "ngspice came to rest only from a guess near our voltages"
+    console.print(table)
+    if json is not None:
+        write(json, dumps(found, indent=1))
+
+
+def bench_of(source: Path, settings: list[str] | None, network: str, sample: int) -> Bench:
+    """Return the network of a run or a config, ready to be made into a circuit."""
+    from madem.experiments.circuits import bench_of_braille, bench_of_images
+    from madem.experiments.images import parameters_of
+
+    run, config = open_source(source, settings)
+    if config.experiment == "braille":
+        return bench_of_braille(config, run, network, sample)
+    return bench_of_images(config, parameters_of(run) if run else None, sample)

@@ -1,0 +1,38 @@
+"""What can be run: every question that ``madem run`` knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from madem.errors import InputError, nearest
+from madem.experiments.experiment import Experiment
+
+MODULES = {
+    "braille": "madem.experiments.braille",
+    "images": "madem.experiments.images",
+}
+"""Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
+
+
+def experiment(name: str) -> Experiment:
+    """Return the experiment ``name``, or raise ``InputError`` with the nearest name.
+
+    >>> experiment("braile")
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
+braille, images)
+    """
+    if name not in MODULES:
+        raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")
+    found: Experiment = import_module(MODULES[name]).EXPERIMENT
+    return found
+
+
+def find(values: Mapping[str, Any]) -> Experiment:
+    """Return the experiment that a config names."""
+    if "experiment" not in values:
+        raise InputError(f"the config has no key 'experiment' (allowed: {', '.join(MODULES)})")
+    return experiment(str(values["experiment"]))

@@ -1,0 +1,70 @@
+"""An experiment: a question, the jobs that answer it, and what their results amount to."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from madem.experiments.jobs import Job, Tell, run_jobs
+from madem.experiments.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What ``madem run`` needs of a question.
+
+    ``make``: the config that values describe, defaults filled in, or ``InputError``; ``check``:
+    raises ``InputError`` for a config that cannot be built; ``jobs``: all jobs of a run in a
+    folder, the longest first, each of which leaves ``jobs/NAME.json`` when it is finished;
+    ``summarise``: what the results amount to, once all jobs are done.
+    """
+
+    name: str
+    make: Callable[[Mapping[str, Any]], Any]
+    check: Callable[[Any], None]
+    jobs: Callable[[Any, Path], list[Job]]
+    summarise: Callable[[Any, RunDirectory], dict[str, Any]]
+
+    def prepare(self, config: Any, path: Path) -> None:
+        """Claim ``path`` for a run, before anything is written."""
+        self.check(config)
+        RunDirectory(path).claim(config.model_dump(mode="json"))
+
+    def jobs_left(self, config: Any, path: Path) -> list[Job]:
+        """Return the jobs that the run in ``path`` has still to do."""
+        folder = RunDirectory(path)
+        return [
+            job
+            for job in self.jobs(config, path)
+            if folder.load_json(f"jobs/{job.name}.json") is None
+        ]
+
+    def run(self, config: Any, path: Path, tell: Tell, workers: int = 2) -> dict[str, Any]:
+        """Do what is left of the run in ``path``; write and return its summary."""
+        self.prepare(config, path)
+        folder = RunDirectory(path)
+        began = time.time()
+        left = self.jobs_left(config, path)
+        run_jobs(left, tell, workers)
+        if left:
+            folder.save_json("machine.json", describe_machine(time.time() - began, workers))
+        summary = self.summarise(config, folder)
+        folder.save_json("summary.json", summary)
+        return summary
+
+
+def describe_machine(seconds: float, workers: int) -> dict[str, Any]:
+    """Return what depends on the computer: versions, name, and the wall-clock of this session."""
+    versions = {name: version(name) for name in ("madem", "torch", "numpy")}
+    return {
+        "versions": {"Python": platform.python_version(), **versions},
+        "host": platform.node(),
+        "processor": platform.machine(),
+        "wall_clock_seconds": seconds,
+        "workers": workers,
+    }
