@@ -102,9 +102,10 @@ template <typename T>
 using Wires = std::tuple<T, T, T, T>;  // conductances: word, bit, drive, sense
 
 template <typename T>
-static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, std::optional<Into<T>> drawn,
+static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, Wires<double> wires,
+                 Into<T> currents, std::optional<Into<T>> drawn,
                  std::optional<Into<T>> word_nodes, std::optional<Into<T>> bit_nodes,
-                 Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
+                 std::optional<Into<T>> across, Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
                  const std::string &isa) {
     Crossbars<T> c;
     c.chips = g.shape(0), c.rows = g.shape(1), c.columns = g.shape(2), c.samples = v.shape(1);
@@ -112,11 +113,12 @@ static void read(Block<T> g, Block<T> v, Wires<double> wires, Into<T> currents, 
     const auto holds = [](const auto &array, int64_t size) { return int64_t(array.size()) == size; };
     if (int64_t(v.shape(0)) != c.chips || int64_t(v.shape(2)) != c.rows || !c.rows || !c.columns ||
         !holds(currents, reads * c.columns) || (drawn && !holds(*drawn, reads * c.rows)) ||
-        (word_nodes && !drawn) ||
+        (sources && !holds(*sources, nodes)) || (across && !holds(*across, nodes)) ||
         !holds(iterations, reads) || !holds(residual, reads) || bool(word_nodes) != bool(bit_nodes) ||
         (word_nodes && (!holds(*word_nodes, nodes) || !holds(*bit_nodes, nodes))))
         throw std::invalid_argument("conductances, voltages and results do not fit one another");
-    c.g = g.data(), c.v = v.data();
+    c.g = g.data(), c.v = v.data(), c.sources = sources ? sources->data() : nullptr;
+    c.across = across ? across->data() : nullptr;
     c.word = T(std::get<0>(wires)), c.bit = T(std::get<1>(wires));
     c.drive = T(std::get<2>(wires)), c.sense = T(std::get<3>(wires));
     c.currents = currents.data(), c.drawn = drawn ? drawn->data() : nullptr;
@@ -142,8 +144,10 @@ NB_MODULE(_native, m) {
     m.def("relax_pair", &run<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
-          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
-          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
+    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg(), nb::arg());
+    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg(), nb::arg());
 }

@@ -156,8 +156,12 @@ struct Reader {
         return total;
     }
 
+    // Whether more is asked for than the currents at the last row.
+    bool whole() const { return c.drawn || c.word_nodes || c.across; }
+
     // One row of `bits`; returns its part of <z, z> but for that of the wires, which goes to `drops`.
-    template <bool start, bool last>
+    // The solution b is followed where it is asked for: `last` is always.
+    template <bool start, bool last, bool kept = true>
     vec row(int64_t i, vec alpha, vec &drops) {
         const T *loss = f.bits.loss.data() + i * n, *lift = f.bits.lift.data() + i * n;
         const int64_t field = i * n * lanes, below = field + n * lanes;
@@ -173,7 +177,7 @@ struct Reader {
             vec left = u;
             if (!start) {
                 const vec way = load<T>(p + at);
-                store<T>(b + at, load<T>(b + at) + alpha * way);
+                if (kept) store<T>(b + at, load<T>(b + at) + alpha * way);
                 left = load<T>(z + at) - alpha * (way - u);
             }
             store<T>(z + at, left);
@@ -191,20 +195,49 @@ struct Reader {
     vec bits(vec alpha) {
         vec wires = vec{}, end = vec{};
         vec loads = row<start, true>(m - 1, alpha, end);
-        for (int64_t i = m - 1; i-- > 0;) loads += row<start, false>(i, alpha, wires);
+        if (start || whole())
+            for (int64_t i = m - 1; i-- > 0;) loads += row<start, false>(i, alpha, wires);
+        else
+            for (int64_t i = m - 1; i-- > 0;) loads += row<start, false, false>(i, alpha, wires);
         return loads + c.bit * wires + c.sense * end;
     }
 
-    // The drivers alone: p = 0 but for what they push into the word lines.
-    void drive(const T *v, int64_t count) {
-        const T *loss = f.words.loss.data(), *lost = f.bits.loss.data();
+    // The lanes of what is stored for `count` samples of a cell, the first of which is at `p`.
+    static vec some(const T *p, int64_t count) {
+        vec v = vec{};
+        std::memcpy(&v, p, count * sizeof(T));
+        return v;
+    }
+
+    // The currents that arrive at every node of word line i from beyond, into `line`: those of the
+    // cells at the bit lines' voltages b, where `loaded`, less those of the sources.
+    void arrive(int64_t i, const T *sources, int64_t count, bool loaded) {
+        const T *loss = f.words.loss.data();
+        vec carry = vec{};
+        for (int64_t j = n; j-- > 0;) {
+            const int64_t cell = i * n + j;
+            vec arrived = carry;
+            if (loaded) arrived += g[cell] * load<T>(b + cell * lanes);
+            if (sources) arrived -= some(sources + cell * c.samples, count);
+            store<T>(line + j * lanes, arrived);
+            carry = arrived - loss[cell] * arrived;
+        }
+    }
+
+    // The drivers and the sources alone, into what arrives on the bit lines, `s`.
+    void drive(const T *v, const T *sources, int64_t count) {
+        const T *loss = f.words.loss.data(), *lift = f.words.lift.data();
+        const T *lost = f.bits.loss.data();
         for (int64_t i = 0; i < m; ++i) {
             wide u = wide{};
             for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
+            if (sources) arrive(i, sources, count, false);
             for (int64_t j = 0; j < n; ++j) {
                 const int64_t cell = i * n + j, at = cell * lanes;
                 u -= double(loss[cell]) * u;
+                if (sources) u += double(lift[cell]) * widen(load<T>(line + j * lanes));
                 vec above = g[cell] * narrow(u);
+                if (sources) above += some(sources + cell * c.samples, count);
                 if (i) {
                     const vec from = load<T>(s + at - n * lanes);
                     above += from - lost[cell - n] * from;
@@ -215,33 +248,33 @@ struct Reader {
         }
     }
 
-    // Write what was asked for of the inputs `at` .. `at + count - 1`.
-    void tell(const T *v, int64_t at, int64_t count) {
+    // Write what was asked for of the inputs `sample` .. `sample + count - 1` of a chip.
+    void tell(const T *v, const T *sources, int64_t chip, int64_t sample, int64_t count) {
+        const int64_t at = chip * c.samples + sample;
         const T *loss = f.words.loss.data(), *lift = f.words.lift.data();
         const vec *last = reinterpret_cast<const vec *>(b + (m - 1) * n * lanes);
         for (int64_t j = 0; j < n; ++j)
             for (int64_t q = 0; q < count; ++q)
                 c.currents[(at + q) * n + j] = c.sense * last[j][q];
-        if (!c.drawn) return;
+        if (!whole()) return;
         for (int64_t i = 0; i < m; ++i) {
-            vec carry = vec{};
             wide u = wide{};
-            for (int64_t j = n; j-- > 0;) {
-                const int64_t cell = i * n + j;
-                const vec arrived = carry + g[cell] * load<T>(b + cell * lanes);
-                store<T>(line + j * lanes, arrived);
-                carry = arrived - loss[cell] * arrived;
-            }
+            arrive(i, sources, count, true);
             for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
             const wide push = u;
-            const int64_t length = c.word_nodes ? n : 1;
+            const int64_t length = c.word_nodes || c.across ? n : 1;
             for (int64_t j = 0; j < length; ++j) {
                 const int64_t cell = i * n + j;
                 const wide lifted = double(lift[cell]) * widen(load<T>(line + j * lanes));
                 u += lifted - double(loss[cell]) * u;
-                if (!j)
+                if (!j && c.drawn)
                     for (int64_t q = 0; q < count; ++q)
                         c.drawn[(at + q) * m + i] = c.drive * T(push[q] - u[q]);
+                if (c.across) {
+                    const vec drop = narrow(u - widen(load<T>(b + cell * lanes)));
+                    T *into = c.across + (chip * m * n + cell) * c.samples + sample;
+                    std::memcpy(into, &drop, count * sizeof(T));
+                }
                 if (c.word_nodes)
                     for (int64_t q = 0; q < count; ++q) {
                         c.word_nodes[(at + q) * m * n + cell] = T(u[q]);
@@ -253,7 +286,9 @@ struct Reader {
 
     void solve(int64_t chip, int64_t sample, int64_t count, T tolerance, int budget) {
         const T *v = c.v + (chip * c.samples + sample) * m;
-        drive(v, count);
+        const T *sources =
+            c.sources ? c.sources + chip * m * n * c.samples + sample : nullptr;
+        drive(v, sources, count);
         vec size = bits<true>(vec{}), way = vec{}, beta = vec{};
         const vec first = size;
         std::copy(z, z + m * n * lanes, p);
@@ -279,7 +314,7 @@ struct Reader {
             c.iterations[at + q] = taken[q];
             c.residual[at + q] = first[q] > 0 ? std::sqrt(size[q] / first[q]) : T(0);
         }
-        tell(v, at, count);
+        tell(v, sources, chip, sample, count);
     }
 };
 

@@ -91,8 +91,12 @@ def test_a_killed_run_resumes_bit_for_bit(
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_a_checkpoint_is_where_it_goes_on() -> None:
-    whole = Trainer(braille.planned(small_config(), "classify.two_layer", {}), 3)
+@pytest.mark.parametrize(
+    "settings", [(), ("chip.wire=20 ohm",), ("chip.wire=20 ohm", "chip.voltages=cells")]
+)
+def test_a_checkpoint_is_where_it_goes_on(settings: tuple[str, ...]) -> None:
+    config = small_config(*settings)
+    whole = Trainer(braille.planned(config, "classify.two_layer", {}), 3)
     for _ in range(12):
         whole.advance()
     held = whole.checkpoint()

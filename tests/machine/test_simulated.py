@@ -11,7 +11,7 @@ from madem.device.cell import SWITCHES
 from madem.ledger import Event, Ledger
 from madem.machine import Periphery, Placement, SignedPair, Simulated, lay_out, verified
 from madem.machine.placement import Side
-from madem.machine.stores import Wired
+from madem.machine.wired import Wired
 from madem.network import Box, Current, Free, Layer, Network, Readout, Wires, read
 from madem.randomness import stream
 from madem.solver import Sweep

@@ -24,7 +24,7 @@ from madem.machine import (
     single_pulse,
     verified,
 )
-from madem.machine.stores import Wired
+from madem.machine.wired import Wired
 from madem.network import Box, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
 from madem.solver import Sweep
@@ -51,6 +51,7 @@ class Plan:
     base: float
     training: Training
     wires: Wires | None = None
+    seen: bool = False
 
     @property
     def units(self) -> list[float]:
@@ -101,7 +102,7 @@ class Plan:
                 stream(self.seed, "chips", index, *weight.shape),
                 stream(self.seed, self.name, "writes", index),
                 writing,
-                None if self.wires is None else Wired(self.wires, placement.side),
+                None if self.wires is None else Wired(self.wires, placement.side, self.seen),
             )
             for index, (weight, unit, placement) in enumerate(
                 zip(weights, units, self.placements, strict=True)
@@ -182,6 +183,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         base=base,
         training=training,
         wires=wires_of(chip),
+        seen=chip.voltages == "cells",
     )
 
 

@@ -60,8 +60,9 @@ class ChipConfig(Strict):
 
     ``base``: conductance around which a weight is programmed at the start. ``output_limit``:
     range of the outputs' converters, in units of their state. ``wire``: resistance of a segment of
-    wire between two cells, of a driver and of a sense input; no wires where null. The switches
-    turn the device's non-idealities off one by one.
+    wire between two cells, of a driver and of a sense input; no wires where null. ``voltages``:
+    what the rule multiplies where there are wires, those at the terminals or those across every
+    cell. The switches turn the device's non-idealities off one by one.
     """
 
     device: str = "taox-1t1m"
@@ -69,6 +70,7 @@ class ChipConfig(Strict):
     lines: int = Field(64, ge=2)
     base: Conductance = "20 uS"
     wire: Resistance | None = None
+    voltages: Literal["terminals", "cells"] = "terminals"
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)

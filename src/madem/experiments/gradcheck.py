@@ -38,7 +38,8 @@ class Check:
     """What ``gradcheck`` found.
 
     ``layers``: agreement with the exact gradient, one a joint, from the input up; ``errors``: norms
-    of the parts of the error over the norm of the exact gradient; ``advice``: what would help.
+    of the parts of the error over the norm of the exact gradient, ``wires`` where there are any;
+    ``advice``: what would help.
     """
 
     layers: list[Agreement]
@@ -54,6 +55,7 @@ class Check:
         return json.dumps(asdict(self), indent=1)
 
 
+Gradients = tuple[Tensor, ...]
 Make = Callable[[torch.dtype, bool], Simulated]
 """The ideal machine of a precision, settling as configured or, where asked, to 1e-13."""
 
@@ -107,14 +109,38 @@ def check_braille(
         parts = [[weight[..., :-1], weight[..., -1]] for weight in held]
         return Simulated.ideal(one.network, parts, TIGHT if tight else trainer.machine.solver)
 
+    def through(gradients: Gradients) -> Gradients:
+        stores = [trainer.store(i) for i in range(len(one.placements))]
+        parts = zip(stores, gradients[::2], gradients[1::2], strict=True)
+        lines = [(s, torch.cat([w, b.unsqueeze(-1)], -1)) for s, w, b in parts]
+        return _parted(tuple(store.through(gradient) for store, gradient in lines))
+
     x, target, _ = one.task.sample((one.chips, samples), stream(config.seed, name, "gradcheck"))
     given = x, target, one.task.cost
-    return _check(make, trainer.machine, given, one.estimator, one.training.beta)
+    chip = Chip(trainer.machine, through if one.wires else None, one.seen)
+    return _check(make, chip, given, one.estimator, one.training.beta)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip to be checked.
+
+    ``through``: turns gradients by the weights between terminals into those by the cells' own
+    weights, None where there are no wires; ``seen``: whether the rule uses the cells' voltages.
+    """
+
+    machine: Simulated
+    through: Callable[[Gradients], Gradients] | None
+    seen: bool
+
+    def rule(self, gradients: Gradients) -> Gradients:
+        """Return what a chip without noise finds where the ideal network has ``gradients``."""
+        return self.through(gradients) if self.seen and self.through else gradients
 
 
 def _check(
     make: Make,
-    chip: Simulated | None,
+    chip: Chip | None,
     given: tuple[Tensor, Tensor, Cost],
     estimator: Estimator,
     beta: float,
@@ -131,15 +157,19 @@ def _check(
     }
     network = make(single, False).network
     seen = found["single"]
-    if chip is not None:
-        seen = _parted(_ask(estimator, chip, *given))
     size = _norm(exact)
     errors = {
         "beta_bias": _norm(found["tight"], exact) / size,
         "settling": _norm(found["double"], found["tight"]) / size,
         "round_off": _norm(found["single"], found["double"]) / size,
-        "noise": _norm(seen, found["single"]) / size,
+        "noise": 0.0,
     }
+    if chip is not None:
+        seen = _parted(_ask(estimator, chip.machine, *given))
+        errors["noise"] = _norm(seen, chip.rule(found["single"])) / size
+        if chip.through is not None:
+            aimed, exact = chip.rule(exact), chip.through(exact)
+            errors["wires"] = _norm(aimed, exact) / _norm(exact)
     labels, ours, theirs = [], [], []
     left, right = list(seen), list(exact)
     for number, joint in enumerate(network.joints, 1):
@@ -196,6 +226,9 @@ def advise(
             )
         elif part == "round_off":
             told.append(f"float32 spoils it by {100 * errors[part]:.2g} %: raise beta, or float64")
+        elif part == "wires":
+            told.append(f"terminals do not see the voltages of the cells: the gradient is off "
+                        f"by {100 * errors[part]:.2g} %; try chip.voltages=cells")  # fmt: skip
         elif part == "noise":
             told.append(f"read noise and converters add {100 * errors[part]:.2g} % in one step: "
                         f"raise beta, or average more samples")  # fmt: skip

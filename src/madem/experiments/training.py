@@ -128,8 +128,7 @@ class Trainer:
         """Return all that is needed to go on bit for bit."""
         tensors = {f"memory.{i}": tensor for i, tensor in enumerate(self.memory)}
         for i in self._indices:
-            tensors[f"cells.{i}"] = self.store(i).cells
-            tensors[f"writes.{i}"] = self.store(i).writes.get_state()
+            tensors |= {f"store.{i}.{key}": held for key, held in self.store(i).state().items()}
         tensors["noise"] = self.machine.noise.get_state()
         tensors["data"] = self.data.get_state()
         tensors["written"] = self.written
@@ -149,8 +148,10 @@ class Trainer:
             tensors[f"memory.{i}"].view_as(held) for i, held in enumerate(self.memory)
         )
         for i in self._indices:
-            self.store(i).restore(tensors[f"cells.{i}"])
-            self.store(i).writes.set_state(tensors[f"writes.{i}"])
+            key = f"store.{i}."
+            own = [name for name in tensors if name.startswith(key)]
+            mine = {name.removeprefix(key): tensors[name] for name in own}
+            self.store(i).restore(mine)
         self.machine.noise.set_state(tensors["noise"])
         self.data.set_state(tensors["data"])
         self.written = tensors["written"]

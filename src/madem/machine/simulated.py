@@ -217,7 +217,7 @@ class Simulated:
         for store, coupling, ends in bound:
             sides = [[side[e] for e in ends] for side in (up, down)]
             states = [at[e] for e in ends]
-            parts += store.join(coupling.contrast(states, sides[0], sides[1], scale))
+            parts += store.contrast(coupling, states, sides[0], sides[1], scale)
         return tuple(parts)
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 
 from madem.device import Cell, draw, program, pulse, read
 from madem.errors import InputError
-from madem.machine.placement import Side
-from madem.network import Coupling, Joint, Matrix, Wires, effective
+from madem.machine.wired import Solved, Wired
+from madem.network import Coupling, Joint, Matrix
+from madem.network.couplings import Displacement
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,15 @@ class Store(Protocol):
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
         """Return the coupling with ``parameters`` in the store's form."""
 
-    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return a coupling's contrasts in the form of the store's parameters."""
+    def contrast(
+        self,
+        coupling: Coupling,
+        at: Sequence[Tensor],
+        high: Displacement,
+        low: Displacement,
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of ``coupling`` in the form of the store's parameters."""
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return the power, W a chip, summed over reads.
@@ -79,9 +87,16 @@ class Exact:
         """Return the coupling of the joint."""
         return self.joint.couple(parameters)
 
-    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the contrasts as they are."""
-        return tuple(contrast)
+    def contrast(
+        self,
+        coupling: Coupling,
+        at: Sequence[Tensor],
+        high: Displacement,
+        low: Displacement,
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the coupling's contrast."""
+        return tuple(coupling.contrast(at, high, low, scale))
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
@@ -94,36 +109,6 @@ class Exact:
             new = self.parameters[i] + change
             self.parameters[i] = new.clamp(*limits[name]) if name in limits else new
 
-
-@dataclass(frozen=True)
-class Wired:
-    """Wires of the arrays that hold the pairs, and along which ``side`` of them the pairs lie.
-
-    The arrays' corner of drivers and sense inputs is the corner of the cells in use. Word lines are
-    the lines driven in a forward read, with the same terminations in a transposed one.
-    """
-
-    wires: Wires
-    side: Side = "arrays"
-
-    def weigh(self, cells: Tensor) -> Tensor:
-        """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
-        plus, minus = cells.mT
-        if self.side == "arrays":
-            both = self._effective(torch.stack([plus, minus]))
-            return both[0] - both[1]
-        if self.side == "outputs":
-            both = self._effective(torch.stack([plus, minus], -1).flatten(-2))
-            return both[..., 0::2, :] - both[..., 1::2, :]
-        both = self._effective(torch.stack([plus, minus], -2).flatten(-3, -2))
-        return both[..., 0::2] - both[..., 1::2]
-
-    def _effective(self, g: Tensor) -> Tensor:
-        return effective(g.contiguous(), self.wires, WEIGHT_TOLERANCE)
-
-
-WEIGHT_TOLERANCE = 1e-4
-"""Relative residual of the weights that training sees: far below their read noise."""
 
 Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
 """How a change is written: (store, places of the weights, changes in S) -> cells touched."""
@@ -145,7 +130,7 @@ class SignedPair:
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. Where the arrays are ``wired``, the weights are those
-    between the terminals, solved anew after every write.
+    between the terminals, which follow every write.
     """
 
     def __init__(
@@ -169,16 +154,34 @@ class SignedPair:
         scaled = weight * unit
         target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
         self.cells = program(cell, target, self.static, writes)
-        self._derive()
+        self.solved: Solved | None = None
+        self.matrix: Tensor | None = None
+        self._derive(self.cells)
 
-    def _derive(self) -> None:
-        """Compute, once a write, what every read needs."""
-        if self.wired is None:
+    def _derive(self, before: Tensor) -> None:
+        """Compute, once a write, what every read needs; cells held ``before`` until then."""
+        if self.wired is not None:
+            self.matrix = self._followed(self.wired, before)
+        self._sum()
+
+    def _sum(self) -> None:
+        """Compute weights and line sums of the cells, and of the matrix of wired arrays."""
+        if self.wired is None or self.matrix is None:
             self.weight = (self.cells[0] - self.cells[1]) / self.unit
         else:
-            self.weight = self.wired.weigh(self.cells) / self.unit
+            self.weight = self.wired.join(self.matrix) / self.unit
         total = self.cells.sum(0)
         self.line_sums = total.sum(-2), total.sum(-1)
+
+    def _followed(self, wired: Wired, before: Tensor) -> Tensor:
+        """Return the matrix of the arrays after a write: what it was, moved, or solved anew."""
+        if self.solved is not None and self.matrix is not None:
+            sides = wired.lay(before), wired.lay(self.cells)
+            followed = self.solved.follow(self.matrix, *sides)
+            if followed is not None:
+                return followed
+        self.solved = wired.solve(self.cells) if wired.worth(before, self.cells) else None
+        return wired.matrix(self.cells) if self.solved is None else self.solved.matrix
 
     @property
     def fluctuation(self) -> float:
@@ -194,9 +197,19 @@ class SignedPair:
         """Return the matrix ``[W b]``."""
         return Matrix.of_lines(parameters[0])
 
-    def join(self, contrast: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the contrasts as they lie on the lines."""
-        return (torch.cat([contrast[0], contrast[1].unsqueeze(-1)], -1),)
+    def contrast(
+        self,
+        coupling: Coupling,
+        at: Sequence[Tensor],
+        high: Displacement,
+        low: Displacement,
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast as it lies on the lines, by the terminals' or the cells' voltages."""
+        if self.wired is not None and self.wired.seen and self.solved is not None:
+            return (self.wired.contrast(self.solved, at, high, low, scale),)
+        weight, bias = coupling.contrast(at, high, low, scale)
+        return (torch.cat([weight, bias.unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``sum g v^2`` of the forward and of the transposed read, W a chip.
@@ -210,16 +223,37 @@ class SignedPair:
     def write(self, changes: Sequence[Tensor]) -> Written:
         """Write the cells whose weight is to change."""
         (change,) = changes
-        index = change.nonzero(as_tuple=True)
+        index, before = change.nonzero(as_tuple=True), self.cells
         touched = self.writing(self, index, change[index] * self.unit)
         if index[0].numel():
-            self._derive()
+            self._derive(before)
         return Written(touched, self.writing is verified)
 
-    def restore(self, cells: Tensor) -> None:
-        """Take back the conductances ``cells``, S; the static draw comes back from its seed."""
-        self.cells = cells.view_as(self.cells)
-        self._derive()
+    def through(self, gradient: Tensor) -> Tensor:
+        """Return a gradient by the weights between terminals as one by the cells' own weights."""
+        if self.wired is None:
+            return gradient
+        solved = self.solved or self.wired.solve(self.cells)
+        return self.wired.through(solved, gradient.to(self.cells.dtype)).to(gradient.dtype)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that a write has changed, for ``restore``."""
+        held = {"cells": self.cells, "writes": self.writes.get_state()}
+        if self.matrix is not None:
+            held["matrix"] = self.matrix
+        if self.solved is not None:
+            held["arrays"] = self.solved.arrays
+        return held
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned; the static draw comes back from its seed."""
+        self.cells = state["cells"].view_as(self.cells)
+        self.writes.set_state(state["writes"])
+        if self.wired is not None:
+            held = state.get("arrays")
+            self.solved = None if held is None else self.wired.solve_arrays(held)
+            self.matrix = state["matrix"]
+        self._sum()
 
 
 def _count(store: SignedPair, index: tuple[Tensor, ...], each: int) -> Tensor:

@@ -10,7 +10,7 @@ from madem.network.network import Layer, Network
 from madem.network.problem import Current, Hold, Nudge, Problem, Spring
 from madem.network.resistive import Amplified, Resistive, ResistiveConv
 from madem.network.resistors import Amplifier, Resistors
-from madem.network.wires import Reading, Wires, effective, read
+from madem.network.wires import Reading, Wires, drops, effective, read, turned
 
 __all__ = [
     "Amplified",
@@ -53,6 +53,8 @@ __all__ = [
     "Tanh",
     "Wires",
     "diodes",
+    "drops",
     "effective",
     "read",
+    "turned",
 ]

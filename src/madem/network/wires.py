@@ -73,7 +73,8 @@ class Reading:
     """What a read found. ``(*chips, batch)`` in front of every shape.
 
     ``currents``: into the sense inputs, A, ``(n,)``; ``drawn``: from the drivers, A, ``(m,)``;
-    ``word``, ``bit``: voltages of all nodes, V, ``(m, n)``. What was not asked for is None.
+    ``word``, ``bit``: voltages of all nodes, V, ``(m, n)``; ``across``: those of the cells, with
+    the inputs last, ``(*chips, m, n, batch)``. What was not asked for is None.
     ``iterations``, ``residual``: of the solve, the latter relative to where it started.
     """
 
@@ -81,6 +82,7 @@ class Reading:
     drawn: Float[Tensor, "*chips batch m"] | None
     word: Float[Tensor, "*chips batch m n"] | None
     bit: Float[Tensor, "*chips batch m n"] | None
+    across: Float[Tensor, "*chips m n batch"] | None
     iterations: Int[Tensor, "*chips batch"]
     residual: Float[Tensor, "*chips batch"]
 
@@ -107,20 +109,29 @@ def read(
     >>> read(torch.tensor([[0.5]]), torch.tensor([[3.0]]), Wires(1.0, 1.0, 1.0, 1.0)).currents
     tensor([[0.7500]])
     """
-    _check(g, v)
-    if tolerance is None:
-        tolerance = TOLERANCES[g.dtype]
-    chips = torch.broadcast_shapes(g.shape[:-2], v.shape[:-2])
-    many = g.expand(*chips, *g.shape[-2:]).reshape(-1, *g.shape[-2:]).contiguous()
-    inputs = v.expand(*chips, *v.shape[-2:]).reshape(-1, *v.shape[-2:]).contiguous()
-    if _native is not None and instructions is not None and g.device.type == "cpu":
-        parts = _kernel(many, inputs, wires, (nodes, drawn), (tolerance, budget, instructions))
-    else:
-        parts = _plain(many, inputs, wires, nodes, tolerance, budget)
-    shaped = [None if p is None else p.reshape(*chips, *p.shape[1:]) for p in parts]
-    found = Reading(*shaped)  # type: ignore[arg-type]
-    _complain(found, tolerance, budget)
-    return found
+    return _solve(
+        g, v, wires, Asked(nodes, drawn or nodes), None, (tolerance, budget, instructions)
+    )
+
+
+def drops(
+    g: Float[Tensor, "*chips m n"],
+    v: Float[Tensor, "*any batch rows"],
+    wires: Wires,
+    sources: Float[Tensor, "*other m n inputs"] | None = None,
+    tolerance: float | None = None,
+    budget: int = 200,
+    instructions: str | None = "",
+) -> Reading:
+    """As ``read``, but return in ``across`` the voltage that every cell sees, ``(m, n, batch)``.
+
+    ``sources``: currents, A, that flow through every cell besides ``g`` times its voltage, from the
+    word line to the bit line.
+
+    >>> drops(torch.tensor([[0.5]]), torch.tensor([[3.0]]), Wires(1.0, 1.0, 1.0, 1.0)).across
+    tensor([[[1.5000]]])
+    """
+    return _solve(g, v, wires, Asked(across=True), sources, (tolerance, budget, instructions))
 
 
 def effective(
@@ -156,6 +167,38 @@ def turned(g: Float[Tensor, "*chips m n"]) -> Float[Tensor, "*chips n m"]:
     return g.mT.flip(-2, -1)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a solve is asked for besides the currents."""
+
+    nodes: bool = False
+    drawn: bool = False
+    across: bool = False
+
+
+def _solve(
+    g: Tensor, v: Tensor, wires: Wires, asked: Asked, sources: Tensor | None,
+    how: tuple[float | None, int, str | None],
+) -> Reading:  # fmt: skip
+    _check(g, v)
+    wanted, budget, instructions = how
+    tolerance = TOLERANCES[g.dtype] if wanted is None else wanted
+    chips = torch.broadcast_shapes(g.shape[:-2], v.shape[:-2])
+    many = g.expand(*chips, *g.shape[-2:]).reshape(-1, *g.shape[-2:]).contiguous()
+    inputs = v.expand(*chips, *v.shape[-2:]).reshape(-1, *v.shape[-2:]).contiguous()
+    if sources is not None:
+        shape = (*many.shape, inputs.shape[1])
+        sources = sources.expand(*chips, *shape[1:]).reshape(shape).contiguous()
+    if _native is not None and instructions is not None and g.device.type == "cpu":
+        parts = _kernel(many, inputs, wires, asked, sources, (tolerance, budget, instructions))
+    else:
+        parts = _plain(many, inputs, wires, asked, sources, (tolerance, budget))
+    shaped = [None if p is None else p.reshape(*chips, *p.shape[1:]) for p in parts]
+    found = Reading(*shaped)  # type: ignore[arg-type]
+    _complain(found, tolerance, budget)
+    return found
+
+
 def _check(g: Tensor, v: Tensor) -> None:
     if g.dim() < 2 or v.dim() < 2 or v.shape[-1] != g.shape[-2] or not g.numel():
         raise InputError(
@@ -189,21 +232,22 @@ def _complain(found: Reading, tolerance: float, budget: int) -> None:
 
 
 def _kernel(
-    g: Tensor, v: Tensor, wires: Wires, asked: tuple[bool, bool], how: tuple[float, int, str]
-) -> tuple[Tensor | None, ...]:
+    g: Tensor, v: Tensor, wires: Wires, asked: Asked, sources: Tensor | None,
+    how: tuple[float, int, str],
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     chips, m, n = g.shape
     batch = v.shape[1]
-    nodes, given = asked
     currents = g.new_empty(chips, batch, n)
-    drawn = g.new_empty(chips, batch, m) if nodes or given else None
+    drawn = g.new_empty(chips, batch, m) if asked.drawn else None
     residual = g.new_empty(chips, batch)
     iterations = torch.empty(chips, batch, dtype=torch.int32)
-    word, bit = (g.new_empty(chips, batch, m, n) if nodes else None for _ in range(2))
-    results = [None if p is None else p.numpy() for p in (currents, drawn, word, bit)]
-    arrays = [part.detach().numpy() for part in (g, v)]
+    word, bit = (g.new_empty(chips, batch, m, n) if asked.nodes else None for _ in range(2))
+    across = g.new_empty(chips, m, n, batch) if asked.across else None
+    results = [None if p is None else p.numpy() for p in (currents, drawn, word, bit, across)]
+    arrays = [None if p is None else p.detach().numpy() for p in (g, v, sources)]
     both = iterations.numpy(), residual.numpy()
     _native.read_wires(*arrays, wires.conductances, *results, *both, *how)
-    return currents, drawn, word, bit, iterations, residual
+    return currents, drawn, word, bit, across, iterations, residual
 
 
 @dataclass(frozen=True)
@@ -251,9 +295,11 @@ class Lines:
 
 
 def _plain(
-    g: Tensor, v: Tensor, wires: Wires, nodes: bool, tolerance: float, budget: int
-) -> tuple[Tensor | None, ...]:
+    g: Tensor, v: Tensor, wires: Wires, asked: Asked, sources: Tensor | None,
+    how: tuple[float, int],
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Do what the kernel does, in PyTorch: fields have the shape ``(chips, batch, m, n)``."""
+    tolerance, budget = how
     word, bit, drive, sense = wires.conductances
     cells = g[:, None]
     words, bits = Lines.of(cells, word, drive), Lines.of(cells.flip(-2).mT, bit, sense)
@@ -270,7 +316,8 @@ def _plain(
 
     still = torch.zeros(1, dtype=g.dtype, device=g.device)
     b = torch.zeros(*v.shape, g.shape[-1], dtype=g.dtype, device=g.device)
-    z = p = below(cells * words.solve(torch.zeros_like(b), v).to(g.dtype))
+    through = b if sources is None else sources.movedim(-1, 1)
+    z = p = below((cells * words.solve(-through, v)).to(g.dtype) + through)
     first = size = way = inner(z)
     iterations = torch.zeros(v.shape[:2], dtype=torch.int32, device=g.device)
     for count in range(1, budget + 1):
@@ -287,8 +334,9 @@ def _plain(
         beta = torch.where(size > 0, now / size, still)
         p = z + beta[..., None, None] * p
         size, way = now, now + beta.square() * way  # z is orthogonal to the last p
-    w = words.solve(cells * b, v)
+    w = words.solve(cells * b - through, v)
     residual = torch.where(first > 0, (size / first).sqrt(), still)
-    drawn = (drive * (v - w[..., 0])).to(g.dtype)
-    kept = (w.to(g.dtype), b) if nodes else (None, None)
-    return sense * b[..., -1, :], drawn, *kept, iterations, residual
+    drawn = (drive * (v - w[..., 0])).to(g.dtype) if asked.drawn else None
+    kept = (w.to(g.dtype), b) if asked.nodes else (None, None)
+    across = (w - b).to(g.dtype).movedim(1, -1) if asked.across else None
+    return sense * b[..., -1, :], drawn, *kept, across, iterations, residual

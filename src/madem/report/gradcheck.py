@@ -20,6 +20,7 @@ PARTS = {
     "settling": "unsettled phases",
     "round_off": "round-off (float32)",
     "noise": "hardware noise",
+    "wires": "wires unseen by the rule",
 }
 
 
@@ -31,8 +32,8 @@ def tell(check: Check, console: Console) -> None:
             row.name, f"{row.cosine:.6f}", f"{row.norm_ratio:.6f}", f"{row.relative_error:.1e}"
         )
     console.print(table)
-    for part, label in PARTS.items():
-        console.print(f"  {label:22} {check.errors[part]:.1e}")
+    for part, size in check.errors.items():
+        console.print(f"  {PARTS[part]:26} {size:.1e}")
     for line in check.advice:
         console.print(f"  advice: {line}")
 
@@ -47,7 +48,7 @@ def draw(check: Check, path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3), constrained_layout=True)
     layers = {row.name: row.relative_error for row in check.layers}
     _bars(left, layers, "error of each layer, relative to its exact gradient")
-    parts = {label: check.errors[part] for part, label in PARTS.items()}
+    parts = {PARTS[part]: size for part, size in check.errors.items()}
     _bars(right, parts, "parts of the whole error")
     try:
         figure.savefig(path)

@@ -1,0 +1,118 @@
+"""Wired arrays: derivatives against differences, following writes, the rule by cell voltages."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from madem.device import load
+from madem.learn import Implicit, centred
+from madem.machine import SignedPair, Simulated, verified
+from madem.machine.placement import Side
+from madem.machine.wired import FOLLOWED, Wired
+from madem.network import Box, CrossEntropy, Layer, Network, Readout, Wires, effective
+from madem.network.joints import Dense
+from madem.randomness import stream
+from madem.solver import Sweep
+
+SIDES: list[Side] = ["arrays", "outputs", "inputs"]
+WIRES = Wires(20.0, 15.0, 30.0, 10.0)
+
+
+def cells_of(post: int, pre: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    draws = torch.Generator().manual_seed(0)
+    return (1e-6 + 99e-6 * torch.rand(2, 3, post, pre, generator=draws, dtype=dtype)).to(dtype)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_derivatives_by_every_cell(side: Side) -> None:
+    wired, cells = Wired(WIRES, side), cells_of(5, 7)
+    solved = wired.solve(cells)
+    exact = wired.join(effective(wired.lay(cells).contiguous(), WIRES))
+    assert float((wired.join(solved.matrix) - exact).abs().max() / exact.abs().max()) < 1e-4
+    way = torch.randn(cells.shape, dtype=cells.dtype, generator=torch.Generator().manual_seed(1))
+    ends = []
+    for sign in (1, -1):
+        moved = wired.lay(cells + sign * 1e-9 * way).contiguous()
+        ends.append(wired.join(effective(moved, WIRES)))
+    slope = (ends[0] - ends[1]) / 2e-9
+    moved = wired.lay(cells + 1e-9 * way)
+    followed = solved.follow(solved.matrix, wired.lay(cells), moved)
+    assert followed is not None
+    found = (wired.join(followed) - wired.join(solved.matrix)) / 1e-9
+    assert float((found - slope).abs().max() / slope.abs().max()) < 1e-3
+    gamma = torch.randn(3, 5, 7, dtype=cells.dtype, generator=torch.Generator().manual_seed(2))
+    through = solved.gradient(wired.spread(gamma))
+    total = (through * wired.lay(way)).sum((0, 2, 3))
+    assert torch.allclose(total, (slope * gamma).sum((1, 2)), rtol=2e-3)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_weights_follow_writes(side: Side) -> None:
+    """The bound that FOLLOWED states, and one that single cells keep."""
+    wires = Wires(2.0, 2.0, 2.0, 2.0)
+    wired = Wired(wires, side)
+    shape = {"arrays": (60, 61), "outputs": (31, 61), "inputs": (60, 32)}[side]
+    cells = cells_of(*shape, torch.float32)
+    draws = torch.Generator().manual_seed(3)
+    solved = wired.solve(cells)
+    matrix, steps = solved.matrix, 0
+    while True:
+        some = torch.rand(cells.shape, generator=draws) < 0.005
+        change = 15e-6 * torch.randn(cells.shape, generator=draws)
+        after = (cells + some * change).clamp(0, 150e-6)
+        followed = solved.follow(matrix, wired.lay(cells), wired.lay(after))
+        if followed is None:
+            break
+        cells, matrix, steps = after, followed, steps + 1
+    assert steps > 10
+    exact = wired.join(effective(wired.lay(cells).double().contiguous(), wires))
+    error = (wired.join(matrix) - exact) / exact.abs().max()
+    assert float(error.square().mean().sqrt()) < 6e-4
+    assert float(error.abs().max()) < 2e-2
+    moved = (wired.lay(after) - solved.arrays).abs().sum((-2, -1)) / solved.arrays.sum((-2, -1))
+    assert float(moved.max()) > FOLLOWED
+
+
+def machine_of(seen: bool, ohm: float, side: Side) -> Simulated:
+    """Chips without noise, whose wires are long."""
+    wires = Wires(ohm, ohm, ohm, ohm)
+    shapes = ((6, 10), (4, 7))
+    joints = (Dense((9,), 6, (0, 1)), Dense((6,), 4, (1, 2)))
+    network = Network(9, (Layer(6, Box()), Layer(4, Readout())), joints)
+    weights = [0.5 * torch.randn(2, *shape, generator=stream(1, "w")) for shape in shapes]
+    stores = [
+        SignedPair(
+            load("taox-1t1m"), weight, 100e-6, 20e-6, stream(0, "c", i), stream(0, "w", i),
+            verified, Wired(wires, side, seen),
+        )
+        for i, weight in enumerate(weights)
+    ]  # fmt: skip
+    for store in stores:
+        store.cell = store.cell.__class__(**{**store.cell.__dict__, "read_sigma": 0.0})
+    return Simulated(network, Sweep(1e-9, 500), stores)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_rule_by_cell_voltages_is_exact(side: Side) -> None:
+    """Against implicit differentiation and the chain rule through the wires; terminals are off."""
+    x = torch.rand(2, 12, 9, generator=stream(0, "x"))
+    target = torch.randint(4, (2, 12), generator=stream(0, "t"))
+    cost = CrossEntropy()
+    seen = machine_of(True, 200.0, side)
+    estimate = centred(1e-3)
+    found = estimate(seen, x, target, cost).weights
+    terminal = estimate(machine_of(False, 200.0, side), x, target, cost).weights
+    held = [[w[..., :-1].double(), w[..., -1].double()] for w in seen.parameters]
+    exact = Implicit()(
+        Simulated.ideal(seen.network, held, Sweep(1e-12, 2000)), x.double(), target, cost
+    ).weights
+    for i, store in enumerate(seen.stores):
+        assert isinstance(store, SignedPair)
+        assert store.wired is not None
+        assert store.solved is not None
+        at_terminals = torch.cat([exact[2 * i], exact[2 * i + 1].unsqueeze(-1)], -1)
+        through = store.wired.through(store.solved, at_terminals.float())
+        assert float((found[i] - through).norm() / through.norm()) < 1e-2
+        assert float((terminal[i] - through).norm() / through.norm()) > 3e-2
