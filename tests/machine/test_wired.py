@@ -69,7 +69,7 @@ def test_weights_follow_writes(side: Side) -> None:
     assert steps > 10
     exact = wired.join(effective(wired.lay(cells).double().contiguous(), wires))
     error = (wired.join(matrix) - exact) / exact.abs().max()
-    assert float(error.square().mean().sqrt()) < 6e-4
+    assert float(error.square().mean().sqrt()) < 1e-3
     assert float(error.abs().max()) < 2e-2
     moved = (wired.lay(after) - solved.arrays).abs().sum((-2, -1)) / solved.arrays.sum((-2, -1))
     assert float(moved.max()) > FOLLOWED

@@ -22,9 +22,9 @@ from madem.network.couplings import Displacement, moves
 TOLERANCE = 1e-4
 """Relative residual of the weights that training sees: far below their read noise."""
 
-FOLLOWED = 0.1
+FOLLOWED = 0.15
 """Share of an array's conductance that may change before it is solved anew: weights are then right
-to 6e-4 of the largest, root mean square, a tenth of the default cells' read noise
+to 1e-3 of the largest, root mean square, a fifth of the default cells' read noise
 (``tests/machine/test_wired.py``)."""
 
 
@@ -74,7 +74,7 @@ class Wired:
     def worth(self, before: Tensor, after: Tensor) -> bool:
         """Return whether writes change cells so little that their derivatives pay."""
         moved = (after - before).abs().sum((-2, -1)) / before.sum((-2, -1))
-        return self.seen or bool((moved < FOLLOWED / 4).all())
+        return self.seen or bool((moved < FOLLOWED / 5).all())
 
     def spread(self, weight: Tensor) -> Tensor:
         """Return ``(*chips, post, pre)`` as ``A`` of the arrays: the adjoint of ``join``."""

@@ -1,0 +1,196 @@
+"""Cells whose current is not proportional to their voltage, in crossbars with wires.
+
+A cell is a curve ``i(g, v)``, increasing in ``v``. Newton's method replaces every cell by its
+tangent at a voltage of its own, a conductance and a current source, and the crossbar of tangents is
+linear: the kernel of ``wires.py`` solves it. Each input has tangents of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from madem.errors import InputError
+from madem.network.wires import TOLERANCES, Reading, Wires, drops
+
+
+@runtime_checkable
+class Curve(Protocol):
+    """What a cell of conductance ``g``, S, at small voltages carries."""
+
+    def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return current, A, and its slope, S, at ``volts``."""
+
+    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
+        """Return how far Newton's method may go towards ``wanted`` from ``before``."""
+
+
+@dataclass(frozen=True)
+class Sinh:
+    """A cell whose current bends up, ``i = g V sinh(v / V)``; ``bend``: V, volts.
+
+    >>> current, slope = Sinh(0.5).flow(torch.tensor(1e-4), torch.tensor([0.0, 0.5]))
+    >>> [round(float(i) / 5e-5, 4) for i in current]
+    [0.0, 1.1752]
+    """
+
+    bend: float
+
+    def __post_init__(self) -> None:
+        """Refuse a curve that does not increase."""
+        if not self.bend > 0:
+            raise InputError(f"bend must be positive, in volts, but is {self.bend}")
+
+    def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return current and slope."""
+        bent = (volts / self.bend).clamp(-80.0, 80.0)
+        return g * self.bend * bent.sinh(), g * bent.cosh()
+
+    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
+        """Grow no faster than as the logarithm of the step, as the current does."""
+        return _logarithmic(wanted, before, self.bend)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured curve: ``i = g f(v)``, ``f`` linear between the points and beyond them.
+
+    ``volts``: rising, V; ``flows``: currents at them over the conductance at small voltages, V,
+    rising too. Raises ``InputError`` for others.
+
+    >>> curve = Measured((-1.0, 0.0, 1.0), (-1.0, 0.0, 3.0))
+    >>> curve.flow(torch.tensor(2.0), torch.tensor([0.5, -2.0]))[0]
+    tensor([ 3., -4.])
+    """
+
+    volts: tuple[float, ...]
+    flows: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a curve that does not increase."""
+        for name in ("volts", "flows"):
+            points = getattr(self, name)
+            if len(points) < 2 or any(b <= a for a, b in pairwise(points)):
+                raise InputError(f"{name} must be two or more rising numbers, but are {points}")
+        if len(self.volts) != len(self.flows):
+            raise InputError(
+                f"flows must be one a voltage, {len(self.volts)}, but are {len(self.flows)}"
+            )
+
+    def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return current and slope."""
+        at, flows = (torch.tensor(p).to(volts) for p in (self.volts, self.flows))
+        slopes = flows.diff() / at.diff()
+        piece = torch.searchsorted(at[1:-1].contiguous(), volts.contiguous())
+        return g * (flows[piece] + slopes[piece] * (volts - at[piece])), g * slopes[piece]
+
+    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
+        """Go as far as wanted: pieces are few."""
+        del before
+        return wanted
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A linear cell in series with a selector, ``i = I sinh(v / V)``; ``saturation`` A, ``bend`` V.
+
+    The voltage divides as ``v = i / g + V asinh(i / I)``, which Newton's method solves.
+
+    >>> curve = Selected(1e-8, 0.05)
+    >>> g, volts = torch.tensor([[1e-4], [0.5]], dtype=torch.float64)
+    >>> current, _ = curve.flow(g, volts)
+    >>> bool(abs(current / g + 0.05 * (current / 1e-8).asinh() - volts) < 1e-12)
+    True
+    """
+
+    saturation: float
+    bend: float
+
+    def __post_init__(self) -> None:
+        """Refuse a selector that carries nothing."""
+        for name in ("saturation", "bend"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, but is {getattr(self, name)}")
+
+    def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return current and slope, by Newton's method on ``u = asinh(i / I)``, which is convex."""
+        scale, v = self.saturation / g.clamp_min(torch.finfo(g.dtype).tiny), volts.abs()
+        u = torch.minimum(v / self.bend, (v / scale).asinh())
+        for _ in range(30):
+            off = scale * u.sinh() + self.bend * u - v
+            u = (u - off / (scale * u.cosh() + self.bend)).clamp_min(0.0)
+        current = self.saturation * u.sinh() * volts.sign()
+        slope = self.saturation * u.cosh() / (scale * u.cosh() + self.bend)
+        return torch.where(g > 0, current, 0.0), torch.where(g > 0, slope, 0.0)
+
+    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
+        """Go as far as wanted: the cell's own conductance bounds the slope."""
+        del before
+        return wanted
+
+
+def read_cells(
+    g: Float[Tensor, "*chips m n"],
+    v: Float[Tensor, "*any batch rows"],
+    wires: Wires,
+    curve: Curve,
+    tolerance: float | None = None,
+    budget: int = 60,
+) -> Reading:
+    """Drive the word lines of crossbars of non-linear cells with ``v``, V, as ``drops`` does.
+
+    ``tolerance``: the largest move of a cell's voltage at which Newton's method stops, relative to
+    the largest input; by default 1e-6 (float32) or 1e-11 (float64). ``iterations`` are Newton's,
+    ``residual`` its last move. Raises ``InputError`` where ``budget`` iterations do not suffice, by
+    how much and where.
+
+    >>> wires = Wires(1.0, 1.0, 1.0, 1.0)
+    >>> found = read_cells(torch.tensor([[0.5]]), torch.tensor([[3.0]]), wires, Sinh(1.0))
+    >>> round(float(found.currents), 3)  # 0.75 A if it were linear
+    0.85
+    """
+    chips = torch.broadcast_shapes(g.shape[:-2], v.shape[:-2])
+    batch = v.shape[-2]
+    if tolerance is None:
+        tolerance = {torch.float32: 1e-6, torch.float64: 1e-11}[g.dtype]
+    many = g[..., None, :, :].expand(*chips, batch, *g.shape[-2:])
+    single = v.expand(*chips, *v.shape[-2:]).unsqueeze(-2)
+    size = v.abs().amax().clamp_min(torch.finfo(v.dtype).tiny)
+    at = torch.zeros_like(many)
+    taken = 0
+    while taken < budget:
+        taken += 1
+        current, slope = curve.flow(many, at)
+        sources = (current - slope * at).unsqueeze(-1)
+        found = drops(slope, single, wires, sources, TOLERANCES[g.dtype])
+        assert found.across is not None
+        ahead = curve.limited(found.across.squeeze(-1), at)
+        moved = (ahead - at).abs().amax((-2, -1)) / size
+        at = ahead
+        if bool((moved <= tolerance).all()):
+            break
+    else:
+        missed = ~(moved <= tolerance)
+        raise InputError(
+            f"{int(missed.sum())} of {missed.numel()} reads did not come to rest within {budget} "
+            f"iterations: cells still moved by {float(moved[missed].max()):.1e} of the largest "
+            f"input; the first is (chip, input) {missed.nonzero()[0].tolist()}"
+        )
+    return replace(
+        found,
+        currents=found.currents.squeeze(-2),
+        across=at.movedim(-3, -1),
+        iterations=torch.full_like(moved, taken, dtype=torch.int32),
+        residual=moved,
+    )
+
+
+def _logarithmic(wanted: Tensor, before: Tensor, scale: float) -> Tensor:
+    size = before.abs().clamp_min(scale)
+    grown = size * (1 + (wanted.abs() / size).log1p())
+    return torch.where(wanted.abs() > 2 * size, wanted.sign() * grown, wanted)
