@@ -174,10 +174,10 @@ class SignedPair:
     def _derive(self) -> None:
         """Compute, once a write, what every read needs."""
         if self.wired is None:
-            self.weight = (self.cells[0] - self.cells[1]) / self.unit
+            self.weight = (self.cells[0] - self.cells[1]).div_(self.unit)
         else:
             self.weight = self.wired.weigh(self.cells) / self.unit
-        total = self.cells.sum(0)
+        total = self.cells[0] + self.cells[1]
         self.line_sums = total.sum(-2), total.sum(-1)
 
     @property
