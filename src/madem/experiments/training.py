@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -101,10 +101,13 @@ class Trainer:
 
     def advance(self) -> None:
         """Make one step: settle, contrast, write."""
+        self.learn(self.plan.rates(self.step))
+
+    def learn(self, rates: Sequence[float]) -> None:
+        """Make one step at learning ``rates``, one a layer, other than those that are planned."""
         shape = (self.plan.chips, self.plan.training.batch)
         x, target, _ = self.plan.task.sample(shape, self.data)
         estimate = self.estimator(self.machine, x, target, self.plan.task.cost)
-        rates = self.plan.rates(self.step)
         wanted, self.memory = self.rule.update(self.memory, estimate.weights, rates)
         for each in self.machine.write(wanted):
             assert each is not None

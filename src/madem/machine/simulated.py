@@ -86,11 +86,12 @@ class Fluctuating:
 
     Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
     ``sigma |s|``, which is drawn instead of every cell's own: the distribution is the same.
+    ``sigma`` is one number or one a chip, ``(*chips, 1, 1)``.
     ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
     """
 
     coupling: Matrix
-    sigma: float
+    sigma: float | Tensor
     generator: Generator
     draws: dict[int, Tensor] = field(default_factory=dict)
 
@@ -194,7 +195,13 @@ class Simulated:
     def exact(self) -> bool:
         """Whether every settling meets the same couplings and is seen as it is."""
         converts = self.periphery.dac_bits or self.periphery.adc_bits
-        return not converts and not any(store.fluctuation for store in self.stores)
+        return not converts and not self.restless
+
+    @property
+    def restless(self) -> bool:
+        """Whether reads fluctuate."""
+        sigmas = (store.fluctuation for store in self.stores)
+        return any(isinstance(sigma, Tensor) or sigma > 0 for sigma in sigmas)
 
     def couple(self, parameters: Sequence[Tensor]) -> list[Coupling]:
         """Return the couplings with ``parameters`` in the form of ``self.parameters``."""
@@ -302,7 +309,7 @@ class Simulated:
 
     def _fluctuate(self, problem: Problem, clamped: Clamped) -> Problem:
         """Return the problem as it is during one settling."""
-        if not any(store.fluctuation for store in self.stores):
+        if not self.restless:
             return problem
         couplings = tuple(
             Fluctuating(coupling, store.fluctuation, self.noise)

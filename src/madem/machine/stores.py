@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from madem.device import Cell, draw, program, pulse, read
+from madem.device import Cell, Static, draw, program, pulse, read
 from madem.errors import InputError
 from madem.machine.placement import Side
 from madem.network import Coupling, Joint, Matrix, Wires, effective
@@ -33,8 +33,8 @@ class Store(Protocol):
         """The parameters as they stand."""
 
     @property
-    def fluctuation(self) -> float:
-        """Standard deviation of a weight from one settling to the next."""
+    def fluctuation(self) -> float | Tensor:
+        """Standard deviation of a weight from settling to settling, or one a chip, ``(*, 1, 1)``."""
 
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
         """Return the coupling with ``parameters`` in the store's form."""
@@ -145,7 +145,8 @@ class SignedPair:
     True
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
-    bias, a line that is always driven with 1. Where the arrays are ``wired``, the weights are those
+    bias, a line that is always driven with 1. ``fluctuation`` is the read noise of both cells of a
+    pair in units of weight, and may be set anew, one value a chip. Where the arrays are ``wired``, the weights are those
     between the terminals, solved anew after every write.
     """
 
@@ -166,6 +167,7 @@ class SignedPair:
         self.unit = unit
         self.writing = writing
         self.writes = writes
+        self.fluctuation: float | Tensor = 2**0.5 * cell.read_sigma / unit
         self.static = draw(cell, (2, *weight.shape), static)
         scaled = weight * unit
         target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
@@ -180,11 +182,6 @@ class SignedPair:
             self.weight = self.wired.weigh(self.cells) / self.unit
         total = self.cells[0] + self.cells[1]
         self.line_sums = total.sum(-2), total.sum(-1)
-
-    @property
-    def fluctuation(self) -> float:
-        """Read noise of both cells of a pair, in units of weight."""
-        return float(2**0.5 * self.cell.read_sigma / self.unit)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -216,6 +213,12 @@ class SignedPair:
         if index[0].numel():
             self._derive()
         return Written(touched, self.writing is verified)
+
+    def wear(self, static: Static) -> None:
+        """Become the cells ``static``: stuck ones hold their level, none is above its largest."""
+        self.static = static
+        self.cells = torch.where(static.stuck, static.level, self.cells.minimum(static.high))
+        self._derive()
 
     def restore(self, cells: Tensor) -> None:
         """Take back the conductances ``cells``, S; the static draw comes back from its seed."""
