@@ -24,8 +24,8 @@ def conductances(m: int, n: int) -> torch.Tensor:
 @pytest.mark.parametrize("bend", [0.1, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_against_a_general_solve(bend: float, dtype: torch.dtype) -> None:
-    g, v = conductances(7, 5), 0.4 * torch.randn(3, 7, dtype=torch.float64,
-                                                 generator=torch.Generator().manual_seed(2))  # fmt: skip
+    draws = torch.Generator().manual_seed(2)
+    g, v = conductances(7, 5), 0.4 * torch.randn(3, 7, dtype=torch.float64, generator=draws)
     found = read_cells(g.to(dtype), v.to(dtype), WIRES, Sinh(bend))
     terminals = Terminals([f"x{i}" for i in range(7)], [f"y{j}" for j in range(5)])
     for k in range(3):

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from madem.data.braille import read_words
 from madem.data.tasks import Reconstruct, bayes_limit
-from madem.errors import InputError
 from madem.experiments.build import Plan, plan
 from madem.experiments.config import BrailleConfig, Training, defaults, make, merged
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
-from madem.experiments.training import Trainer, accuracy, observer
+from madem.experiments.training import Trainer, accuracy, observer, resume
 from madem.learn import backpropagate
 from madem.ledger import Ledger, load_prices, totals
 from madem.machine import Simulated, lay_out
@@ -82,19 +81,12 @@ def train_job(
     folder = RunDirectory(path)
     plan = planned(config, name, change)
     trainer = Trainer(plan, config.curve_points)
-    checkpoint = f"checkpoints/{job}.safetensors"
-    if (held := folder.load_tensors(checkpoint)) is not None:
-        try:
-            trainer.restore(held)
-        except (KeyError, ValueError, RuntimeError, TypeError):
-            raise InputError(
-                f"{str(path / checkpoint)!r} is damaged; remove it to train this network again"
-            ) from None
+    resume(trainer, path, job)
     prices = load_prices()
     while not trainer.done:
         trainer.advance()
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.done:
-            folder.save_tensors(checkpoint, *trainer.checkpoint())
+            folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
             rows = trainer.ledger.rows(prices)
             mean = sum(trainer.curve[-1][1]) / plan.chips
             joules = totals(rows)["all_in"]["joules"]

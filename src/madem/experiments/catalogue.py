@@ -11,7 +11,9 @@ from madem.experiments.experiment import Experiment
 
 MODULES = {
     "braille": "madem.experiments.braille",
+    "chips": "madem.experiments.chips",
     "images": "madem.experiments.images",
+    "noise": "madem.experiments.noise",
 }
 """Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
 

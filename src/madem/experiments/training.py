@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from madem.errors import InputError
 from madem.experiments.build import Plan
+from madem.experiments.rundir import RunDirectory
 from madem.ledger import Event, Ledger
 from madem.machine import SignedPair, Simulated
 from madem.machine.simulated import silent
@@ -49,6 +52,23 @@ def observer(
     )
 
 
+def resume(trainer: Trainer, path: Path, job: str) -> None:
+    """Go on from the checkpoint that ``job`` left in the run at ``path``, where there is one.
+
+    Raises ``InputError`` where it is damaged.
+    """
+    name = f"checkpoints/{job}.safetensors"
+    held = RunDirectory(path).load_tensors(name)
+    if held is None:
+        return
+    try:
+        trainer.restore(held)
+    except (KeyError, ValueError, RuntimeError, TypeError):
+        raise InputError(
+            f"{str(path / name)!r} is damaged; remove it to train this network again"
+        ) from None
+
+
 def looks_at(steps: int, looks: int) -> list[int]:
     """Return about ``looks`` steps, evenly spread in their logarithm, the last one among them.
 
@@ -82,7 +102,7 @@ class Trainer:
         self.written = torch.zeros(plan.chips, dtype=torch.float64)
         self.looks = set(looks_at(plan.training.steps, looks))
         self.curve: list[tuple[int, list[float]]] = []
-        self._look()
+        self.look()
 
     @property
     def _indices(self) -> range:
@@ -101,19 +121,23 @@ class Trainer:
 
     def advance(self) -> None:
         """Make one step: settle, contrast, write."""
+        self.learn(self.plan.rates(self.step))
+
+    def learn(self, rates: Sequence[float]) -> None:
+        """Make one step at learning ``rates``, one a layer, other than those that are planned."""
         shape = (self.plan.chips, self.plan.training.batch)
         x, target, _ = self.plan.task.sample(shape, self.data)
         estimate = self.estimator(self.machine, x, target, self.plan.task.cost)
-        rates = self.plan.rates(self.step)
         wanted, self.memory = self.rule.update(self.memory, estimate.weights, rates)
         for each in self.machine.write(wanted):
             assert each is not None
             self.written = self.written + each.cells
         self.step += 1
         if self.step in self.looks:
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Add the accuracy of each chip on validation data to the curve."""
         x, target, _ = self.validation
         seen = accuracy(self.plan, self.machine, x, target, f"look {self.step}")
         self.curve.append((self.step, seen.tolist()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 State = tuple[Tensor, ...]
 """What a rule remembers, one tensor a coupling after another."""
@@ -60,7 +61,7 @@ class Accumulate:
             memory - rate * part for memory, part, rate in zip(state, gradient, rates, strict=True)
         ]
         due = [
-            torch.where(memory.abs() > threshold, memory, torch.zeros_like(memory))
+            hardshrink(memory, threshold)
             for memory, threshold in zip(grown, self.thresholds, strict=True)
         ]
         return tuple(due), tuple(g - d for g, d in zip(grown, due, strict=True))

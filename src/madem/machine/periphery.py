@@ -36,8 +36,7 @@ class Converter:
         if self.bits is None:
             return value
         step = self.limit / ((1 << (self.bits - 1)) - 1)
-        level = torch.round(value.clamp(-self.limit, self.limit) / step)
-        return level * step
+        return value.clamp(-self.limit, self.limit).div_(step).round_().mul_(step)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,45 @@ from madem.network import Coupling, Matrix, Network, Nudge, Problem
 from madem.solver import Rest, Solver, Sweep
 
 
+def line_powers(activity: Tensor) -> Tensor:
+    """Return the squares of ``(*chips, batch, units)`` and of the bias line, always at 1.
+
+    Summed over the batch, ``(*chips, units + 1)``.
+    """
+    joined = torch.cat([activity, torch.ones_like(activity[..., :1])], -1)
+    return joined.square_().sum(-2)
+
+
+def line_lengths(activity: Tensor, bias: bool) -> Tensor:
+    """Return the length of each sample's activities, with a bias line at 1 where there is one."""
+    return (activity.square().sum(-1, keepdim=True) + float(bias)).sqrt()
+
+
+@dataclass(frozen=True)
+class Clamped:
+    """The clamped input ``x``, and what all phases need of it, computed once."""
+
+    x: Tensor
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """The length of each sample, with the bias line, ``(*chips, batch, 1)``."""
+        return line_lengths(self.x, bias=True)
+
+    @cached_property
+    def lines(self) -> Tensor:
+        """The squared drive of each line, summed over the batch, ``(*chips, units + 1)``."""
+        return line_powers(self.x)
+
+
 @dataclass(frozen=True)
 class Settled:
     """A machine at rest, and what was seen of it.
 
     ``states``: the converted activities of the clamped input and of every layer, each
     ``(*chips, batch, *units)``; ``output``: what the output lines read; ``rest``: the solver's
-    report; ``problem``: what was bound, to be reused by the phases that start from here.
+    report; ``problem``: what was bound, to be reused by the phases that start from here, as is
+    what is known of the ``clamped`` input.
     ``moved``: the displacement of every layer from the free settling ``origin``, where the nudged
     phase was relaxed as one.
     """
@@ -33,6 +65,7 @@ class Settled:
     output: Tensor
     rest: Rest
     problem: Problem
+    clamped: Clamped
     origin: Settled | None = None
     moved: tuple[Tensor, ...] = ()
 
@@ -53,11 +86,12 @@ class Fluctuating:
 
     Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
     ``sigma |s|``, which is drawn instead of every cell's own: the distribution is the same.
+    ``sigma`` is one number or one a chip, ``(*chips, 1, 1)``.
     ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
     """
 
     coupling: Matrix
-    sigma: float
+    sigma: float | Tensor
     generator: Generator
     draws: dict[int, Tensor] = field(default_factory=dict)
 
@@ -68,14 +102,13 @@ class Fluctuating:
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
         """Return the pull, with the fluctuation of the lines driven and of the bias line."""
         pull = self.coupling.pull(end, states)
-        return self.disturb(end, pull, states[1 - end])
+        return self.disturb(end, pull, line_lengths(states[1 - end], bias=end == 1))
 
-    def disturb(self, end: int, pull: Tensor, driven: Tensor) -> Tensor:
-        """Return ``pull`` with the fluctuation that the lines ``driven`` add."""
+    def disturb(self, end: int, pull: Tensor, lengths: Tensor) -> Tensor:
+        """Return ``pull`` with the fluctuation that driven lines of ``lengths`` add."""
         if end not in self.draws:
             self.draws[end] = torch.randn(pull.shape, dtype=pull.dtype, generator=self.generator)
-        scale = (driven.square().sum(-1, keepdim=True) + float(end == 1)).sqrt()
-        return pull + self.sigma * scale * self.draws[end]
+        return (self.sigma * lengths * self.draws[end]).add_(pull)
 
     def constant(self, end: int) -> Tensor | None:
         """Return the mean bias; its fluctuation is in the pull."""
@@ -162,7 +195,13 @@ class Simulated:
     def exact(self) -> bool:
         """Whether every settling meets the same couplings and is seen as it is."""
         converts = self.periphery.dac_bits or self.periphery.adc_bits
-        return not converts and not any(store.fluctuation for store in self.stores)
+        return not converts and not self.restless
+
+    @property
+    def restless(self) -> bool:
+        """Whether reads fluctuate."""
+        sigmas = (store.fluctuation for store in self.stores)
+        return any(isinstance(sigma, Tensor) or sigma > 0 for sigma in sigmas)
 
     def couple(self, parameters: Sequence[Tensor]) -> list[Coupling]:
         """Return the couplings with ``parameters`` in the form of ``self.parameters``."""
@@ -194,10 +233,11 @@ class Simulated:
             nudge = nudge.through(self.periphery.drive)
         if origin is not None and nudge is not None and self.exact:
             return self._displace(origin, nudge)
-        phase = self._fluctuate(problem)
+        clamped = Clamped(problem.x) if origin is None else origin.clamped
+        phase = self._fluctuate(problem, clamped)
         states = origin.rest.states if origin is not None else start
         rest = self._count(self.solver.settle(phase, nudge, states))  # type: ignore[arg-type]
-        settled = self._sense(phase, rest, free=nudge is None)
+        settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
         return replace(settled, problem=problem)
 
@@ -258,26 +298,28 @@ class Simulated:
         """Relax a nudged phase as a displacement from the free one."""
         problem = origin.displacements
         rest = self._count(self.solver.settle(problem, nudge))
-        settled = Settled((), origin.output, rest, problem, origin, rest.states)
+        settled = Settled(
+            (), origin.output, rest, problem, origin.clamped, origin, moved=rest.states
+        )
         if self.listener is not silent:
             moved = zip(origin.rest.states, rest.states, strict=True)
             states = (origin.states[0], *(s + u for s, u in moved))
             self._tell_settled(replace(settled, states=states), free=False)
         return settled
 
-    def _fluctuate(self, problem: Problem) -> Problem:
+    def _fluctuate(self, problem: Problem, clamped: Clamped) -> Problem:
         """Return the problem as it is during one settling."""
-        if not any(store.fluctuation for store in self.stores):
+        if not self.restless:
             return problem
         couplings = tuple(
             Fluctuating(coupling, store.fluctuation, self.noise)
             for coupling, store in zip(problem.couplings, self.stores, strict=True)
             if isinstance(coupling, Matrix)
         )
-        clamped = couplings[0].disturb(1, problem.fixed[0], problem.x)
-        return replace(problem, couplings=couplings, fixed=(clamped, *problem.fixed[1:]))
+        fixed = couplings[0].disturb(1, problem.fixed[0], clamped.lengths)
+        return replace(problem, couplings=couplings, fixed=(fixed, *problem.fixed[1:]))
 
-    def _sense(self, phase: Problem, rest: Rest, free: bool) -> Settled:
+    def _sense(self, phase: Problem, rest: Rest, clamped: Clamped, free: bool) -> Settled:
         """Convert what the lines carry at rest."""
         bounds = [site.law.bound for site in phase.sites]
         states = [
@@ -292,7 +334,7 @@ class Simulated:
             output = states[-1]
             if free:
                 output = self.periphery.sense(phase.output(rest.states), last.bound)
-        return Settled((phase.x, *states), output, rest, phase)
+        return Settled((phase.x, *states), output, rest, phase, clamped)
 
     def _tell_contrast(self, high: Settled) -> None:
         """Tell the listener what a contrast takes."""
@@ -311,13 +353,11 @@ class Simulated:
         samples = settled.output.shape[-2]
         watts = torch.zeros(())
         for index, store in enumerate(self.stores):
-            pre = _with_bias(settled.states[index]).square().sum(-2)
-            post = settled.states[index + 1].square().sum(-2)
+            above = settled.states[index + 1]
+            pre = settled.clamped.lines if not index else line_powers(settled.states[index])
+            post = above.square().sum(-2) if index else above.new_zeros(above[..., 0, :].shape)
             forward = free or self.network.layers[index].law.loaded
-            watts = watts + store.dissipation(
-                pre if forward else torch.zeros_like(pre),
-                post if index else torch.zeros_like(post),
-            )
+            watts = watts + store.dissipation(pre if forward else torch.zeros_like(pre), post)
         inputs, *units = (math.prod(shape) for shape in self.network.state_shapes)
         loaded = [layer.law.loaded for layer in self.network.layers]
         moving = sum(n for n, moves in zip(units, loaded, strict=True) if moves)
@@ -347,8 +387,3 @@ def _sides(high: Settled, low: Settled) -> tuple[tuple[Tensor, ...], Side, Side]
         return origin.states, sides[0], sides[1]
     differences = [h - b for h, b in zip(high.states[1:], low.states[1:], strict=True)]
     return low.states, (None, *differences), (None,) * len(low.states)
-
-
-def _with_bias(activity: Tensor) -> Tensor:
-    """Return ``activity`` with the bias line, always at 1, as its last unit."""
-    return torch.cat([activity, torch.ones_like(activity[..., :1])], -1)

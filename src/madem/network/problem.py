@@ -301,7 +301,7 @@ class Problem:
     def rest(self, index: int, states: Sequence[Tensor], nudge: Nudge | None) -> Tensor:
         """Return the minimiser of the energy in layer ``index``, the others fixed."""
         drive = self.drive(index, states) if self.sites[index].law.loaded else self.zeros[index]
-        still = drive is self.zeros[index] and states[index] is drive and bool(self.at)
+        still = bool(self.at) and drive is self.zeros[index] and states[index] is drive
         if still and not (nudge and index + 1 == len(self.sites)):
             return drive
         return self.respond(index, drive, nudge)
