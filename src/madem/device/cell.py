@@ -43,6 +43,7 @@ class Cell:
     ``pulse_step``: change by one pulse, times what the ``response`` says of where the cell stands.
     ``pulse_spread``, ``pulse_cycle``: relative spread of the step over cells, and over pulses.
     ``low``, ``low_spread``: smallest conductance, and its spread over the cells.
+    ``fold``: bounds of a cell that would lie beyond it are reflected there; 0: nowhere.
     ``stuck_low``, ``stuck_high``: between these stuck cells lie; 0 for ``stuck_high`` is ``high``.
     ``up_down``, ``up_down_spread``: by what share of the step pulses up exceed pulses down (the
     weaker direction loses it), and half its spread over the cells.
@@ -67,6 +68,7 @@ class Cell:
     pulse_cycle: float = number("percent")
     low: float = number("siemens", 0.0)
     low_spread: float = number("siemens", 0.0)
+    fold: float = number("siemens", 0.0)
     stuck_low: float = number("siemens", 0.0)
     stuck_high: float = number("siemens", 0.0)
     up_down: float = number("dimensionless", 0.0)
@@ -173,6 +175,9 @@ def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
     down = step
     if cell.low_spread:
         low = (low + cell.low_spread * torch.randn(shape, generator=generator)).clamp_min(0)
+    if cell.fold:
+        high = cell.fold + (high - cell.fold).abs()
+        low = (cell.fold - (cell.fold - low).abs()).clamp_min(0)
     if cell.low_spread or (cell.low and cell.high_spread):
         high = high.maximum(low + 0.1 * (cell.high - cell.low))
     if cell.up_down or cell.up_down_spread:
