@@ -1,6 +1,6 @@
 """What one memristor does, and the presets that say it with sources."""
 
-from madem.device.cell import SWITCHES, Cell, Static, draw, program, pulse, read, without
+from madem.device.cell import SWITCHES, Cell, Static, draw, drift, program, pulse, read, without
 from madem.device.presets import Preset, load, names, preset
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Preset",
     "Static",
     "draw",
+    "drift",
     "load",
     "names",
     "preset",

@@ -6,68 +6,120 @@ and a random generator; none keeps anything.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Generator, Tensor
 
+from madem.device.forms import (
+    Constant,
+    ErrorForm,
+    Noise,
+    Normal,
+    Response,
+    Retention,
+    Scatter,
+    SoftBounds,
+    Stable,
+    White,
+    check_signs,
+    number,
+)
 from madem.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The numbers of a memristor cell, SI units; presets give each with its source.
+    """A memristor cell: the scales, SI units, and the forms; presets give each with its source.
 
     ``high``: largest conductance used. ``read_voltage``: of a full-scale read.
     ``tolerance``: program-and-verify stops within this of its target.
-    ``error_mean``, ``error_sigma``: read-back minus target after program-and-verify.
+    ``error_mean``, ``error_sigma``: read-back minus target after program-and-verify; a form of
+    ``error`` adds to the sigma what depends on the target.
     ``stuck_fraction``: share of the cells that hold a conductance drawn at random for ever.
     ``read_sigma``: standard deviation of the conductance seen from one settling to the next.
     ``high_spread``: relative spread over the cells of the largest reachable conductance.
-    ``pulse_step``: largest change by one pulse (soft bounds: it shrinks towards the bound).
+    ``pulse_step``: change by one pulse, times what the ``response`` says of where the cell stands.
     ``pulse_spread``, ``pulse_cycle``: relative spread of the step over cells, and over pulses.
+    ``low``, ``low_spread``: smallest conductance, and its spread over the cells.
+    ``fold``: bounds of a cell that would lie beyond it are reflected there; 0: nowhere.
+    ``stuck_low``, ``stuck_high``: between these stuck cells lie; 0 for ``stuck_high`` is ``high``.
+    ``up_down``, ``up_down_spread``: by what share of the step pulses up exceed pulses down (the
+    weaker direction loses it), and half its spread over the cells.
+    ``pulse_jitter``: spread over pulses that does not shrink with the response, in steps.
+    ``response``, ``scatter``, ``error``, ``noise``, ``retention``: see ``madem.device.forms``.
+
+    >>> from madem.device import load
+    >>> load("cmo-hfox").low
+    8e-06
     """
 
-    high: float
-    read_voltage: float
-    tolerance: float
-    error_mean: float
-    error_sigma: float
-    stuck_fraction: float
-    read_sigma: float
-    high_spread: float
-    pulse_step: float
-    pulse_spread: float
-    pulse_cycle: float
+    high: float = number("siemens")
+    read_voltage: float = number("volt")
+    tolerance: float = number("siemens")
+    error_mean: float = number("siemens")
+    error_sigma: float = number("siemens")
+    stuck_fraction: float = number("percent")
+    read_sigma: float = number("siemens")
+    high_spread: float = number("percent")
+    pulse_step: float = number("siemens")
+    pulse_spread: float = number("percent")
+    pulse_cycle: float = number("percent")
+    low: float = number("siemens", 0.0)
+    low_spread: float = number("siemens", 0.0)
+    fold: float = number("siemens", 0.0)
+    stuck_low: float = number("siemens", 0.0)
+    stuck_high: float = number("siemens", 0.0)
+    up_down: float = number("dimensionless", 0.0)
+    up_down_spread: float = number("dimensionless", 0.0)
+    pulse_jitter: float = number("dimensionless", 0.0)
+    response: Response = SoftBounds()
+    scatter: Scatter = Normal()
+    error: ErrorForm = Constant()
+    noise: Noise = White()
+    retention: Retention = Stable()
 
     def __post_init__(self) -> None:
         """Refuse numbers that no cell can have."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not math.isfinite(value):
-                raise InputError(f"{field.name} must be finite, but is {value}")
-            positive = field.name in ("high", "read_voltage", "tolerance", "pulse_step")
-            if field.name != "error_mean" and (value < 0 or (positive and value == 0)):
-                need = "positive" if positive else "zero or positive"
-                raise InputError(f"{field.name} must be {need}, but is {value}")
+        positive = ("high", "read_voltage", "tolerance", "pulse_step")
+        signed = ("error_mean", "error_sigma", "up_down")
+        numbers = [f.name for f in fields(self) if f.metadata and f.name not in positive + signed]
+        check_signs(self, positive, numbers)
+        if isinstance(self.error, Constant):
+            check_signs(self, (), ("error_sigma",))
         if self.stuck_fraction >= 1:
             raise InputError(f"stuck_fraction must be below 1, but is {self.stuck_fraction}")
+        if abs(self.up_down) >= 1:
+            raise InputError(f"up_down must be between -1 and 1, but is {self.up_down}")
+        last = self.stuck_high or self.high
+        for name, low, high in (
+            ("low", self.low, self.high),
+            ("stuck_low", self.stuck_low, last),
+        ):
+            if low >= high:
+                raise InputError(
+                    f"{name} must be below {high:g} S, but is {low:g} S: the range is empty"
+                )
 
 
 SWITCHES: dict[str, tuple[str, ...]] = {
-    "programming_error": ("error_mean", "error_sigma"),
+    "programming_error": ("error_mean", "error_sigma", "error"),
     "stuck_cells": ("stuck_fraction",),
-    "read_noise": ("read_sigma",),
-    "device_spread": ("high_spread", "pulse_spread"),
-    "cycle_spread": ("pulse_cycle",),
+    "read_noise": ("read_sigma", "noise"),
+    "device_spread": ("high_spread", "low_spread", "pulse_spread", "up_down_spread"),
+    "cycle_spread": ("pulse_cycle", "pulse_jitter"),
 }
-"""Which numbers of a cell each named non-ideality stands for."""
+"""Which numbers and forms of a cell each named non-ideality stands for."""
+
+_IDEAL = {"error": Constant(), "noise": White()}
 
 
 def without(cell: Cell, switches: Iterable[str]) -> Cell:
     """Return ``cell`` with the named non-idealities off.
+
+    What a pulse does on average and how a conductance drifts are not switches:
+    ``replace(cell, response=..., retention=Stable())``.
 
     >>> from madem.device import load
     >>> without(load("taox-1t1m"), ["read_noise"]).read_sigma
@@ -76,7 +128,8 @@ def without(cell: Cell, switches: Iterable[str]) -> Cell:
     for name in switches:
         if name not in SWITCHES:
             raise InputError(f"unknown non-ideality {name!r}: {nearest(name, SWITCHES)}")
-        cell = replace(cell, **dict.fromkeys(SWITCHES[name], 0.0))
+        off = {entry: _IDEAL.get(entry, 0.0) for entry in SWITCHES[name]}
+        cell = replace(cell, **off)  # type: ignore[arg-type]
     return cell
 
 
@@ -85,23 +138,27 @@ class Static:
     """What never changes in a set of cells, one value a cell.
 
     ``stuck``: whether the cell answers no write; ``level``: where it is stuck, S;
-    ``high``: its largest conductance, S; ``step``: its pulse step, S.
+    ``high``, ``low``: its largest and smallest conductance, S; ``step``, ``down``: its pulse
+    steps up and down, S.
     """
 
     stuck: Tensor
     level: Tensor
     high: Tensor
     step: Tensor
+    low: Tensor
+    down: Tensor
 
     def at(self, index: tuple[Tensor, ...]) -> Static:
         """Return the draw of the cells at ``index``."""
-        return Static(self.stuck[index], self.level[index], self.high[index], self.step[index])
+        return Static(*(getattr(self, entry.name)[index] for entry in fields(self)))
 
 
 def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
     """Draw the static non-idealities of ``shape`` cells.
 
-    Stuck levels are uniform over the range; spreads are normal, cut at 10 % of the mean.
+    Stuck levels are uniform over their range; spreads are normal (the step's as ``scatter``
+    says), ``high`` cut at 10 % of its mean and at 10 % of the range above ``low``.
 
     >>> from madem.device import load
     >>> from madem.randomness import stream
@@ -109,41 +166,83 @@ def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
     >>> 0 < float(static.stuck.float().mean()) < 0.03
     True
     """
-
-    def spread(mean: float, relative: float) -> Tensor:
-        factor = 1 + relative * torch.randn(shape, generator=generator)
-        return mean * factor.clamp_min(0.1)
-
     stuck = torch.rand(shape, generator=generator) < cell.stuck_fraction
-    level = torch.rand(shape, generator=generator) * cell.high
-    high = spread(cell.high, cell.high_spread)
-    step = spread(cell.pulse_step, cell.pulse_spread)
-    return Static(stuck, level, high, step)
+    top = cell.stuck_high or cell.high
+    level = cell.stuck_low + torch.rand(shape, generator=generator) * (top - cell.stuck_low)
+    high = cell.high * Normal().factors(cell.high_spread, shape, generator)
+    factor = cell.scatter.factors(cell.pulse_spread, shape, generator)
+    step, low = cell.pulse_step * factor, torch.tensor(cell.low).expand(shape)
+    down = step
+    if cell.low_spread:
+        low = (low + cell.low_spread * torch.randn(shape, generator=generator)).clamp_min(0)
+    if cell.fold:
+        high = cell.fold + (high - cell.fold).abs()
+        low = (cell.fold - (cell.fold - low).abs()).clamp_min(0)
+    if cell.low_spread or (cell.low and cell.high_spread):
+        high = high.maximum(low + 0.1 * (cell.high - cell.low))
+    if cell.up_down or cell.up_down_spread:
+        uneven = torch.zeros(shape)
+        if cell.up_down_spread:
+            uneven = cell.up_down_spread * torch.randn(shape, generator=generator)
+        step = cell.pulse_step * (factor + min(cell.up_down, 0.0) + uneven).clamp_min(0)
+        down = cell.pulse_step * (factor - max(cell.up_down, 0.0) - uneven).clamp_min(0)
+    return Static(stuck, level, high, step, low, down)
 
 
 def program(cell: Cell, target: Tensor, static: Static, generator: Generator) -> Tensor:
     """Return the conductances after program-and-verify to ``target``, S.
 
-    Result minus target is normal with ``error_mean`` and ``error_sigma``; a target outside the
-    cell's own range ends at the bound; a stuck cell stays where it is.
+    Result minus target is normal with ``error_mean`` and the sigma of ``error`` at the target; a
+    target outside the cell's own range ends at the bound; a stuck cell stays where it is.
     """
     noise = torch.randn(target.shape, generator=generator)
-    reached = target.clamp_min(0).minimum(static.high) + cell.error_mean + cell.error_sigma * noise
+    wanted = target.maximum(static.low).minimum(static.high)
+    reached = wanted + cell.error_mean + cell.error.sigma(cell.error_sigma, wanted) * noise
     return torch.where(static.stuck, static.level, reached.clamp_min(0))
 
 
 def pulse(cell: Cell, start: Tensor, up: Tensor, static: Static, generator: Generator) -> Tensor:
     """Return the conductances, S, after one pulse each, up where ``up`` is true.
 
-    Soft bounds: a pulse up moves by ``step (1 - g / high)``, a pulse down by ``step g / high``,
-    times ``1 + pulse_cycle * normal``.
+    A pulse moves by ``step (r (1 + pulse_cycle n) + pulse_jitter n)``, ``r`` the signed change
+    that ``response`` states and ``n`` normal, within the cell's own bounds.
     """
-    room = torch.where(up, static.high - start, -start) / static.high
-    factor = 1 + cell.pulse_cycle * torch.randn(start.shape, generator=generator)
-    moved = (start + static.step * room * factor).clamp_min(0).minimum(static.high)
+    room = cell.response.change(start, up, static.low, static.high)
+    step = static.step if static.down is static.step else torch.where(up, static.step, static.down)
+    normal = torch.randn(start.shape, generator=generator)
+    move = step * room * (1 + cell.pulse_cycle * normal)
+    if cell.pulse_jitter:
+        move = move + step * cell.pulse_jitter * normal
+    moved = (start + move).maximum(static.low).minimum(static.high)
     return torch.where(static.stuck, static.level, moved)
 
 
-def read(cell: Cell, conductance: Tensor, generator: Generator) -> Tensor:
-    """Return the conductances, S, as one verify read sees them, each with its own noise."""
-    return conductance + cell.read_sigma * torch.randn(conductance.shape, generator=generator)
+def read(
+    cell: Cell, conductance: Tensor, generator: Generator, seconds: float | None = None
+) -> Tensor:
+    """Return the conductances, S, as one verify read sees them, each with its own noise.
+
+    ``seconds``: time since the write, where the cell's ``noise`` grows with it (default: a read at
+    once, with white noise, and telegraph noise where the cell has it).
+    """
+    seen = conductance + cell.read_sigma * torch.randn(conductance.shape, generator=generator)
+    return seen + cell.noise.sample(conductance, seconds, generator)
+
+
+def drift(
+    cell: Cell, conductance: Tensor, seconds: float, static: Static, generator: Generator
+) -> Tensor:
+    """Return the conductances, S, ``seconds`` after they were written; stuck cells stay.
+
+    One normal number a cell: generators in the same state at two times follow the same cells.
+
+    >>> from madem.device import load
+    >>> from madem.randomness import stream
+    >>> cell = load("cmo-hfox")
+    >>> static = draw(cell, (10_000,), stream(0, "cells"))
+    >>> later = drift(cell, torch.full((10_000,), 50e-6), 1e4, static, stream(0, "drift"))
+    >>> round(1e6 * (later.mean().item() - 50e-6), 1)  # -0.089 ln(1e4)
+    -0.8
+    """
+    moved = (conductance + cell.retention.shift(conductance, seconds, generator)).clamp_min(0)
+    return torch.where(static.stuck, conductance, moved)

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from madem.device import forms
 from madem.device.cell import Cell
 from madem.errors import InputError, nearest
 from madem.units import parse
 
-UNITS = {
-    "high": "siemens",
-    "read_voltage": "volt",
-    "tolerance": "siemens",
-    "error_mean": "siemens",
-    "error_sigma": "siemens",
-    "stuck_fraction": "percent",
-    "read_sigma": "siemens",
-    "high_spread": "percent",
-    "pulse_step": "siemens",
-    "pulse_spread": "percent",
-    "pulse_cycle": "percent",
-    "dac_bits": "bit",
-    "adc_bits": "bit",
+FORMS: dict[str, dict[str, type]] = {
+    "response": {
+        "soft-bounds": forms.SoftBounds,
+        "linear-step": forms.LinearStep,
+        "exponential-step": forms.ExponentialStep,
+        "table": forms.Table,
+    },
+    "scatter": {"normal": forms.Normal, "log-normal": forms.LogNormal},
+    "error": {"constant": forms.Constant, "polynomial": forms.Polynomial},
+    "noise": {"white": forms.White, "flicker": forms.Flicker, "telegraph": forms.Telegraph},
+    "retention": {
+        "stable": forms.Stable,
+        "log-drift": forms.LogDrift,
+        "relaxation": forms.Relaxation,
+    },
 }
-"""The unit that each number of a preset must be compatible with."""
+"""The forms a preset can name, and the classes they become."""
+
+BITS = ("dac_bits", "adc_bits")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named device: its cell, its converters' bits, and every number's text and source."""
+    """A named device: its cell, its converters' bits (0: exact), every number's text and source.
+
+    ``entries``: for each key, ``response.gamma_up`` for a number of a form, its value and source.
+    """
 
     name: str
     description: str
@@ -57,34 +64,40 @@ def names() -> tuple[str, ...]:
 def preset(name: str) -> Preset:
     """Return the preset ``name``, or the one in the YAML file at that path.
 
-    Raises ``InputError`` for an unknown name (with the nearest), an unknown or missing key, a
-    number without unit or without source.
+    Raises ``InputError`` for an unknown name (with the nearest), an unknown or missing key or form,
+    a number without unit or without source, a range that is empty.
 
     >>> preset("taox-1t1m").entries["high"]["value"]
     '150 uS'
     """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"device: no file {name!r}")
-        text = path.read_text()
-    elif name in names():
-        text = files("madem.device").joinpath(f"presets/{name}.yaml").read_text()
-    else:
-        raise InputError(f"device: unknown preset {name!r}: {nearest(name, names())}")
+    content = _content(name)
+    where, entries = f"device {name!r}", {}
+    parameters = content["parameters"]
+    numbers = [f for f in fields(Cell) if f.metadata]
+    keys = [*(f.name for f in numbers), *BITS, *FORMS]
+    if not isinstance(parameters, dict):
+        raise InputError(f"{where}: parameters must hold {', '.join(keys)}")
+    for key in parameters:
+        if key not in keys:
+            raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), keys)}")
+    values: dict[str, Any] = {}
+    for field in numbers:
+        if field.default is MISSING or field.name in parameters:
+            values[field.name] = _number(where, field.name, parameters, field.metadata["unit"])
+            entries[field.name] = _texts(parameters[field.name])
+    bits = {}
+    for key in BITS:
+        bits[key] = round(_number(where, key, parameters, "bit"))
+        entries[key] = _texts(parameters[key])
+    for key in FORMS:
+        if key in parameters:
+            values[key], held = _form(where, key, parameters[key])
+            entries |= held
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"device {name!r}: not YAML") from None
-    if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
-        raise InputError(f"device {name!r}: a preset has the keys description and parameters")
-    values = _values(name, content["parameters"])
-    bits = {key: round(values.pop(key)) for key in ("dac_bits", "adc_bits")}
-    entries = {
-        key: {part: str(text) for part, text in entry.items()}
-        for key, entry in content["parameters"].items()
-    }
-    return Preset(name, str(content["description"]), Cell(**values), entries=entries, **bits)
+        cell = Cell(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return Preset(name, str(content["description"]), cell, entries=entries, **bits)
 
 
 def load(name: str) -> Cell:
@@ -96,20 +109,77 @@ def load(name: str) -> Cell:
     return preset(name).cell
 
 
-def _values(name: str, parameters: object) -> dict[str, float]:
-    """Return every number of a preset in SI units."""
-    keys = list(UNITS)
-    if not isinstance(parameters, dict):
-        raise InputError(f"device {name!r}: parameters must hold {', '.join(keys)}")
-    for key in parameters:
-        if key not in keys:
-            raise InputError(f"device {name!r}: unknown key {key!r}: {nearest(key, keys)}")
-    values = {}
-    for key in keys:
-        entry: Any = parameters.get(key)
-        for part in ("value", "source"):
-            if not isinstance(entry, dict) or not entry.get(part):
-                raise InputError(f"device {name!r}: {key} has no {part}")
-        value = parse(entry["value"], UNITS[key], f"device {name!r}: {key}")
-        values[key] = value / 100 if UNITS[key] == "percent" else value
-    return values
+def _content(name: str) -> dict[str, Any]:
+    """Return the two parts of a preset's file."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"device: no file {name!r}")
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"device {name!r}: not YAML") from None
+    elif name in names():
+        text = files("madem.device").joinpath(f"presets/{name}.yaml").read_text()
+    else:
+        raise InputError(f"device: unknown preset {name!r}: {nearest(name, names())}")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"device {name!r}: not YAML") from None
+    if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
+        raise InputError(f"device {name!r}: a preset has the keys description and parameters")
+    return content
+
+
+def _number(where: str, key: str, held: Mapping[str, Any], unit: str) -> Any:
+    """Return a number (of a table, a tuple) in SI units, its source being there."""
+    entry: Any = held.get(key.rpartition(".")[2])
+    for part in ("value", "source"):
+        if not isinstance(entry, dict) or entry.get(part) in (None, "", []):
+            raise InputError(f"{where}: {key} has no {part}")
+    for part in entry:
+        if part not in ("value", "source"):
+            raise InputError(f"{where}: {key}: unknown key {part!r}: (allowed: source, value)")
+    scale = 100 if unit == "percent" else 1
+    value = entry["value"]
+    if isinstance(value, list):
+        return tuple(parse(each, unit, f"{where}: {key}") / scale for each in value)
+    return parse(value, unit, f"{where}: {key}") / scale
+
+
+def _form(where: str, key: str, held: Any) -> tuple[Any, dict[str, dict[str, str]]]:
+    """Return a form, and the texts of its name and numbers."""
+    classes = FORMS[key]
+    if not isinstance(held, dict) or not isinstance(held.get("form"), str):
+        raise InputError(f"{where}: {key} has no form (allowed: {', '.join(sorted(classes))})")
+    if held["form"] not in classes:
+        raise InputError(
+            f"{where}: {key}: unknown form {held['form']!r}: {nearest(held['form'], classes)}"
+        )
+    if not held.get("source"):
+        raise InputError(f"{where}: {key} has no source")
+    chosen = classes[held["form"]]
+    wanted: tuple[Field[Any], ...] = fields(chosen)
+    allowed = ["form", "source", *(f.name for f in wanted)]
+    for name in held:
+        if name not in allowed:
+            raise InputError(f"{where}: {key}: unknown key {name!r}: {nearest(str(name), allowed)}")
+    values, entries = {}, {key: {"value": held["form"], "source": str(held["source"])}}
+    for field in wanted:
+        if field.default is MISSING or field.name in held:
+            full = f"{key}.{field.name}"
+            values[field.name] = _number(where, full, held, field.metadata["unit"])
+            if isinstance(held[field.name]["value"], list) != isinstance(values[field.name], tuple):
+                raise InputError(f"{where}: {full} must be a list")
+            entries[full] = _texts(held[field.name])
+    try:
+        return chosen(**values), entries
+    except InputError as error:
+        raise InputError(f"{where}: {key}: {error}") from None
+
+
+def _texts(entry: Mapping[str, Any]) -> dict[str, str]:
+    value = entry["value"]
+    text = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+    return {"value": text, "source": str(entry["source"])}
