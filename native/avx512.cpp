@@ -1,4 +1,5 @@
 #define MADEM_ISA avx512
 #define MADEM_BYTES 64
+#include "convolve.inl"
 #include "relax_pair.inl"
 #include "wires.inl"

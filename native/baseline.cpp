@@ -1,4 +1,5 @@
 #define MADEM_ISA baseline
 #define MADEM_BYTES 16
+#include "convolve.inl"
 #include "relax_pair.inl"
 #include "wires.inl"

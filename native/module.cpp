@@ -11,6 +11,7 @@
 #include <string>
 #include <tuple>
 
+#include "convolve.h"
 #include "relax_pair.h"
 #include "wires.h"
 
@@ -134,10 +135,38 @@ static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, W
     baseline::read_wires<T>(c, T(tolerance), budget);
 }
 
+template <typename T>
+using Pixels = nb::ndarray<T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+
+// x: images x rows x columns x channels; kernel: planes x panels x channels x panel.
+template <typename T>
+static void turn(Pixels<const T> x, Pixels<const T> kernel, Pixels<T> z, int padding,
+                 const std::string &isa) {
+    constexpr int64_t panel = panel_bytes / sizeof(T);
+    Images<T> p;
+    p.count = x.shape(0), p.rows = x.shape(1), p.columns = x.shape(2), p.in = x.shape(3);
+    p.rows_out = z.shape(1), p.columns_out = z.shape(2), p.out = z.shape(3), p.padding = padding;
+    if (p.in % panel || p.out % panel || kernel.shape(0) != planes ||
+        int64_t(kernel.shape(1)) * panel != p.out || int64_t(kernel.shape(2)) != p.in ||
+        int64_t(kernel.shape(3)) != panel || int64_t(z.shape(0)) != p.count ||
+        p.rows_out != p.rows + 2 * padding - 2 || p.columns_out != p.columns + 2 * padding - 2)
+        throw std::invalid_argument("images and kernel do not fit one another");
+    p.x = x.data(), p.kernel = kernel.data(), p.z = z.data();
+    const std::string use = chosen(isa);
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::convolve<T>(p);
+    if (use == "avx2") return avx2::convolve<T>(p);
+#endif
+    baseline::convolve<T>(p);
+}
+
 NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
     m.attr("most_upper") = most_upper;
+    m.def("convolve", &turn<float>);
+    m.def("convolve", &turn<double>);
     m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional, grad
 
+from madem.network import winograd
 from madem.network.couplings import Displacement, States, moves, scaled
 
 Image = tuple[int, int]
@@ -80,9 +81,7 @@ class Maximum:
         """Return every unit's state on its largest pixel, zeros elsewhere."""
         if places is None:
             raise ValueError("a maximum goes back to the places it was taken from")
-        blank = post.new_zeros((*post.shape[:-2], image[0] * image[1]))
-        full: Tensor = blank.scatter(-1, places.flatten(-2), post.flatten(-2))
-        return full.view(*post.shape[:-2], *image)
+        return functional.max_unpool2d(post, places, [self.size] * 2, output_size=image)
 
 
 Seen = tuple[Tensor, Tensor, Tensor | None]
@@ -95,7 +94,7 @@ class Convolution:
 
     ``kernel``: ``(out, in, k, k)``; ``bias``: ``(out,)`` or None. With a maximum the pull on the
     lower layer depends on that layer itself. ``seen`` keeps what was last convolved, which both
-    pulls need.
+    pulls need; ``packed`` the kernel in the form of ``winograd``, and turned, for the way back.
 
     >>> c = Convolution(torch.ones(1, 1, 1, 1), None)
     >>> c.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
@@ -108,6 +107,7 @@ class Convolution:
     padding: int = 0
     pool: Pool = Average()
     seen: list[Seen] = field(default_factory=list, compare=False)
+    packed: dict[bool, Tensor] = field(default_factory=dict, compare=False)
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return the other end; what goes back through a maximum also depends on its own."""
@@ -115,6 +115,8 @@ class Convolution:
 
     def convolve(self, pre: Tensor) -> Tensor:
         """Return ``kernel * pre``."""
+        if self.stride == 1 and winograd.fits(self.kernel, self.padding, pre):
+            return self._tiled(pre, turned=False)
         return functional.conv2d(pre, self.kernel, stride=self.stride, padding=self.padding)
 
     def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -130,11 +132,24 @@ class Convolution:
         return rows, columns
 
     def transpose(self, image: Tensor, pre: Tensor) -> Tensor:
-        """Return the transposed convolution of ``image`` onto the pixels of ``pre``."""
+        """Return the transposed convolution of ``image`` onto the pixels of ``pre``.
+
+        Of stride 1 it is the convolution with the kernel turned by half a turn.
+        """
+        back = self.kernel.transpose(0, 1)
+        if self.stride == 1 and winograd.fits(back, 2 - self.padding, image):
+            return self._tiled(image, turned=True)
         found: Tensor = grad.conv2d_input(
             pre.shape, self.kernel, image, stride=self.stride, padding=self.padding
         )
         return found
+
+    def _tiled(self, image: Tensor, turned: bool) -> Tensor:
+        if turned not in self.packed:
+            kernel = self.kernel.transpose(0, 1).flip(-2, -1) if turned else self.kernel
+            self.packed[turned] = winograd.pack(kernel)
+        padding = 2 - self.padding if turned else self.padding
+        return winograd.convolve(image, self.packed[turned], padding)
 
     def weigh(self, pre: Tensor, image: Tensor) -> Tensor:
         """Return the derivative of ``image . (kernel * pre)`` by the kernel."""
@@ -188,7 +203,7 @@ class Convolution:
 
     def displaced(self, at: States) -> MovedConvolution:
         """Return the coupling as displacements from ``at`` feel it."""
-        plain = Convolution(self.kernel, None, self.stride, self.padding, self.pool)
+        plain = replace(self, bias=None, seen=[])
         if self.pool.linear:
             return MovedConvolution(plain, tuple(at), None, None)
         z = self.convolve(at[0])

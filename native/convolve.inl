@@ -1,0 +1,179 @@
+// Convolution with kernels of 3 x 3 in tiles of 4 x 4 pixels: Winograd's F(4 x 4, 3 x 3).
+//
+//   z = A^T [ (G g G^T) . (B^T x B) ] A        (Lavin and Gray, arXiv 1509.09308)
+//
+// 36 products a tile and pair of channels, where 16 pixels of 9 products take 144. The planes of all
+// tiles are 36 ordinary matrix products; blocks of tiles keep them in the cache.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "convolve.h"
+#include "lanes.inl"
+
+namespace madem {
+namespace MADEM_ISA {
+
+// B^T d, of six numbers at a distance of `step`, in place.
+template <int step, typename V>
+static inline void enter(V *d) {
+    const V even = d[4 * step] - 4 * d[2 * step], odd = d[3 * step] - 4 * d[step];
+    const V wide = d[4 * step] - d[2 * step], skew = 2 * (d[3 * step] - d[step]);
+    d[0] = 4 * d[0] - 5 * d[2 * step] + d[4 * step];
+    d[5 * step] = 4 * d[step] - 5 * d[3 * step] + d[5 * step];
+    d[step] = even + odd, d[2 * step] = even - odd;
+    d[3 * step] = wide + skew, d[4 * step] = wide - skew;
+}
+
+// A^T m, of six numbers at a distance of `step`, four in place.
+template <int step, typename V>
+static inline void leave(V *m) {
+    const V near = m[step] + m[2 * step], tilt = m[step] - m[2 * step];
+    const V far = m[3 * step] + m[4 * step], slope = m[3 * step] - m[4 * step];
+    m[0] = m[0] + near + far;
+    m[step] = tilt + 2 * slope;
+    m[2 * step] = near + 4 * far;
+    m[3 * step] = tilt + 8 * slope + m[5 * step];
+}
+
+template <typename T>
+struct Tile {
+    int64_t image, row, column;
+};
+
+// One tile of x onto its place in every plane.
+template <typename T>
+static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *to, int64_t plane) {
+    typedef typename Lanes<T>::vec vec;
+    const T *at[planes];
+    for (int i = 0; i < planes; ++i) {
+        const int64_t row = tile.row + i / 6 - p.padding, column = tile.column + i % 6 - p.padding;
+        const bool inside = row >= 0 && row < p.rows && column >= 0 && column < p.columns;
+        at[i] = inside ? p.x + ((tile.image * p.rows + row) * p.columns + column) * p.in : blank;
+    }
+    for (int64_t c = 0; c < p.in; c += Lanes<T>::count) {
+        vec d[planes];
+#pragma GCC unroll 36
+        for (int i = 0; i < planes; ++i) d[i] = load(at[i] + c);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) enter<6>(d + i);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) enter<1>(d + 6 * i);
+#pragma GCC unroll 36
+        for (int i = 0; i < planes; ++i) store(to + i * plane + c, d[i]);
+    }
+}
+
+// One tile from its place in every plane onto z.
+template <typename T>
+static void gather(const Images<T> &p, const Tile<T> &tile, const T *from, int64_t plane) {
+    typedef typename Lanes<T>::vec vec;
+    const int64_t rows = std::min<int64_t>(4, p.rows_out - tile.row);
+    const int64_t columns = std::min<int64_t>(4, p.columns_out - tile.column);
+    T *to = p.z + ((tile.image * p.rows_out + tile.row) * p.columns_out + tile.column) * p.out;
+    for (int64_t c = 0; c < p.out; c += Lanes<T>::count) {
+        vec m[planes];
+#pragma GCC unroll 36
+        for (int i = 0; i < planes; ++i) m[i] = load(from + i * plane + c);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) leave<6>(m + i);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) leave<1>(m + 6 * i);
+        if (rows == 4 && columns == 4) {
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; ++i)
+                store(to + (i / 4 * p.columns_out + i % 4) * p.out + c, m[i / 4 * 6 + i % 4]);
+        } else {
+            for (int64_t i = 0; i < rows; ++i)
+                for (int64_t j = 0; j < columns; ++j)
+                    store(to + (i * p.columns_out + j) * p.out + c, m[6 * i + j]);
+        }
+    }
+}
+
+// R rows of a product with one panel of columns.
+template <typename T, int R>
+static inline void multiply(const T *__restrict a, int64_t in, const T *__restrict panel,
+                            T *__restrict to, int64_t out) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int L = Lanes<T>::count, width = panel_bytes / sizeof(T), V = width / L;
+    vec sums[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sums[r][v] = vec{};
+    for (int64_t c = 0; c < in; ++c) {
+        vec b[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) b[v] = load(panel + c * width + v * L);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) sums[r][v] += b[v] * a[r * in + c];
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) store(to + r * out + v * L, sums[r][v]);
+}
+
+template <typename T>
+using Multiply = void (*)(const T *, int64_t, const T *, T *, int64_t);
+
+template <typename T, int R>
+static Multiply<T> of_rows(int64_t wanted) {
+    if constexpr (R == 1)
+        return &multiply<T, 1>;
+    else
+        return wanted == R ? &multiply<T, R> : of_rows<T, R - 1>(wanted);
+}
+
+// The products of one plane, as many rows at a time as accumulators fit into registers.
+template <typename T>
+static void product(const T *a, int64_t tiles, int64_t in, const T *kernel, T *to, int64_t out) {
+    constexpr int width = panel_bytes / sizeof(T);
+    constexpr int most = 12 / (panel_bytes / MADEM_BYTES);
+    const int64_t rests = (tiles + most - 1) / most;
+    for (int64_t first = 0; first < out; first += width, kernel += in * width) {
+        for (int64_t i = 0, t = 0; i < rests; ++i) {
+            const int64_t rows = (tiles - t + rests - i - 1) / (rests - i);
+            of_rows<T, most>(rows)(a + t * in, in, kernel, to + t * out + first, out);
+            t += rows;
+        }
+    }
+}
+
+template <typename T>
+void convolve(const Images<T> &p) {
+    constexpr int64_t line = panel_bytes / sizeof(T), half = 1 << 18;
+    std::vector<Tile<T>> tiles;
+    for (int64_t image = 0; image < p.count; ++image)
+        for (int64_t row = 0; row < p.rows_out; row += 4)
+            for (int64_t column = 0; column < p.columns_out; column += 4)
+                tiles.push_back({image, row, column});
+    // a block's planes may be as large as the kernel, which every block reads, or half a cache
+    const int64_t each = planes * (p.in + p.out), size = planes * p.in * p.out;
+    const int64_t all = tiles.size();
+    const int64_t block = std::min(all, std::max<int64_t>(half / int64_t(sizeof(T)), size) / each + 1);
+    // planes start a line apart, so that they do not crowd into one set of the cache
+    const int64_t before = block * p.in + line, after = block * p.out + line;
+    std::unique_ptr<T[]> held(new T[planes * (before + after)]), blank(new T[p.in]());
+    T *a = held.get(), *b = a + planes * before;
+    for (int64_t first = 0; first < all; first += block) {
+        const int64_t count = std::min(block, all - first);
+        for (int64_t t = 0; t < count; ++t)
+            spread(p, tiles[first + t], blank.get(), a + t * p.in, before);
+        for (int i = 0; i < planes; ++i)
+            product(a + i * before, count, p.in, p.kernel + i * p.in * p.out, b + i * after, p.out);
+        for (int64_t t = 0; t < count; ++t) gather(p, tiles[first + t], b + t * p.out, after);
+    }
+}
+
+template void convolve<float>(const Images<float> &);
+template void convolve<double>(const Images<double> &);
+
+}  // namespace MADEM_ISA
+}  // namespace madem

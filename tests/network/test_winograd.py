@@ -1,0 +1,81 @@
+"""Convolutions in tiles against the direct form, and what a network of them learns from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from madem.learn import Implicit, centred, compare
+from madem.machine import Simulated
+from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Network, SquaredError
+from madem.network.convolutions import Convolution
+from madem.network.winograd import convolve, fits, pack
+from madem.randomness import stream
+from madem.solver import Sweep
+from tests.conftest import skip_without
+
+ERRORS = {torch.float32: 5e-6, torch.float64: 1e-14}
+
+
+def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", ERRORS)
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(2, 16, 32, 9, 6), (3, 48, 16, 4, 4), (1, 32, 64, 3, 17)])
+def test_tiles_against_the_direct_form(
+    shape: tuple[int, ...], padding: int, dtype: torch.dtype, instructions: str
+) -> None:
+    skip_without(instructions)
+    count, pre, post, height, width = shape
+    draws = stream(0, "tiles")
+    x = torch.randn(count, pre, height, width, generator=draws, dtype=torch.float64)
+    kernel = torch.randn(post, pre, 3, 3, generator=draws, dtype=torch.float64)
+    found = convolve(x.to(dtype), pack(kernel.to(dtype)), padding, instructions)
+    wanted = functional.conv2d(x, kernel, padding=padding)
+    assert found.shape == wanted.shape
+    assert relative(found.double(), wanted) < ERRORS[dtype]
+
+
+def test_both_pulls_of_a_coupling() -> None:
+    draws = stream(1, "tiles")
+    kernel = torch.randn(64, 32, 3, 3, generator=draws, dtype=torch.float64)
+    pre = torch.rand(2, 32, 8, 8, generator=draws, dtype=torch.float64)
+    post = torch.rand(2, 64, 4, 4, generator=draws, dtype=torch.float64)
+    assert fits(kernel, 1, pre)
+    ours = Convolution(kernel, None, padding=1, pool=Maximum(2))
+    moving = pre.clone().requires_grad_()
+    assert not fits(kernel, 1, moving)
+    with torch.enable_grad():
+        energy = Convolution(kernel, None, padding=1, pool=Maximum(2)).energy([moving, post])
+        (slope,) = torch.autograd.grad(energy.sum(), moving)
+    torch.testing.assert_close(ours.pull(0, [pre, post]), -slope, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ours.energy([pre, post]), energy.detach(), rtol=1e-11, atol=1e-11)
+    assert set(ours.packed) == {True, False}
+
+
+@pytest.mark.parametrize("shape", [(8, 32, 3, 3), (32, 8, 3, 3), (32, 32, 5, 5), (16, 16, 3, 3)])
+def test_what_tiles_do_not_fit_or_do_not_pay(shape: tuple[int, ...]) -> None:
+    kernel = torch.zeros(shape)
+    assert not fits(kernel, 1, torch.zeros(1, shape[1], 8, 8))
+
+
+def test_gradient_of_a_network_in_tiles() -> None:
+    network = Network(
+        (1, 8, 8),
+        (Layer((32, 8, 8), Box(0.0, 1.0)), Layer((32, 4, 4), Box(0.0, 1.0)), Layer(4, Free())),
+        (Conv(1, 32, 3, padding=1), Conv(32, 32, 3, (1, 2), padding=1, pool=Maximum(2), gain=0.6),
+         Dense((32, 4, 4), 4, (2, 3))),
+    )  # fmt: skip
+    draws = stream(2, "tiles")
+    parameters = [[p.double() for p in joint] for joint in network.initial(draws)]
+    machine = Simulated.ideal(network, parameters, Sweep(1e-13, 500))
+    x = torch.rand(3, 1, 8, 8, generator=draws, dtype=torch.float64)
+    settled = machine.settle(x)
+    assert settled.problem.couplings[1].packed  # type: ignore[attr-defined]
+    pair = centred(1e-5), Implicit()
+    table = compare(machine, x, torch.tensor([0, 1, 2]), SquaredError(), pair)
+    assert max(row.relative_error for row in table) < 1e-7
