@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-from madem.device import Cell, draw, program, pulse, read
+from madem.device import Cell, draw, program
 from madem.errors import InputError
 from madem.machine.placement import Side
+from madem.machine.writing import Writing, Written
 from madem.network import Coupling, Joint, Matrix, Wires, effective
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a write took, a number a chip: cells touched, verify reads and pulses."""
-
-    cells: Tensor
-    verified: bool
 
 
 @runtime_checkable
@@ -50,6 +43,14 @@ class Store(Protocol):
 
     def write(self, changes: Sequence[Tensor]) -> Written | None:
         """Change the parameters by ``changes`` as well as the store can; zeros are left alone."""
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """What the wires of the arrays make of the conductances: ``Wired``, ``Attenuated``."""
+
+    def weigh(self, cells: Tensor) -> Tensor:
+        """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
 
 
 class Exact:
@@ -125,9 +126,6 @@ class Wired:
 WEIGHT_TOLERANCE = 1e-4
 """Relative residual of the weights that training sees: far below their read noise."""
 
-Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
-"""How a change is written: (store, places of the weights, changes in S) -> cells touched."""
-
 
 class SignedPair:
     """Differential pairs of memristors: ``W = (G+ - G-) / unit``.
@@ -137,6 +135,7 @@ class SignedPair:
     half of the pair at the base, the other above it by the magnitude of the weight.
 
     >>> from madem.device import load
+    >>> from madem.machine.writing import verified
     >>> from madem.randomness import stream
     >>> store = SignedPair(load("taox-1t1m"), torch.full((1, 2, 3), 0.5), 100e-6, 20e-6,
     ...                    stream(0, "cells"), stream(0, "writes"), verified)
@@ -145,7 +144,8 @@ class SignedPair:
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. Where the arrays are ``wired``, the weights are those
-    between the terminals, solved anew after every write.
+    between the terminals, solved anew after every write. ``counts``: how often each cell was
+    written, where ``writing`` counts.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class SignedPair:
         static: Generator,
         writes: Generator,
         writing: Writing,
-        wired: Wired | None = None,
+        wired: Weighing | None = None,
     ) -> None:
         """Draw the cells from ``static`` and program them with errors from ``writes``."""
         self.cell = cell
@@ -169,6 +169,7 @@ class SignedPair:
         scaled = weight * unit
         target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
         self.cells = program(cell, target, self.static, writes)
+        self.counts: Tensor | None = None
         self._derive()
 
     def _derive(self) -> None:
@@ -211,53 +212,16 @@ class SignedPair:
         """Write the cells whose weight is to change."""
         (change,) = changes
         index = change.nonzero(as_tuple=True)
-        touched = self.writing(self, index, change[index] * self.unit)
+        written = self.writing(self, index, change[index] * self.unit)
         if index[0].numel():
             self._derive()
-        return Written(touched, self.writing is verified)
+        return written
 
-    def restore(self, cells: Tensor) -> None:
-        """Take back the conductances ``cells``, S; the static draw comes back from its seed."""
+    def restore(self, cells: Tensor, counts: Tensor | None = None) -> None:
+        """Take back the conductances ``cells``, S, and how often each was written.
+
+        The static draw comes back from its seed.
+        """
         self.cells = cells.view_as(self.cells)
+        self.counts = counts if counts is None else counts.view_as(self.cells)
         self._derive()
-
-
-def _count(store: SignedPair, index: tuple[Tensor, ...], each: int) -> Tensor:
-    """Return how many cells were touched on each chip, ``each`` a weight."""
-    chips = store.weight.shape[:-2]
-    if not chips:
-        return torch.tensor(float(each * index[0].numel()))
-    return torch.bincount(index[0], minlength=chips[0]).double() * each
-
-
-def verified(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
-    """Write by program-and-verify: read both cells, move one of them.
-
-    The opposite cell is lowered where it has room, else the cell's own is raised, which keeps
-    the pair's common conductance, and so its power, low. A cell that verification has shown to
-    be stuck is left, and its partner moved instead.
-    """
-    pairs = [(torch.full_like(index[0], sign), *index) for sign in (0, 1)]
-    seen = [read(store.cell, store.cells[pair], store.writes) for pair in pairs]
-    stuck = [store.static.stuck[pair] for pair in pairs]
-    up = change > 0
-    lowers = torch.where(up, seen[1], seen[0]) >= change.abs()
-    minus = torch.where(stuck[0] == stuck[1], up == lowers, stuck[0])
-    place = (minus.long(), *index)
-    target = torch.where(minus, seen[1] - change, seen[0] + change)
-    store.cells = store.cells.index_put(
-        place, program(store.cell, target, store.static.at(place), store.writes)
-    )
-    return _count(store, index, 1)
-
-
-def single_pulse(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
-    """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
-    up = change > 0
-    for sign, direction in ((0, up), (1, ~up)):
-        place = (torch.full_like(index[0], sign), *index)
-        moved = pulse(
-            store.cell, store.cells[place], direction, store.static.at(place), store.writes
-        )
-        store.cells = store.cells.index_put(place, moved)
-    return _count(store, index, 2)
