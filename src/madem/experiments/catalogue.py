@@ -12,6 +12,7 @@ from madem.experiments.experiment import Experiment
 MODULES = {
     "braille": "madem.experiments.braille",
     "images": "madem.experiments.images",
+    "spectrum": "madem.experiments.spectrum",
 }
 """Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
 
@@ -23,7 +24,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, images)
+braille, images, spectrum)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

@@ -22,7 +22,7 @@ def rows(
 
     >>> import torch
     >>> from madem.machine.placement import place
-    >>> spot = tuple(torch.tensor([i]) for i in (1, 0, 2, 3))  # minus cell, chip 0, output 2, line 3
+    >>> spot = tuple(torch.tensor([i]) for i in (1, 0, 2, 3))  # G-, chip 0, output 2, line 3
     >>> done = Written(torch.ones(1), (), spot, torch.tensor([-4.0]))
     >>> next(rows(7, [done], place([(32, 61)])))
     (7, 1, 3, 2, '-4', '')

@@ -137,13 +137,16 @@ class Train:
 
     def _send(self, store: Pairs, place: Index, up: Tensor, number: Tensor) -> None:
         """Send ``number`` pulses to each cell at ``place``, one after another."""
-        now, static = store.cells[place], store.static.at(place)
         share = torch.where(up, 1.0, 1.0 - self.asymmetry)
-        for sent in range(int(number.max()) if number.numel() else 0):
-            moved = pulse(store.cell, now, up, static, store.writes)
+        for _ in range(int(number.max()) if number.numel() else 0):
+            now = store.cells[place]
+            moved = pulse(store.cell, now, up, store.static.at(place), store.writes)
             moved = now + share * (moved - now) if self.asymmetry else moved
-            now = torch.where(sent < number, moved, now)
-        store.cells = store.cells.index_put(place, now)
+            store.cells = store.cells.index_put(place, moved)
+            number = number - 1
+            left = number > 0
+            place, up = tuple(axis[left] for axis in place), up[left]
+            number, share = number[left], share[left]
 
 
 @dataclass(frozen=True)
