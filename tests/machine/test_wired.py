@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from madem.device import load
+from madem.device import load, without
 from madem.learn import Implicit, centred
 from madem.machine import SignedPair, Simulated, verified
 from madem.machine.placement import Side
+from madem.machine.tiles import Tiles
 from madem.machine.wired import FOLLOWED, Wired
 from madem.network import Box, CrossEntropy, Layer, Network, Readout, Wires, effective
 from madem.network.joints import Dense
@@ -25,22 +26,30 @@ def cells_of(post: int, pre: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return (1e-6 + 99e-6 * torch.rand(2, 3, post, pre, generator=draws, dtype=dtype)).to(dtype)
 
 
+@pytest.mark.parametrize("lines", [64, 4])
 @pytest.mark.parametrize("side", SIDES)
-def test_derivatives_by_every_cell(side: Side) -> None:
-    wired, cells = Wired(WIRES, side), cells_of(5, 7)
+def test_derivatives_by_every_cell(side: Side, lines: int) -> None:
+    wired, cells = Wired(WIRES, side, lines=lines), cells_of(5, 7)
     solved = wired.solve(cells)
-    exact = wired.join(effective(wired.lay(cells).contiguous(), WIRES))
-    assert float((wired.join(solved.matrix) - exact).abs().max() / exact.abs().max()) < 1e-4
+    exact = wired.join(effective(wired.lay(cells).contiguous(), WIRES), *cells.shape[-2:])
+    assert (
+        float(
+            (wired.join(solved.matrix, *cells.shape[-2:]) - exact).abs().max() / exact.abs().max()
+        )
+        < 1e-4
+    )
     way = torch.randn(cells.shape, dtype=cells.dtype, generator=torch.Generator().manual_seed(1))
     ends = []
     for sign in (1, -1):
         moved = wired.lay(cells + sign * 1e-9 * way).contiguous()
-        ends.append(wired.join(effective(moved, WIRES)))
+        ends.append(wired.join(effective(moved, WIRES), *cells.shape[-2:]))
     slope = (ends[0] - ends[1]) / 2e-9
     moved = wired.lay(cells + 1e-9 * way)
     followed = solved.follow(solved.matrix, wired.lay(cells), moved)
     assert followed is not None
-    found = (wired.join(followed) - wired.join(solved.matrix)) / 1e-9
+    found = (
+        wired.join(followed, *cells.shape[-2:]) - wired.join(solved.matrix, *cells.shape[-2:])
+    ) / 1e-9
     assert float((found - slope).abs().max() / slope.abs().max()) < 1e-3
     gamma = torch.randn(3, 5, 7, dtype=cells.dtype, generator=torch.Generator().manual_seed(2))
     through = solved.gradient(wired.spread(gamma))
@@ -67,43 +76,66 @@ def test_weights_follow_writes(side: Side) -> None:
             break
         cells, matrix, steps = after, followed, steps + 1
     assert steps > 10
-    exact = wired.join(effective(wired.lay(cells).double().contiguous(), wires))
-    error = (wired.join(matrix) - exact) / exact.abs().max()
+    whole = wired.lay(cells).double().contiguous()
+    exact = wired.join(effective(whole, wires), *cells.shape[-2:])
+    error = (wired.join(matrix, *cells.shape[-2:]) - exact) / exact.abs().max()
     assert float(error.square().mean().sqrt()) < 1e-3
     assert float(error.abs().max()) < 2e-2
     moved = (wired.lay(after) - solved.arrays).abs().sum((-2, -1)) / solved.arrays.sum((-2, -1))
     assert float(moved.max()) > FOLLOWED
 
 
-def machine_of(seen: bool, ohm: float, side: Side) -> Simulated:
+@pytest.mark.parametrize("side", SIDES)
+def test_tiles_add_their_currents(side: Side) -> None:
+    """Tiles by hand: every block read on its own, with lines in its corner; ideal wires agree."""
+    wires, cells = Wires(20.0, 15.0, 30.0, 10.0), cells_of(5, 7)
+    found = Wired(wires, side, lines=4).weigh(cells)
+    whole = Wired(wires, side).lay(cells)
+    m, n = whole.shape[-2:]
+    tiles = Tiles(m, n, 4)
+    total = torch.zeros(whole.shape[0], 3, n, m, dtype=cells.dtype)
+    first = tiles.rows * tiles.height - m
+    for r in range(tiles.rows):
+        rows = slice(max(0, r * tiles.height - first), (r + 1) * tiles.height - first)
+        for c in range(tiles.columns):
+            columns = slice(c * tiles.width, min(n, (c + 1) * tiles.width))
+            block = whole[..., rows, columns].contiguous()
+            total[..., columns, rows] = effective(block, wires)
+    wanted = Wired(wires, side).join(total, 5, 7)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-4
+    ideal = Wired(Wires(1e-6, 1e-6, 1e-6, 1e-6), side, lines=4).weigh(cells)
+    assert float((ideal - (cells[0] - cells[1])).abs().max()) < 1e-4 * 100e-6
+
+
+def machine_of(seen: bool, ohm: float, side: Side, lines: int) -> Simulated:
     """Chips without noise, whose wires are long."""
     wires = Wires(ohm, ohm, ohm, ohm)
     shapes = ((6, 10), (4, 7))
     joints = (Dense((9,), 6, (0, 1)), Dense((6,), 4, (1, 2)))
     network = Network(9, (Layer(6, Box()), Layer(4, Readout())), joints)
+    quiet = without(load("taox-1t1m"), ["read_noise"])
     weights = [0.5 * torch.randn(2, *shape, generator=stream(1, "w")) for shape in shapes]
     stores = [
         SignedPair(
-            load("taox-1t1m"), weight, 100e-6, 20e-6, stream(0, "c", i), stream(0, "w", i),
-            verified, Wired(wires, side, seen),
+            quiet, weight, 100e-6, 20e-6, stream(0, "c", i), stream(0, "w", i),
+            verified, Wired(wires, side, seen, lines),
         )
         for i, weight in enumerate(weights)
     ]  # fmt: skip
-    for store in stores:
-        store.cell = store.cell.__class__(**{**store.cell.__dict__, "read_sigma": 0.0})
     return Simulated(network, Sweep(1e-9, 500), stores)
 
 
+@pytest.mark.parametrize("lines", [64, 5])
 @pytest.mark.parametrize("side", SIDES)
-def test_the_rule_by_cell_voltages_is_exact(side: Side) -> None:
+def test_the_rule_by_cell_voltages_is_exact(side: Side, lines: int) -> None:
     """Against implicit differentiation and the chain rule through the wires; terminals are off."""
     x = torch.rand(2, 12, 9, generator=stream(0, "x"))
     target = torch.randint(4, (2, 12), generator=stream(0, "t"))
     cost = CrossEntropy()
-    seen = machine_of(True, 200.0, side)
+    seen = machine_of(True, 200.0, side, lines)
     estimate = centred(1e-3)
     found = estimate(seen, x, target, cost).weights
-    terminal = estimate(machine_of(False, 200.0, side), x, target, cost).weights
+    terminal = estimate(machine_of(False, 200.0, side, lines), x, target, cost).weights
     held = [[w[..., :-1].double(), w[..., -1].double()] for w in seen.parameters]
     exact = Implicit()(
         Simulated.ideal(seen.network, held, Sweep(1e-12, 2000)), x.double(), target, cost

@@ -14,6 +14,7 @@ MODULES = {
     "chips": "madem.experiments.chips",
     "images": "madem.experiments.images",
     "noise": "madem.experiments.noise",
+    "spectrum": "madem.experiments.spectrum",
 }
 """Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
 
@@ -25,7 +26,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, images)
+braille, images, spectrum)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

@@ -14,7 +14,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from madem.device import Static, without
+from madem.device import Static
 from madem.errors import InputError
 from madem.experiments.braille import train_ideally
 from madem.experiments.build import ESTIMATORS, Plan, plan
@@ -95,7 +95,7 @@ def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
 def seen(trainer: Trainer, machine: Simulated, name: str) -> list[float]:
     """Return the accuracy of each chip on the validation data of ``trainer``."""
     x, target, _ = trainer.validation
-    return accuracy(trainer.plan, machine, x, target, name).tolist()  # type: ignore[no-any-return]
+    return accuracy(trainer.plan, machine, x, target, name).tolist()
 
 
 def train(
@@ -108,7 +108,7 @@ def train(
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == until:
             folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
             mean = sum(trainer.curve[-1][1]) / trainer.plan.chips
-            tell(Progress(job, trainer.step, max(until, max(trainer.looks)),
+            tell(Progress(job, trainer.step, max(until, *trainer.looks),
                           f"{trainer.plan.chips} chips, accuracy {mean:.3f}"))  # fmt: skip
 
 
@@ -336,7 +336,9 @@ def summarise(config: ChipsConfig, folder: RunDirectory) -> dict[str, Any]:
             "ex_situ": fixed,
         },
         "forgetting": {
-            f"{estimator}.{phase}": curve_of(config, held[f"forgetting.{estimator}.{phase}"]["curve"])
+            f"{estimator}.{phase}": curve_of(
+                config, held[f"forgetting.{estimator}.{phase}"]["curve"]
+            )
             for estimator in ESTIMATORS for phase in PHASES
         } | {"levels": list(config.offsets)},
     }  # fmt: skip

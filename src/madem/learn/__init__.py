@@ -21,6 +21,7 @@ from madem.learn.estimators import (
 from madem.learn.rules import (
     Accumulate,
     Descent,
+    Sparse,
 )
 from madem.learn.yardsticks import (
     Agreement,
@@ -46,6 +47,7 @@ __all__ = [
     "Machine",
     "OutputMove",
     "RandomSign",
+    "Sparse",
     "Unrolled",
     "agreements",
     "backpropagate",

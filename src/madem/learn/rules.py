@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import hardshrink
+
+from madem.errors import InputError
 
 State = tuple[Tensor, ...]
 """What a rule remembers, one tensor a coupling after another."""
@@ -65,3 +67,45 @@ class Accumulate:
             for memory, threshold in zip(grown, self.thresholds, strict=True)
         ]
         return tuple(due), tuple(g - d for g, d in zip(grown, due, strict=True))
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Stochastic sparse writes without a memory: a small change is asked for whole, or not at all.
+
+    A change below ``thresholds`` becomes one of the size of the threshold with the probability
+    ``|change| / threshold``, else none, so that its mean is right; a larger one is asked for as it
+    is (the idea of EaPU, Nature Communications 2025, doi 10.1038/s41467-025-66240-7, FACTS 1). One
+    threshold a coupling, in units of weight; ``draws`` decides.
+
+    >>> rule = Sparse((1.0,), torch.Generator().manual_seed(0))
+    >>> wanted, _ = rule.update((), (torch.full((1000,), -0.1),), (1.0,))
+    >>> sorted(set(wanted[0].tolist())), 0.08 < float(wanted[0].mean()) < 0.12
+    ([0.0, 1.0], True)
+    """
+
+    thresholds: tuple[float, ...]
+    draws: Generator
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is none."""
+        if not all(threshold > 0 for threshold in self.thresholds):
+            raise InputError(f"thresholds must be positive, but are {self.thresholds}")
+
+    def init(self, weights: Sequence[Tensor]) -> State:
+        """Return no memory."""
+        del weights
+        return ()
+
+    def update(
+        self, state: State, gradient: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], State]:
+        """Return the wanted changes, zero almost everywhere, and no memory."""
+        wanted = []
+        for part, rate, threshold in zip(gradient, rates, self.thresholds, strict=True):
+            change = -rate * part
+            share = change.abs() / threshold
+            drawn = torch.rand(share.shape, generator=self.draws) < share
+            whole = torch.where(share >= 1, change, threshold * change.sign())
+            wanted.append(torch.where(drawn, whole, torch.zeros_like(change)))
+        return tuple(wanted), state

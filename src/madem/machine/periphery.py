@@ -1,13 +1,23 @@
-"""Converters between numbers and voltages or currents."""
+"""What lies between numbers and an array: converters, line drivers, sense amplifiers, neurons.
+
+Everything is ideal by default. What differs from chip to chip is drawn once (``draw_lines``).
+Gains of the lines and gains of the neurons keep an energy: the one is part of the weight as both
+reads see it, the other a leak of the neuron. So do offsets of the neurons, which are biases.
+A transposed read that differs from the forward one does not: there is then no energy, block
+coordinate descent need not come to rest, and what missed its tolerance is reported by ``settle``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.network import Coupling, Matrix
 
 
 @dataclass(frozen=True)
@@ -40,20 +50,207 @@ class Converter:
 
 
 @dataclass(frozen=True)
-class Periphery:
-    """The converters of a chip: ``dac_bits`` drive lines, ``adc_bits`` sense states.
+class Spread:
+    """How much the parts of a periphery differ over a chip: standard deviations, all zero if ideal.
 
-    ``output_limit`` is the range of an unbounded output, in units of its state.
+    ``line_gain``: of each line's driver and sense amplifier, relative, the same both ways;
+    ``neuron_gain``: relative; ``neuron_offset``: a current into each neuron, in units of its state;
+    ``drive_offset``: of each input line's driver, in units of its full scale; ``sense_offset``:
+    what is seen of a state beside what it is; ``mismatch``: of each cell in a transposed read
+    relative to the forward one, ``W^T (1 + delta)``; ``line_mismatch``: of each driven line there.
+    """
+
+    line_gain: float = 0.0
+    neuron_gain: float = 0.0
+    neuron_offset: float = 0.0
+    drive_offset: float = 0.0
+    sense_offset: float = 0.0
+    mismatch: float = 0.0
+    line_mismatch: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a spread that is none."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise InputError(f"{each.name} must be zero or positive, but is {value}")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the lines of one coupling were drawn to be, chips first.
+
+    ``post``, ``pre``: gains of the lines, ``(*chips, post)`` and ``(*chips, pre + 1)``; ``neuron``,
+    ``offset``, ``sensed``: gain, current and sense offset of each neuron above, ``(*chips, post)``;
+    ``driven``: offset of each line below, ``(*chips, pre)``; ``back``: what the transposed read
+    sees of each weight, relative, ``(*chips, post, pre)``. None is ideal.
+    """
+
+    post: Tensor | None = None
+    pre: Tensor | None = None
+    neuron: Tensor | None = None
+    offset: Tensor | None = None
+    sensed: Tensor | None = None
+    driven: Tensor | None = None
+    back: Tensor | None = None
+
+    def couple(self, matrix: Matrix, below: Tensor | None) -> Coupling:
+        """Return ``matrix`` as these lines and the gains ``below`` of the lower neurons make it."""
+        weight, bias = matrix.weight, matrix.bias
+        if self.post is not None and self.pre is not None:
+            weight = weight * self.post.unsqueeze(-1) * self.pre[..., None, :-1]
+            bias = None if bias is None else bias * self.post * self.pre[..., -1:].expand_as(bias)
+        returned = weight if self.back is None else weight * self.back
+        if below is not None:
+            returned = returned * below.unsqueeze(-2)
+        if self.neuron is not None:
+            weight = weight * self.neuron.unsqueeze(-1)
+            bias = None if bias is None else bias * self.neuron
+        if self.offset is not None:
+            bias = self.offset if bias is None else bias + self.offset
+        forward = Matrix(weight, bias, matrix.shape)
+        if returned is weight:
+            return forward
+        return Lopsided(forward, Matrix(returned, None, matrix.shape))
+
+
+@dataclass(frozen=True)
+class Lopsided:
+    """A matrix whose transposed read is not the transpose of its forward one.
+
+    ``forward`` pulls on the upper layer, ``back`` on the lower one. There is no energy in general;
+    ``energy`` is that of the forward read.
+
+    >>> two = Lopsided(Matrix(torch.tensor([[2.0]])), Matrix(torch.tensor([[3.0]])))
+    >>> two.pull(1, [torch.ones(1, 1)] * 2).item(), two.pull(0, [torch.ones(1, 1)] * 2).item()
+    (2.0, 3.0)
+    """
+
+    forward: Matrix
+    back: Matrix
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the pull of the forward or of the transposed read."""
+        return self.forward.pull(1, states) if end == 1 else self.back.pull(0, states)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias."""
+        return self.forward.constant(end)
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy that the forward read would have."""
+        return self.forward.energy(states)
+
+    def contrast(
+        self,
+        at: Sequence[Tensor],
+        high: Sequence[Tensor | None],
+        low: Sequence[Tensor | None],
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.forward.contrast(at, high, low, scale)
+
+    def displaced(self, at: Sequence[Tensor]) -> Lopsided:
+        """Return itself without the bias."""
+        return Lopsided(self.forward.displaced(at), self.back)
+
+
+def draw_lines(spread: Spread, shape: tuple[int, ...], generator: Generator) -> Lines:
+    """Draw the lines of a coupling of ``shape``, ``(*chips, post, pre + 1)``.
+
+    Normal, gains cut at 10 % of their mean. Every part is drawn whatever its spread, so that one
+    chip keeps its draw from one severity to the next.
+
+    >>> draw_lines(Spread(), (4, 3, 6), torch.Generator()).back is None
+    True
+    """
+    *chips, post, lines = shape
+
+    def drawn(sd: float, *size: int) -> Tensor:
+        return sd * torch.randn(*chips, *size, generator=generator)
+
+    def gain(sd: float, *size: int) -> Tensor:
+        return (1 + drawn(sd, *size)).clamp_min(0.1)
+
+    parts: dict[str, Tensor] = {
+        "post": gain(spread.line_gain, post),
+        "pre": gain(spread.line_gain, lines),
+        "neuron": gain(spread.neuron_gain, post),
+        "offset": drawn(spread.neuron_offset, post),
+        "sensed": drawn(spread.sense_offset, post),
+        "driven": drawn(spread.drive_offset, lines - 1),
+    }
+    cells = drawn(spread.mismatch, post, lines - 1)
+    parts["back"] = (1 + cells) * (1 + drawn(spread.line_mismatch, post)).unsqueeze(-1)
+    asked = {
+        "post": spread.line_gain,
+        "pre": spread.line_gain,
+        "neuron": spread.neuron_gain,
+        "offset": spread.neuron_offset,
+        "sensed": spread.sense_offset,
+        "driven": spread.drive_offset,
+        "back": spread.mismatch + spread.line_mismatch,
+    }
+    return Lines(*(parts[name] if asked[name] else None for name in asked))
+
+
+@dataclass(frozen=True)
+class Periphery:
+    """The periphery of a chip: ``dac_bits`` drive lines, ``adc_bits`` sense states.
+
+    ``output_limit`` is the range of an unbounded output, in units of its state; ``drive_limit``
+    that of a driven line; ``sense_range`` scales the range of every bounded state. ``lines`` were
+    drawn for each coupling, or are ideal.
     """
 
     dac_bits: int | None = None
     adc_bits: int | None = None
     output_limit: float = 20.0
+    drive_limit: float = 1.0
+    sense_range: float = 1.0
+    lines: tuple[Lines, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether states are seen as they are."""
+        offsets = any(line.sensed is not None for line in self.lines)
+        return not (self.dac_bits or self.adc_bits or offsets)
+
+    def couple(self, index: int, coupling: Coupling) -> Coupling:
+        """Return a coupling as its lines make it."""
+        if not self.lines or not isinstance(coupling, Matrix):
+            return coupling
+        return self.lines[index].couple(coupling, self.lines[index - 1].neuron if index else None)
+
+    def put(self, x: Tensor) -> Tensor:
+        """Return the input as its drivers put it on the lines."""
+        driven = self.lines[0].driven if self.lines else None
+        x = self.drive(x)
+        return x if driven is None else x + driven.unsqueeze(-2)
 
     def drive(self, value: Tensor) -> Tensor:
         """Return the activities (at most one) as the input converters put them on the lines."""
-        return Converter(self.dac_bits, 1.0)(value)
+        return Converter(self.dac_bits, self.drive_limit)(value)
 
     def sense(self, value: Tensor, bound: float | None) -> Tensor:
         """Return states as the output converters see them; ``bound`` is their law's limit."""
-        return Converter(self.adc_bits, self.output_limit if bound is None else bound)(value)
+        limit = self.output_limit if bound is None else self.sense_range * bound
+        return Converter(self.adc_bits, limit)(value)
+
+    def see(self, index: int, value: Tensor, bound: float | None) -> Tensor:
+        """Return the states of the neurons above coupling ``index`` as their converters see them.
+
+        Where a sense amplifier has an offset, it comes before the converter.
+        """
+        sensed = self.lines[index].sensed if self.lines else None
+        return self.sense(value if sensed is None else value + sensed.unsqueeze(-2), bound)

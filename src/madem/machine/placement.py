@@ -37,6 +37,18 @@ class Placement:
         """Memristors used."""
         return 2 * self.post * self.pre
 
+    def cell(self, half: int, post: int, pre: int) -> tuple[int, int, int]:
+        """Return array, row and column of the cell of a weight, ``half`` 0 for plus, 1 for minus.
+
+        >>> Placement(31, 61, "outputs", (0,)).cell(1, 3, 5)
+        (0, 5, 7)
+        """
+        if self.side == "arrays":
+            return self.arrays[half], pre, post
+        if self.side == "outputs":
+            return self.arrays[0], pre, 2 * post + half
+        return self.arrays[0], 2 * pre + half, post
+
 
 def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -> list[Placement]:
     """Return where each coupling of shape ``(post, pre + bias)`` lies on ``lines x lines`` arrays.

@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.periphery import Periphery
-from madem.machine.stores import Exact, Store, Written
+from madem.machine.periphery import Lopsided, Periphery
+from madem.machine.stores import Exact, Store
+from madem.machine.writing import Written
 from madem.network import Coupling, Matrix, Network, Nudge, Problem
 from madem.solver import Rest, Solver, Sweep
 
@@ -90,7 +91,7 @@ class Fluctuating:
     ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
     """
 
-    coupling: Matrix
+    coupling: Coupling
     sigma: float | Tensor
     generator: Generator
     draws: dict[int, Tensor] = field(default_factory=dict)
@@ -114,7 +115,7 @@ class Fluctuating:
         """Return the mean bias; its fluctuation is in the pull."""
         return self.coupling.constant(end)
 
-    def curvature(self, end: int) -> float:
+    def curvature(self, end: int) -> Tensor | float:
         """Return the matrix's."""
         return self.coupling.curvature(end)
 
@@ -194,8 +195,7 @@ class Simulated:
     @property
     def exact(self) -> bool:
         """Whether every settling meets the same couplings and is seen as it is."""
-        converts = self.periphery.dac_bits or self.periphery.adc_bits
-        return not converts and not self.restless
+        return self.periphery.exact and not self.restless
 
     @property
     def restless(self) -> bool:
@@ -208,7 +208,8 @@ class Simulated:
         left, made = list(parameters), []
         for index, store in enumerate(self.stores):
             count = len(store.parameters)
-            made.append(self.network.shared(index, store.couple(left[:count])))
+            coupling = self.periphery.couple(index, store.couple(left[:count]))
+            made.append(self.network.shared(index, coupling))
             del left[:count]
         return made
 
@@ -226,7 +227,7 @@ class Simulated:
         origin = start if isinstance(start, Settled) else None
         if origin is None:
             couplings = self.couple([parameter.detach() for parameter in self.parameters])
-            problem = self.network.bind(couplings, self.periphery.drive(x))
+            problem = self.network.bind(couplings, self.periphery.put(x))
         else:
             problem = origin.problem
         if nudge is not None:
@@ -284,8 +285,8 @@ class Simulated:
             written.append(store.write(left[:count]))
             del left[:count]
         for each in written:
-            if each is not None:
-                self.listener(Event("verified write" if each.verified else "pulse", each.cells))
+            for event in () if each is None else each.events:
+                self.listener(event)
         return tuple(written)
 
     def _count(self, rest: Rest) -> Rest:
@@ -314,7 +315,7 @@ class Simulated:
         couplings = tuple(
             Fluctuating(coupling, store.fluctuation, self.noise)
             for coupling, store in zip(problem.couplings, self.stores, strict=True)
-            if isinstance(coupling, Matrix)
+            if isinstance(coupling, Matrix | Lopsided)
         )
         fixed = couplings[0].disturb(1, problem.fixed[0], clamped.lengths)
         return replace(problem, couplings=couplings, fixed=(fixed, *problem.fixed[1:]))
@@ -323,8 +324,8 @@ class Simulated:
         """Convert what the lines carry at rest."""
         bounds = [site.law.bound for site in phase.sites]
         states = [
-            self.periphery.sense(state, bound)
-            for state, bound in zip(rest.states, bounds, strict=True)
+            self.periphery.see(index, state, bound)
+            for index, (state, bound) in enumerate(zip(rest.states, bounds, strict=True))
         ]
         last = phase.sites[-1].law
         if last.loaded:
@@ -333,7 +334,7 @@ class Simulated:
             states[-1] = rest.states[-1]  # driven, not sensed
             output = states[-1]
             if free:
-                output = self.periphery.sense(phase.output(rest.states), last.bound)
+                output = self.periphery.see(len(states) - 1, phase.output(rest.states), last.bound)
         return Settled((phase.x, *states), output, rest, phase, clamped)
 
     def _tell_contrast(self, high: Settled) -> None:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from madem.device import Cell, Static, draw, program, pulse, read
+from madem.device import Cell, Static, draw, program
 from madem.errors import InputError
 from madem.machine.wired import Solved, Wired
+from madem.machine.writing import Writing, Written
 from madem.network import Coupling, Joint, Matrix
 from madem.network.couplings import Displacement
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a write took, a number a chip: cells touched, verify reads and pulses."""
-
-    cells: Tensor
-    verified: bool
 
 
 @runtime_checkable
@@ -35,7 +27,7 @@ class Store(Protocol):
 
     @property
     def fluctuation(self) -> float | Tensor:
-        """Standard deviation of a weight from settling to settling, or one a chip, ``(*, 1, 1)``."""
+        """Standard deviation of a weight between settlings, or one a chip, ``(*, 1, 1)``."""
 
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
         """Return the coupling with ``parameters`` in the store's form."""
@@ -111,10 +103,6 @@ class Exact:
             self.parameters[i] = new.clamp(*limits[name]) if name in limits else new
 
 
-Writing = Callable[["SignedPair", tuple[Tensor, ...], Tensor], Tensor]
-"""How a change is written: (store, places of the weights, changes in S) -> cells touched."""
-
-
 class SignedPair:
     """Differential pairs of memristors: ``W = (G+ - G-) / unit``.
 
@@ -123,6 +111,7 @@ class SignedPair:
     half of the pair at the base, the other above it by the magnitude of the weight.
 
     >>> from madem.device import load
+    >>> from madem.machine.writing import verified
     >>> from madem.randomness import stream
     >>> store = SignedPair(load("taox-1t1m"), torch.full((1, 2, 3), 0.5), 100e-6, 20e-6,
     ...                    stream(0, "cells"), stream(0, "writes"), verified)
@@ -132,7 +121,8 @@ class SignedPair:
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. ``fluctuation`` is the read noise of both cells of a
     pair in units of weight, and may be set anew, one value a chip. Where the arrays are ``wired``,
-    the weights are those between the terminals, which follow every write.
+    the weights are those between the terminals, which follow every write. ``counts``: how
+    often each cell was written, where ``writing`` counts.
     """
 
     def __init__(
@@ -159,6 +149,7 @@ class SignedPair:
         self.cells = program(cell, target, self.static, writes)
         self.solved: Solved | None = None
         self.matrix: Tensor | None = None
+        self.counts: Tensor | None = None
         self._derive(self.cells)
 
     def _derive(self, before: Tensor) -> None:
@@ -172,7 +163,7 @@ class SignedPair:
         if self.wired is None or self.matrix is None:
             self.weight = (self.cells[0] - self.cells[1]).div_(self.unit)
         else:
-            self.weight = self.wired.join(self.matrix) / self.unit
+            self.weight = self.wired.join(self.matrix, *self.cells.shape[-2:]) / self.unit
         total = self.cells[0] + self.cells[1]
         self.line_sums = total.sum(-2), total.sum(-1)
 
@@ -222,10 +213,10 @@ class SignedPair:
         """Write the cells whose weight is to change."""
         (change,) = changes
         index, before = places(change), self.cells
-        touched = self.writing(self, index, change[index] * self.unit)
+        written = self.writing(self, index, change[index] * self.unit)
         if index[0].numel():
             self._derive(before)
-        return Written(touched, self.writing is verified)
+        return written
 
     def wear(self, static: Static) -> None:
         """Become the cells ``static``: stuck ones hold their level, none is above its largest."""
@@ -247,12 +238,15 @@ class SignedPair:
             held["matrix"] = self.matrix
         if self.solved is not None:
             held["arrays"] = self.solved.arrays
+        if self.counts is not None:
+            held["counts"] = self.counts
         return held
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` returned; the static draw comes back from its seed."""
         self.cells = state["cells"].view_as(self.cells)
         self.writes.set_state(state["writes"])
+        self.counts = state.get("counts")
         if self.wired is not None:
             held = state.get("arrays")
             self.solved = None if held is None else self.wired.solve_arrays(held)
@@ -272,44 +266,3 @@ def places(change: Tensor) -> tuple[Tensor, ...]:
         return change.nonzero(as_tuple=True)
     flat = np.flatnonzero(change.detach().numpy() != 0)
     return tuple(torch.from_numpy(axis) for axis in np.unravel_index(flat, change.shape))
-
-
-def _count(store: SignedPair, index: tuple[Tensor, ...], each: int) -> Tensor:
-    """Return how many cells were touched on each chip, ``each`` a weight."""
-    chips = store.weight.shape[:-2]
-    if not chips:
-        return torch.tensor(float(each * index[0].numel()))
-    return torch.bincount(index[0], minlength=chips[0]).double() * each
-
-
-def verified(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
-    """Write by program-and-verify: read both cells, move one of them.
-
-    The opposite cell is lowered where it has room, else the cell's own is raised, which keeps
-    the pair's common conductance, and so its power, low. A cell that verification has shown to
-    be stuck is left, and its partner moved instead.
-    """
-    pairs = [(torch.full_like(index[0], sign), *index) for sign in (0, 1)]
-    seen = [read(store.cell, store.cells[pair], store.writes) for pair in pairs]
-    stuck = [store.static.stuck[pair] for pair in pairs]
-    up = change > 0
-    lowers = torch.where(up, seen[1], seen[0]) >= change.abs()
-    minus = torch.where(stuck[0] == stuck[1], up == lowers, stuck[0])
-    place = (minus.long(), *index)
-    target = torch.where(minus, seen[1] - change, seen[0] + change)
-    store.cells = store.cells.index_put(
-        place, program(store.cell, target, store.static.at(place), store.writes)
-    )
-    return _count(store, index, 1)
-
-
-def single_pulse(store: SignedPair, index: tuple[Tensor, ...], change: Tensor) -> Tensor:
-    """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
-    up = change > 0
-    for sign, direction in ((0, up), (1, ~up)):
-        place = (torch.full_like(index[0], sign), *index)
-        moved = pulse(
-            store.cell, store.cells[place], direction, store.static.at(place), store.writes
-        )
-        store.cells = store.cells.index_put(place, moved)
-    return _count(store, index, 2)

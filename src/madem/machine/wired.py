@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from madem.machine.placement import Side
+from madem.machine.tiles import Tiles
 from madem.network import Wires, drops, effective, turned
 from madem.network.couplings import Displacement, moves
 
@@ -35,6 +36,8 @@ class Wired:
     With ``seen`` the rule contrasts the voltages that the cells see, which is the exact gradient by
     their conductances; else those at the terminals, as if there were no wires.
 
+    A layer of more than ``lines`` lines is cut into tiles, whose currents add.
+
     The arrays' corner of drivers and sense inputs is the corner of the cells in use. Word lines are
     the lines driven in a forward read, with the same terminations in a transposed one.
     """
@@ -42,21 +45,35 @@ class Wired:
     wires: Wires
     side: Side = "arrays"
     seen: bool = False
+    lines: int = 1 << 30
 
     def lay(self, cells: Tensor) -> Tensor:
         """Return ``(2, *chips, post, pre)`` as arrays, ``(count, *chips, words, bits)``."""
         plus, minus = cells.mT
         if self.side == "arrays":
-            return torch.stack([plus, minus])
-        if self.side == "outputs":
-            return torch.stack([plus, minus], -1).flatten(-2)[None]
-        return torch.stack([plus, minus], -2).flatten(-3, -2)[None]
+            whole = torch.stack([plus, minus])
+        elif self.side == "outputs":
+            whole = torch.stack([plus, minus], -1).flatten(-2)[None]
+        else:
+            whole = torch.stack([plus, minus], -2).flatten(-3, -2)[None]
+        return self.tiles(*cells.shape[-2:]).cut(whole).flatten(0, 1)
 
-    def join(self, matrix: Tensor) -> Tensor:
+    def tiles(self, post: int, pre: int) -> Tiles:
+        """Return how the arrays of a layer are cut into tiles."""
+        words = 2 * pre if self.side == "inputs" else pre
+        return Tiles(words, 2 * post if self.side == "outputs" else post, self.lines)
+
+    def _pasted(self, arrays: Tensor, post: int, pre: int) -> Tensor:
+        """Return the whole arrays of a layer, ``(count, *chips, words, bits)``, from its tiles."""
+        count = 2 if self.side == "arrays" else 1
+        return self.tiles(post, pre).paste(arrays.unflatten(0, (-1, count)))
+
+    def join(self, matrix: Tensor, post: int, pre: int) -> Tensor:
         """Return the signed conductances, S, ``(*chips, post, pre)``, of the arrays' ``A``.
 
         The shape of ``matrix`` is ``(count, *chips, bits, words)``.
         """
+        matrix = self._pasted(matrix.mT, post, pre).mT
         if self.side == "arrays":
             return matrix[0] - matrix[1]
         if self.side == "outputs":
@@ -65,7 +82,7 @@ class Wired:
 
     def weigh(self, cells: Tensor) -> Tensor:
         """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
-        return self.join(self.matrix(cells))
+        return self.join(self.matrix(cells), *cells.shape[-2:])
 
     def matrix(self, cells: Tensor) -> Tensor:
         """Return ``A`` of the arrays of ``cells``, S, ``(count, *chips, bits, words)``."""
@@ -79,16 +96,19 @@ class Wired:
     def spread(self, weight: Tensor) -> Tensor:
         """Return ``(*chips, post, pre)`` as ``A`` of the arrays: the adjoint of ``join``."""
         if self.side == "arrays":
-            return torch.stack([weight, -weight])
-        if self.side == "outputs":
-            return torch.stack([weight, -weight], -2).flatten(-3, -2)[None]
-        return torch.stack([weight, -weight], -1).flatten(-2)[None]
+            whole = torch.stack([weight, -weight])
+        elif self.side == "outputs":
+            whole = torch.stack([weight, -weight], -2).flatten(-3, -2)[None]
+        else:
+            whole = torch.stack([weight, -weight], -1).flatten(-2)[None]
+        return self.tiles(*weight.shape[-2:]).cut(whole.mT).flatten(0, 1).mT
 
-    def halves(self, arrays: Tensor) -> Tensor:
+    def halves(self, arrays: Tensor, post: int, pre: int) -> Tensor:
         """Return half the difference of both cells of every pair, ``(*chips, post, pre)``.
 
         A weight that changes by one moves both by half of it, in opposite directions.
         """
+        arrays = self._pasted(arrays, post, pre)
         if self.side == "arrays":
             plus, minus = arrays
         elif self.side == "outputs":
@@ -100,7 +120,7 @@ class Wired:
 
     def through(self, solved: Solved, gradient: Tensor) -> Tensor:
         """Return a gradient by the weights between terminals as one by the pairs' own weights."""
-        return self.halves(solved.gradient(self.spread(gradient)))
+        return self.halves(solved.gradient(self.spread(gradient)), *gradient.shape[-2:])
 
     def contrast(
         self,
@@ -112,20 +132,23 @@ class Wired:
     ) -> Tensor:
         """Return the contrast of ``[W b]`` by the voltages that every cell sees in both reads."""
         (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, -scale)
-        total = torch.zeros_like(solved.arrays)
+        total, shape = torch.zeros_like(solved.arrays), (m_post.shape[-1], m_pre.shape[-1] + 1)
         for pre, post, one in ((m_pre, d_post, 1.0), (d_pre, m_post, 0.0)):
             if pre is not None and post is not None:
                 bias = torch.full_like(pre[..., :1], one)
-                total = total + solved.products(*self.lines(torch.cat([pre, bias], -1), post))
-        return self.halves(total)
+                total = total + solved.products(*self.driven(torch.cat([pre, bias], -1), post))
+        return self.halves(total, *shape)
 
-    def lines(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+    def driven(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Return activities as they drive word lines, and bit lines in a transposed read."""
+        tiles = self.tiles(post.shape[-1], pre.shape[-1])
         if self.side == "arrays":
-            return torch.stack([pre, pre]), torch.stack([post, -post])
-        if self.side == "outputs":
-            return pre[None], torch.stack([post, -post], -1).flatten(-2)[None]
-        return torch.stack([pre, -pre], -1).flatten(-2)[None], post[None]
+            pre, post = torch.stack([pre, pre]), torch.stack([post, -post])
+        elif self.side == "outputs":
+            pre, post = pre[None], torch.stack([post, -post], -1).flatten(-2)[None]
+        else:
+            pre, post = torch.stack([pre, -pre], -1).flatten(-2)[None], post[None]
+        return tiles.drive(pre).flatten(0, 1), tiles.back(post).flatten(0, 1)
 
     def solve(self, cells: Tensor) -> Solved:
         """Return the arrays solved, with their derivatives by every cell."""

@@ -1,0 +1,114 @@
+"""Two arrays for one coupling: a fast one that feels every pulse, a slow one that holds the weight.
+
+The Tiki-Taka family (Gokmen and Haensch, Frontiers in Neuroscience 2020; with the digital buffer,
+Gokmen, Frontiers in Artificial Intelligence 2021). Pulses of unequal size both ways pull a weight
+towards the conductance where they are equal; the fast array rests there, where that is a weight of
+zero, so that what it gathers is the gradient and not the asymmetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from madem.device import read
+from madem.errors import InputError
+from madem.ledger import Event
+from madem.machine.stores import SignedPair
+from madem.machine.writing import Written
+from madem.network import Coupling, Matrix
+from madem.network.couplings import Displacement
+
+
+class FastSlow:
+    """A coupling held by ``slow`` and written through ``fast``, two stores of equal shape.
+
+    Every write goes to the fast array. At every ``every``-th, one input line of it is read, the
+    next one in turn; ``gain`` times what was read is added to a digital buffer, and what has grown
+    there past ``threshold`` (both in units of the slow array's weight) is written to the slow
+    array. Every read of a line is told as an array read and as many conversions as there are
+    outputs.
+    """
+
+    def __init__(
+        self, fast: SignedPair, slow: SignedPair, every: int, gain: float, threshold: float
+    ) -> None:
+        """Begin with an empty buffer, at the first line."""
+        if fast.weight.shape != slow.weight.shape:
+            raise InputError(
+                f"fast and slow must have one shape, but have {tuple(fast.weight.shape)} and "
+                f"{tuple(slow.weight.shape)}"
+            )
+        for name, value in (("every", every), ("gain", gain), ("threshold", threshold)):
+            if not value > 0:
+                raise InputError(f"{name} must be positive, but is {value}")
+        self.fast = fast
+        self.slow = slow
+        self.every = every
+        self.gain = gain
+        self.threshold = threshold
+        self.buffer = torch.zeros_like(slow.weight)
+        self.written = 0
+
+    @property
+    def fluctuation(self) -> float | Tensor:
+        """Read noise of the slow array, in units of weight."""
+        return self.slow.fluctuation
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights of the slow array: the only ones that compute."""
+        return self.slow.parameters
+
+    def couple(self, parameters: Sequence[Tensor]) -> Matrix:
+        """Return the matrix ``[W b]``."""
+        return self.slow.couple(parameters)
+
+    def contrast(
+        self,
+        coupling: Coupling,
+        at: Sequence[Tensor],
+        high: Displacement,
+        low: Displacement,
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast as it lies on the lines."""
+        return self.slow.contrast(coupling, at, high, low, scale)
+
+    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return the power of the slow array's reads, W a chip."""
+        return self.slow.dissipation(pre, post)
+
+    def write(self, changes: Sequence[Tensor]) -> Written:
+        """Write ``changes`` to the fast array, and hand one line of it on where that is due."""
+        written = self.fast.write(changes)
+        self.written += 1
+        if self.written % self.every:
+            return written
+        line = (self.written // self.every - 1) % self.buffer.shape[-1]
+        handed, told = self._hand_on(line)
+        return replace(
+            written,
+            cells=written.cells + handed.cells,
+            events=(*written.events, *told, *handed.events),
+        )
+
+    def _hand_on(self, line: int) -> tuple[Written, tuple[Event, ...]]:
+        """Read one line of the fast array, and write what the buffer then owes."""
+        cell = self.fast.cell
+        pair = self.fast.cells[..., line]
+        seen = read(cell, pair, self.fast.writes)
+        self.buffer[..., line] += self.gain * (seen[0] - seen[1]) / self.slow.unit
+        due = torch.zeros_like(self.buffer)
+        column = self.buffer[..., line]
+        due[..., line] = torch.where(column.abs() > self.threshold, column, 0.0)
+        self.buffer = self.buffer - due
+        watts = pair.sum(0).sum(-1) * cell.read_voltage**2
+        told = (
+            Event("array read", 1.0, watts),
+            Event("output conversion", float(self.buffer.shape[-2])),
+        )
+        return self.slow.write([due]), told
