@@ -72,6 +72,53 @@ def test_every_kind_of_network_learns(kind: str, tmp_path: Path) -> None:
     assert EXPERIMENT.run(config, tmp_path / kind, quiet)["train_error"] < 0.75
 
 
+@pytest.mark.parametrize(
+    "chip",
+    [{"arrays": 4, "wire": "2 ohm"}, {"arrays": 4, "sums": "converted", "voltages": "cells"}],
+)
+def test_chips_learn_on_tiles_and_resume(chip: dict[str, object], tmp_path: Path) -> None:
+    settings = {
+        "data": {"size": 8, "train": 320},
+        "network": {"hidden": [24], "gain": 0.5},
+        "estimator": {"beta": 0.5},
+        "learning": {"cost": "cross-entropy", "rates": [0.2], "batch": 16, "epochs": 4},
+        "chip": chip,
+        "writing": {"chips": 2, "units": ["200 uS"], "threshold": "10 uS"},
+    }
+    config = make_images(settings)
+    whole = EXPERIMENT.run(config, tmp_path / "whole", quiet)
+    assert whole["train_error"] < 0.6
+    assert 0 < whole["written_fraction_per_step"] < 1
+
+    class StopError(Exception):
+        pass
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done > progress.total // 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        EXPERIMENT.run(config, tmp_path / "part", interrupt)
+    EXPERIMENT.run(config, tmp_path / "part", quiet)
+    name = "checkpoints/images.safetensors"
+    assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"chip": {"arrays": 2}}, "chip.arrays must be at least 3 tiles of 64 x 64"),
+        ({"chip": {"arrays": 9}, "network": {"kind": "resistive"}}, "only network.kind hopfield"),
+        ({"chip": {"arrays": 9}, "learning": {"optimiser": "adam"}}, "optimiser must be sgd"),
+        ({"chip": {"arrays": 9}, "writing": {"units": ["1 mS"] * 3}}, "writing.units needs 1 or 2"),
+    ],
+)
+def test_chips_that_cannot_be(change: dict[str, object], told: str, tmp_path: Path) -> None:
+    held = {"data": {"size": 8, "train": 32}, "network": {"hidden": [24]}} | change
+    with pytest.raises(InputError, match=told):
+        EXPERIMENT.run(make_images(held), tmp_path / "run", quiet)
+
+
 @pytest.mark.parametrize("source", ["examples/hopfield.yaml", "examples/resistive.yaml"])
 def test_gradcheck_of_the_examples(source: str, tmp_path: Path) -> None:
     small = ["--set", "data.name=digits", "--set", "network.hidden=[64]", "--samples", "8"]

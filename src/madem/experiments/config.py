@@ -62,7 +62,9 @@ class ChipConfig(Strict):
     range of the outputs' converters, in units of their state. ``wire``: resistance of a segment of
     wire between two cells, of a driver and of a sense input; no wires where null. ``voltages``:
     what the rule multiplies where there are wires, those at the terminals or those across every
-    cell. The switches turn the device's non-idealities off one by one.
+    cell. ``sums``: how tiles of a layer larger than an array add, as currents or each after its
+    conversion, in a range of ``sum_limit`` in units of state. The switches turn the device's
+    non-idealities off one by one.
     """
 
     device: str = "taox-1t1m"
@@ -71,6 +73,8 @@ class ChipConfig(Strict):
     base: Conductance = "20 uS"
     wire: Resistance | None = None
     voltages: Literal["terminals", "cells"] = "terminals"
+    sums: Literal["currents", "converted"] = "currents"
+    sum_limit: float = Field(4.0, gt=0)
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)

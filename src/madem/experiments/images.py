@@ -22,6 +22,7 @@ from madem.experiments.imagesbuild import (
     machine_of,
     network_of,
 )
+from madem.experiments.imageschips import ChipsTrainer, chips_of
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
@@ -163,7 +164,7 @@ def error(machine: Simulated, x: Tensor, target: Tensor, cost: Any) -> float:
 def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
     """Train what is left of a run, an epoch at a time."""
     folder = RunDirectory(path)
-    trainer = ImagesTrainer(config)
+    trainer = ChipsTrainer(config) if config.chip else ImagesTrainer(config)
     trainer.restore(folder)
     steps, epochs = trainer.steps, config.learning.epochs
     text = ""
@@ -187,7 +188,9 @@ def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:
 
 def check(config: ImagesConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built, its data included."""
-    network_of(config, tuple(images_of(config).train.shape[1:]))
+    network = network_of(config, tuple(images_of(config).train.shape[1:]))
+    if config.chip is not None:
+        chips_of(config, network)
 
 
 def summarise(config: ImagesConfig, folder: RunDirectory) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from madem.errors import InputError
-from madem.experiments.config import Resistance, Strict, explain
+from madem.experiments.config import ChipConfig, Conductance, Resistance, Strict, Unit, explain
 
 Positive = Annotated[float, Field(gt=0)]
 Units = Annotated[int, Field(ge=1)]
@@ -94,8 +94,24 @@ class LearningConfig(Strict):
     epochs: int = Field(30, ge=1)
 
 
+class WritingConfig(Strict):
+    """How ``chips`` are written, where the network lies on any.
+
+    ``units``: conductance of weight one, a layer each or one for all; ``threshold``: an accumulated
+    change is written once it is larger.
+    """
+
+    chips: int = Field(1, ge=1)
+    units: tuple[Unit, ...] = ("100 uS",)
+    threshold: Conductance = "15 uS"
+
+
 class ImagesConfig(Strict):
-    """A network, its data, and how it settles, measures and learns."""
+    """A network, its data, and how it settles, measures and learns.
+
+    With ``chip`` it lies on memristor arrays, on tiles of ``chip.lines`` where a layer is larger
+    than one, and is written by program-and-verify; else it is ideal.
+    """
 
     experiment: Literal["images"] = "images"
     seed: int = Field(0, ge=0)
@@ -104,6 +120,8 @@ class ImagesConfig(Strict):
     solver: SolverConfig = SolverConfig()
     estimator: EstimatorConfig = EstimatorConfig()
     learning: LearningConfig = LearningConfig()
+    chip: ChipConfig | None = None
+    writing: WritingConfig = WritingConfig()
 
 
 def make_images(held: Mapping[str, Any]) -> ImagesConfig:

@@ -1,10 +1,21 @@
 """The only thing with memory: machines that settle, contrast and write."""
 
 from madem.machine.fastslow import FastSlow
-from madem.machine.periphery import Converter, Lines, Lopsided, Periphery, Spread, draw_lines
+from madem.machine.periphery import (
+    Converter,
+    Digitised,
+    Lines,
+    Lopsided,
+    Partial,
+    Periphery,
+    Spread,
+    draw_lines,
+)
 from madem.machine.placement import Placement, lay_out, place
 from madem.machine.simulated import Settled, Simulated
 from madem.machine.stores import Exact, SignedPair, Store
+from madem.machine.tiles import Tiles
+from madem.machine.wired import Wired
 from madem.machine.writing import (
     Disturbed,
     Enduring,
@@ -17,12 +28,14 @@ from madem.machine.writing import (
 
 __all__ = [
     "Converter",
+    "Digitised",
     "Disturbed",
     "Enduring",
     "Exact",
     "FastSlow",
     "Lines",
     "Lopsided",
+    "Partial",
     "Periphery",
     "Placement",
     "Settled",
@@ -30,7 +43,9 @@ __all__ = [
     "Simulated",
     "Spread",
     "Store",
+    "Tiles",
     "Train",
+    "Wired",
     "Writing",
     "Written",
     "draw_lines",

@@ -165,6 +165,75 @@ class Lopsided:
         return Lopsided(self.forward.displaced(at), self.back)
 
 
+@dataclass(frozen=True)
+class Digitised:
+    """A matrix on tiles whose partial sums are converted before they are added.
+
+    ``rows``, ``columns``: tiles along outputs and inputs; ``converter`` of every partial sum, in
+    units of state. Sums added as currents need no such thing: they are the matrix's own.
+
+    >>> matrix = Matrix(torch.tensor([[0.3, 0.3]]))
+    >>> halves = Digitised(matrix, 2, 1, Converter(2, 1.0))  # levels at -1, 0 and 1
+    >>> halves.pull(1, [torch.ones(1, 2), torch.zeros(1, 1)]).item()
+    0.0
+    """
+
+    matrix: Matrix
+    rows: int
+    columns: int
+    converter: Converter
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the matrix feels."""
+        return self.matrix.felt(end)
+
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the sum of converted partial sums."""
+        weight = self.matrix.weight if end == 1 else self.matrix.weight.mT
+        driven, count = states[1 - end], self.rows if end == 1 else self.columns
+        size = -(-driven.shape[-1] // count)
+        parts = zip(driven.split(size, -1), weight.split(size, -1), strict=True)
+        return torch.stack([self.converter(torch.matmul(s, w.mT)) for s, w in parts]).sum(0)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the matrix's bias."""
+        return self.matrix.constant(end)
+
+    def curvature(self, end: int) -> float:
+        """Return the matrix's."""
+        return self.matrix.curvature(end)
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy of the matrix: converted sums have none of their own."""
+        return self.matrix.energy(states)
+
+    def contrast(
+        self,
+        at: Sequence[Tensor],
+        high: Sequence[Tensor | None],
+        low: Sequence[Tensor | None],
+        scale: Tensor | complex | float,
+    ) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.matrix.contrast(at, high, low, scale)
+
+    def displaced(self, at: Sequence[Tensor]) -> Coupling:
+        """Return the matrix's."""
+        return self.matrix.displaced(at)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """How a coupling lies on ``rows`` by ``columns`` tiles whose sums are converted one by one.
+
+    ``limit``: range of the converters of partial sums, in units of state.
+    """
+
+    rows: int
+    columns: int
+    limit: float
+
+
 def draw_lines(spread: Spread, shape: tuple[int, ...], generator: Generator) -> Lines:
     """Draw the lines of a coupling of ``shape``, ``(*chips, post, pre + 1)``.
 
@@ -210,7 +279,8 @@ class Periphery:
 
     ``output_limit`` is the range of an unbounded output, in units of its state; ``drive_limit``
     that of a driven line; ``sense_range`` scales the range of every bounded state. ``lines`` were
-    drawn for each coupling, or are ideal.
+    drawn for each coupling, or are ideal. ``partial``: how each coupling's tiles are added after
+    conversion; where it is empty, their currents add.
     """
 
     dac_bits: int | None = None
@@ -219,18 +289,25 @@ class Periphery:
     drive_limit: float = 1.0
     sense_range: float = 1.0
     lines: tuple[Lines, ...] = ()
+    partial: tuple[Partial, ...] = ()
 
     @property
     def exact(self) -> bool:
         """Whether states are seen as they are."""
         offsets = any(line.sensed is not None for line in self.lines)
-        return not (self.dac_bits or self.adc_bits or offsets)
+        return not (self.dac_bits or self.adc_bits or offsets or self.partial)
 
     def couple(self, index: int, coupling: Coupling) -> Coupling:
         """Return a coupling as its lines make it."""
-        if not self.lines or not isinstance(coupling, Matrix):
+        if self.lines and isinstance(coupling, Matrix):
+            below = self.lines[index - 1].neuron if index else None
+            coupling = self.lines[index].couple(coupling, below)
+        if not self.partial:
             return coupling
-        return self.lines[index].couple(coupling, self.lines[index - 1].neuron if index else None)
+        if not isinstance(coupling, Matrix):
+            raise InputError("partial sums are converted of reads that are each other's transpose")
+        own = self.partial[index]
+        return Digitised(coupling, own.rows, own.columns, Converter(self.adc_bits, own.limit))
 
     def put(self, x: Tensor) -> Tensor:
         """Return the input as its drivers put it on the lines."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.periphery import Lopsided, Periphery
+from madem.machine.periphery import Digitised, Lopsided, Periphery
 from madem.machine.stores import Exact, Store
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix, Network, Nudge, Problem
@@ -315,7 +315,7 @@ class Simulated:
         couplings = tuple(
             Fluctuating(coupling, store.fluctuation, self.noise)
             for coupling, store in zip(problem.couplings, self.stores, strict=True)
-            if isinstance(coupling, Matrix | Lopsided)
+            if isinstance(coupling, Matrix | Lopsided | Digitised)
         )
         fixed = couplings[0].disturb(1, problem.fixed[0], clamped.lengths)
         return replace(problem, couplings=couplings, fixed=(fixed, *problem.fixed[1:]))

@@ -1,0 +1,224 @@
+"""Learning images in place on chips: the network of an images config on tiles of cells."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from madem.data.images import shifted
+from madem.errors import InputError
+from madem.experiments.build import cell_of, periphery_of, wires_of
+from madem.experiments.imagesbuild import (
+    COSTS,
+    SOLVERS,
+    estimator_of,
+    flat_for,
+    images_of,
+    network_of,
+)
+from madem.experiments.imagesconfig import ImagesConfig
+from madem.experiments.rundir import RunDirectory
+from madem.experiments.training import observer
+from madem.learn import Accumulate
+from madem.ledger import Event, Ledger, load_prices, totals
+from madem.machine import Partial, SignedPair, Simulated, Tiles, Wired, verified
+from madem.network import Dense, Network
+from madem.randomness import stream
+from madem.units import parse
+
+CHECKPOINT = "checkpoints/images.safetensors"
+
+
+def chips_of(config: ImagesConfig, network: Network) -> Simulated:
+    """Return chips on which the network is programmed at its start.
+
+    Raises ``InputError`` for joints that are not dense, and where tiles or units do not suffice.
+    """
+    chip = config.chip
+    assert chip is not None
+    if not all(isinstance(joint, Dense) for joint in network.joints):
+        raise InputError("chip: only network.kind hopfield lies on pairs of cells")
+    tiles = tiles_of(config, network)
+    needed = sum(each.rows * each.columns for each in tiles)
+    if needed > chip.arrays:
+        raise InputError(
+            f"chip.arrays must be at least {needed} tiles of {chip.lines} x {chip.lines} for this "
+            f"network, but is {chip.arrays}"
+        )
+    cell, base = cell_of(chip), parse(chip.base, "siemens", "chip.base")
+    drawn, wires = network.initial(stream(config.seed, "parameters")), wires_of(chip)
+    wired = None
+    if wires is not None:
+        wired = Wired(wires, "outputs", chip.voltages == "cells", chip.lines)
+    stores = []
+    for i, ((weight, bias), unit) in enumerate(zip(drawn, units_of(config, network), strict=True)):
+        whole = torch.cat([weight, bias.unsqueeze(-1)], -1)
+        many = whole.expand(config.writing.chips, *whole.shape)
+        draws = stream(config.seed, "chips", i, *many.shape), stream(config.seed, "writes", i)
+        stores.append(SignedPair(cell, many, unit, base, *draws, verified, wired))
+    periphery = periphery_of(chip)
+    if chip.sums == "converted":
+        parts = tuple(Partial(each.rows, each.columns, chip.sum_limit) for each in tiles)
+        periphery = replace(periphery, partial=parts)
+    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)  # type: ignore[call-arg]
+    return Simulated(network, solver, stores, periphery, stream(config.seed, "noise"))
+
+
+def tiles_of(config: ImagesConfig, network: Network) -> list[Tiles]:
+    """Return the tiles of every layer, pairs along the outputs."""
+    assert config.chip is not None
+    lines = config.chip.lines
+    return [Tiles(pre, 2 * post, lines) for post, pre in network.shapes]
+
+
+def units_of(config: ImagesConfig, network: Network) -> list[float]:
+    """Return the conductance of weight one of every layer, S."""
+    given, layers = config.writing.units, len(network.joints)
+    if len(given) not in (1, layers):
+        raise InputError(f"writing.units needs 1 or {layers} values, but has {len(given)}")
+    each = given * layers if len(given) == 1 else given
+    return [parse(text, "siemens", "writing.units") for text in each]
+
+
+class ChipsTrainer:
+    """Chips that learn images, epoch after epoch; all of it is in the checkpoint."""
+
+    def __init__(self, config: ImagesConfig) -> None:
+        """Load the data and program the chips."""
+        learning = config.learning
+        if learning.optimiser != "sgd" or learning.momentum or learning.weight_decay:
+            raise InputError(
+                "learning: chips accumulate and write; optimiser must be sgd, with momentum and "
+                f"weight_decay 0, but they are {learning.optimiser}, {learning.momentum} and "
+                f"{learning.weight_decay}"
+            )
+        self.config = config
+        self.images = images_of(config)
+        self.network = network_of(config, tuple(self.images.train.shape[1:]))
+        self.ledger = Ledger()
+        self.machine = chips_of(config, self.network)
+        self.machine.listener = self.ledger
+        cells = 2 * sum(post * pre for post, pre in self.network.shapes)
+        self.ledger(Event("verified write", float(cells)))
+        joints = len(self.network.joints)
+        if len(learning.rates) not in (1, joints):
+            raise InputError(
+                f"learning.rates needs 1 or {joints} values, but has {len(learning.rates)}"
+            )
+        self.rates = learning.rates * joints if len(learning.rates) == 1 else learning.rates
+        least = parse(config.writing.threshold, "siemens", "writing.threshold")
+        self.rule = Accumulate(tuple(least / u for u in units_of(config, self.network)))
+        self.memory = self.rule.init(self.machine.parameters)
+        self.estimator, self.cost = estimator_of(config), COSTS[learning.cost]
+        self.test = flat_for(self.network, self.images.test)
+        self.epoch, self.written = 0, torch.zeros(config.writing.chips, dtype=torch.float64)
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def steps(self) -> int:
+        """Batches of one epoch; what does not fill a batch is left out."""
+        return len(self.images.train) // self.config.learning.batch
+
+    def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+        """Learn one epoch, and return what came of it."""
+        learning, chips = self.config.learning, self.config.writing.chips
+        order = torch.randperm(
+            len(self.images.train), generator=stream(self.config.seed, "e", self.epoch)
+        )
+        draws = stream(self.config.seed, "shift", self.epoch)
+        begin, wrong, cost = time.perf_counter(), 0.0, 0.0
+        before = self.machine.settled, self.machine.unsettled, self.written
+        rates = [rate * self._fall() for rate in self.rates]
+        for step in range(self.steps):
+            rows = order[step * learning.batch : (step + 1) * learning.batch]
+            images = shifted(self.images.train[rows], self.config.data.shift, draws)
+            x = flat_for(self.network, images).expand(chips, -1, -1)
+            target = self.images.train_classes[rows].expand(chips, -1)
+            gradient = self.estimator(self.machine, x, target, self.cost)
+            output = gradient.free.output
+            wrong += float((~self.cost.correct(output, target)).double().mean())
+            cost += float(self.cost.value(output, target).double().mean())
+            wanted, self.memory = self.rule.update(self.memory, gradient.weights, rates)
+            for each in self.machine.write(wanted):
+                assert each is not None
+                self.written = self.written + each.cells
+            tell(step + 1)
+        settled = max(1, self.machine.settled - before[0])
+        errors = self.errors()
+        cells = 2 * sum(post * pre for post, pre in self.network.shapes)
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "train_error": wrong / self.steps,
+            "train_cost": cost / self.steps,
+            "test_error": float(errors.mean()),
+            "test_error_sd": float(errors.std()) if len(errors) > 1 else 0.0,
+            "unsettled": (self.machine.unsettled - before[1]) / settled,
+            "written_fraction_per_step": float((self.written - before[2]).mean())
+            / cells / self.steps,
+            "joules_all_in": totals(self.ledger.rows(load_prices()))["all_in"]["joules"],
+            "seconds": time.perf_counter() - begin,
+        }  # fmt: skip
+        self.history.append(row)
+        return row
+
+    def _fall(self) -> float:
+        learning = self.config.learning
+        if learning.fall == "cosine":
+            return (1 + math.cos(math.pi * self.epoch / learning.epochs)) / 2
+        return float(learning.decay**self.epoch)
+
+    def errors(self) -> Tensor:
+        """Return the share of wrong decisions of each chip on the test images, ``(chips,)``."""
+        chips = self.config.writing.chips
+        watch = observer(self.machine, stream(self.config.seed, "look", self.epoch))
+        wrong = torch.zeros(chips, dtype=torch.float64)
+        for part, goal in zip(
+            self.test.split(500), self.images.test_classes.split(500), strict=True
+        ):
+            output = watch.settle(part.expand(chips, -1, -1)).output
+            wrong += (~self.cost.correct(output, goal.expand(chips, -1))).double().sum(-1)
+        return wrong / len(self.test)
+
+    def save(self, run: RunDirectory) -> None:
+        """Write a checkpoint of everything that the next epoch needs."""
+        tensors = {f"memory.{i}": held for i, held in enumerate(self.memory)}
+        for i, store in enumerate(self.machine.stores):
+            assert isinstance(store, SignedPair)
+            tensors |= {f"store.{i}.{key}": held for key, held in store.state().items()}
+        for item, parts in self.ledger.totals.items():
+            for part, total in zip(("count", "watts"), parts, strict=True):
+                tensors[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
+        tensors |= {"noise": self.machine.noise.get_state(), "written": self.written}
+        counts = [self.epoch, self.machine.settled, self.machine.unsettled]
+        run.save_tensors(CHECKPOINT, tensors, json.dumps(counts))
+        run.save_json("metrics.json", self.history)
+
+    def restore(self, run: RunDirectory) -> None:
+        """Go on from the checkpoint of ``run``, where there is one."""
+        held = run.load_tensors(CHECKPOINT)
+        if held is None:
+            return
+        tensors, note = held
+        self.epoch, self.machine.settled, self.machine.unsettled = json.loads(note)
+        self.history = run.load_json("metrics.json")[: self.epoch]
+        self.memory = tuple(tensors[f"memory.{i}"] for i in range(len(self.memory)))
+        for i, store in enumerate(self.machine.stores):
+            assert isinstance(store, SignedPair)
+            key = f"store.{i}."
+            own = [name for name in tensors if name.startswith(key)]
+            store.restore({name.removeprefix(key): tensors[name] for name in own})
+        self.machine.noise.set_state(tensors["noise"])
+        self.written = tensors["written"]
+        items = [key.removeprefix("ledger.count.") for key in tensors if "ledger.count." in key]
+        self.ledger.totals = {
+            item: (tensors[f"ledger.count.{item}"], tensors[f"ledger.watts.{item}"])
+            for item in items
+        }
