@@ -14,7 +14,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from madem.device import Static, without
+from madem.device import Static
 from madem.errors import InputError
 from madem.experiments.braille import train_ideally
 from madem.experiments.build import ESTIMATORS, Plan, plan
@@ -95,7 +95,7 @@ def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
 def seen(trainer: Trainer, machine: Simulated, name: str) -> list[float]:
     """Return the accuracy of each chip on the validation data of ``trainer``."""
     x, target, _ = trainer.validation
-    return accuracy(trainer.plan, machine, x, target, name).tolist()  # type: ignore[no-any-return]
+    return accuracy(trainer.plan, machine, x, target, name).tolist()
 
 
 def train(
@@ -107,9 +107,8 @@ def train(
         trainer.learn(trainer.plan.rates(trainer.step) if rates is None else rates)
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == until:
             folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
-            mean = sum(trainer.curve[-1][1]) / trainer.plan.chips
-            tell(Progress(job, trainer.step, max(until, max(trainer.looks)),
-                          f"{trainer.plan.chips} chips, accuracy {mean:.3f}"))  # fmt: skip
+            last = max(until, *trainer.looks)
+            tell(Progress(job, trainer.step, last, f"{trainer.plan.chips} chips"))
 
 
 def yield_job(
@@ -335,11 +334,14 @@ def summarise(config: ChipsConfig, folder: RunDirectory) -> dict[str, Any]:
             "after": curve["mean"][-1],
             "ex_situ": fixed,
         },
-        "forgetting": {
-            f"{estimator}.{phase}": curve_of(config, held[f"forgetting.{estimator}.{phase}"]["curve"])
-            for estimator in ESTIMATORS for phase in PHASES
-        } | {"levels": list(config.offsets)},
-    }  # fmt: skip
+        "forgetting": {"levels": list(config.offsets)}
+        | {
+            key: curve_of(config, held[f"forgetting.{key}"]["curve"])
+            for estimator in ESTIMATORS
+            for phase in PHASES
+            for key in [f"{estimator}.{phase}"]
+        },
+    }
 
 
 EXPERIMENT = Experiment("chips", make_chips, check, jobs_of, summarise)

@@ -34,13 +34,13 @@ class ChipsConfig(Strict):
     network: Literal[
         "classify.one_layer", "classify.two_layer", "reconstruct.one_layer", "reconstruct.two_layer"
     ] = "classify.one_layer"
-    steps: int = Field(800, ge=4)
+    steps: int = Field(500, ge=4)
     target: float = Field(0.98, gt=0, lt=1)
     defect_rates: tuple[Share, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     spreads: tuple[Amount, ...] = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
     damage: tuple[Share, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
-    offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5)
-    bias_steps: int = Field(400, ge=1)
+    offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+    bias_steps: int = Field(300, ge=1)
     bias_rate: float = Field(0.2, gt=0)
     looks: int = Field(16, ge=2)
     chip: ChipConfig = ChipConfig()

@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from madem.data.braille import dots
 from madem.data.images import digits
 from madem.data.tasks import Classify
+from madem.device import without
 from madem.errors import InputError
 from madem.experiments.build import Plan, cell_of, periphery_of
 from madem.experiments.config import Training
@@ -26,7 +27,6 @@ from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.noiseconfig import NoiseConfig, SetsConfig, make_noise
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.training import Trainer, observer, resume
-from madem.device import without
 from madem.machine import place
 from madem.network import Box, Cost, CrossEntropy, Layer, Network, Readout
 from madem.randomness import stream
@@ -168,9 +168,7 @@ def trainer_of(config: NoiseConfig, kind: str, size: int) -> Trainer:
     return trainer
 
 
-def train_job(
-    config: NoiseConfig, path: Path, job: str, kind: str, size: int, tell: Tell
-) -> None:
+def train_job(config: NoiseConfig, path: Path, job: str, kind: str, size: int, tell: Tell) -> None:
     """Train all levels and seeds of one size together, and test them with and without noise."""
     folder = RunDirectory(path)
     trainer = trainer_of(config, kind, size)
@@ -229,9 +227,7 @@ def check(config: NoiseConfig) -> None:
         raise InputError(f"one of {', '.join(KINDS)} must be learned, but all are null")
     sigmas = [parse(level, "siemens", "levels") for level in config.levels]
     if sigmas[0] or sorted(set(sigmas)) != sigmas:
-        raise InputError(
-            f"levels must begin with 0 and rise, but are {', '.join(config.levels)}"
-        )
+        raise InputError(f"levels must begin with 0 and rise, but are {', '.join(config.levels)}")
     for kind in KINDS:
         part = part_of(config, kind)
         for size in part.sizes if part else ():
