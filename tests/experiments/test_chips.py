@@ -24,6 +24,7 @@ def small(**changed: object) -> ChipsConfig:
     values = {
         "chips": 3,
         "steps": 20,
+        "ideal_steps": 20,
         "bias_steps": 10,
         "looks": 3,
         "words": ["ab", "cd", "ef", "gh"],
@@ -68,7 +69,7 @@ def test_a_cell_never_exceeds_its_largest_conductance_by_more_than_the_write_err
         trainer.advance()
     store = trainer.store(0)
     assert bool((store.cells <= store.static.high).all())
-    assert float(store.static.high[:, :3].std()) == 0
+    assert bool((store.static.high[:, :3] == store.static.high[0, 0, 0, 0]).all())
     assert float(store.static.high[:, 3:].std()) > 0.3 * plan.cell.high
 
 
@@ -76,7 +77,7 @@ def test_a_cell_never_exceeds_its_largest_conductance_by_more_than_the_write_err
 def test_a_common_offset_cancels_in_a_centred_contrast_and_not_in_a_one_sided_one(
     nudged: bool,
 ) -> None:
-    chip = dict.fromkeys(("read_noise", "converters"), False)
+    chip = {"read_noise": False, "dac_bits": 24, "adc_bits": 24}
     plan = chips.plan_of(small(chip=chip), 1)
     machine = Trainer(plan, 2).machine
     x, target, _ = plan.task.sample((plan.chips, 16), torch.Generator())
@@ -89,13 +90,13 @@ def test_a_common_offset_cancels_in_a_centred_contrast_and_not_in_a_one_sided_on
         differences[make.__name__] = float((seen - true).abs().max())
     assert differences["positive"] > 0.1
     if nudged:
-        assert differences["centred"] < 1e-5
+        assert differences["centred"] < 1e-4
     else:  # equal offsets of all outputs leave the softmax, and so the nudge, as it is
-        assert differences["centred"] < 1e-5
+        assert differences["centred"] < 1e-4
 
 
 def test_an_unequal_offset_of_the_free_outputs_bends_the_nudge_itself() -> None:
-    chip = dict.fromkeys(("read_noise", "converters"), False)
+    chip = {"read_noise": False, "dac_bits": 24, "adc_bits": 24}
     plan = chips.plan_of(small(chip=chip), 1)
     machine = Trainer(plan, 2).machine
     x, target, _ = plan.task.sample((plan.chips, 16), torch.Generator())
@@ -152,6 +153,7 @@ def test_the_page_says_what_the_numbers_say(finished: Path) -> None:
     [
         ({"damage": [0.1, 0.2]}, "damage must begin with 0 and rise"),
         ({"offsets": [0.0]}, "offsets must begin with 0 and rise"),
+        ({"chip": {"read_noise": False, "converters": False}}, "chip: an ideal measurement"),
         ({"chip": {"lines": 4}}, "does not fit two 4 x 4 arrays"),
     ],
 )

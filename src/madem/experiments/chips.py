@@ -86,8 +86,9 @@ def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
 
     One network a chip of a level, the same at every level.
     """
-    levels = plan.chips // config.chips
-    weights = [w.repeat(levels, 1, 1) for w in train_ideally(replace(plan, chips=config.chips))]
+    training = plan.training.model_copy(update={"steps": config.ideal_steps})
+    ideal = train_ideally(replace(plan, chips=config.chips, training=training))
+    weights = [weight.repeat(plan.chips // config.chips, 1, 1) for weight in ideal]
     room = plan.cell.high - plan.base
     return plan.machine(weights, [room / float(w.abs().max()) for w in weights])
 
@@ -268,6 +269,10 @@ def check(config: ChipsConfig) -> None:
         if len(levels) < 2 or levels[0] or sorted(set(levels)) != list(levels):
             raise InputError(f"{field} must begin with 0 and rise, but is {list(levels)}")
     plan_of(config, 1)
+    if not config.chip.read_noise and not config.chip.converters:
+        raise InputError(
+            "chip: an ideal measurement has no offset; leave read_noise or converters on"
+        )
 
 
 def by_level(config: ChipsConfig, values: Sequence[float]) -> Tensor:

@@ -162,7 +162,7 @@ def recovery(summary: Mapping[str, Any]) -> str:
     right.set_title("Recovery")
     for axis in (left, right):
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8, loc="lower right" if axis is left else "lower left")
+        axis.legend(frameon=False, fontsize=8, loc="best")
     return figures.svg(figure)
 
 
