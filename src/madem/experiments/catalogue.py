@@ -25,7 +25,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, images)
+braille, chips, images, noise)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

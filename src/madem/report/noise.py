@@ -76,7 +76,7 @@ def finding(row: Mapping[str, Any], levels: Sequence[str]) -> str:
     return (
         f"{row['size']} {UNITS[row['data']]}: {'; '.join(parts)}. The gap between training and "
         f"test is {100 * row['averaged']['gap'][0]:.1f} points without noise, "
-        f"and {closes:.1f} less at {levels[-1]}."
+        f"and {-closes:+.1f} points on that at {levels[-1]}."
     )
 
 
