@@ -86,8 +86,9 @@ def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
 
     One network a chip of a level, the same at every level.
     """
-    levels = plan.chips // config.chips
-    weights = [w.repeat(levels, 1, 1) for w in train_ideally(replace(plan, chips=config.chips))]
+    training = plan.training.model_copy(update={"steps": config.ideal_steps})
+    ideal = train_ideally(replace(plan, chips=config.chips, training=training))
+    weights = [weight.repeat(plan.chips // config.chips, 1, 1) for weight in ideal]
     room = plan.cell.high - plan.base
     return plan.machine(weights, [room / float(w.abs().max()) for w in weights])
 
@@ -107,9 +108,8 @@ def train(
         trainer.learn(trainer.plan.rates(trainer.step) if rates is None else rates)
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == until:
             folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
-            mean = sum(trainer.curve[-1][1]) / trainer.plan.chips
-            tell(Progress(job, trainer.step, max(until, *trainer.looks),
-                          f"{trainer.plan.chips} chips, accuracy {mean:.3f}"))  # fmt: skip
+            last = max(until, *trainer.looks)
+            tell(Progress(job, trainer.step, last, f"{trainer.plan.chips} chips"))
 
 
 def yield_job(
@@ -269,6 +269,10 @@ def check(config: ChipsConfig) -> None:
         if len(levels) < 2 or levels[0] or sorted(set(levels)) != list(levels):
             raise InputError(f"{field} must begin with 0 and rise, but is {list(levels)}")
     plan_of(config, 1)
+    if not config.chip.read_noise and not config.chip.converters:
+        raise InputError(
+            "chip: an ideal measurement has no offset; leave read_noise or converters on"
+        )
 
 
 def by_level(config: ChipsConfig, values: Sequence[float]) -> Tensor:
@@ -335,13 +339,14 @@ def summarise(config: ChipsConfig, folder: RunDirectory) -> dict[str, Any]:
             "after": curve["mean"][-1],
             "ex_situ": fixed,
         },
-        "forgetting": {
-            f"{estimator}.{phase}": curve_of(
-                config, held[f"forgetting.{estimator}.{phase}"]["curve"]
-            )
-            for estimator in ESTIMATORS for phase in PHASES
-        } | {"levels": list(config.offsets)},
-    }  # fmt: skip
+        "forgetting": {"levels": list(config.offsets)}
+        | {
+            key: curve_of(config, held[f"forgetting.{key}"]["curve"])
+            for estimator in ESTIMATORS
+            for phase in PHASES
+            for key in [f"{estimator}.{phase}"]
+        },
+    }
 
 
 EXPERIMENT = Experiment("chips", make_chips, check, jobs_of, summarise)

@@ -18,7 +18,8 @@ Amount = Annotated[float, Field(ge=0)]
 class ChipsConfig(Strict):
     """One network of the main job on many chips; all levels below are ours.
 
-    ``chips``: of every level; all levels are one program. ``steps``: batches of a training.
+    ``chips``: of every level; all levels are one program. ``steps``: batches of a training;
+    ``ideal_steps``: of the ideal network whose weights are programmed once.
     ``target``: the accuracy at which a chip counts as good. ``defect_rates``: shares of cells that
     are stuck from the start; ``spreads``: relative spread of the largest conductance of a cell;
     ``damage``: shares of cells that die half-way. ``offsets``: standard deviation over lines of
@@ -34,13 +35,14 @@ class ChipsConfig(Strict):
     network: Literal[
         "classify.one_layer", "classify.two_layer", "reconstruct.one_layer", "reconstruct.two_layer"
     ] = "classify.one_layer"
-    steps: int = Field(800, ge=4)
+    steps: int = Field(500, ge=4)
+    ideal_steps: int = Field(3000, ge=1)
     target: float = Field(0.98, gt=0, lt=1)
     defect_rates: tuple[Share, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     spreads: tuple[Amount, ...] = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
     damage: tuple[Share, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
-    offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5)
-    bias_steps: int = Field(400, ge=1)
+    offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+    bias_steps: int = Field(300, ge=1)
     bias_rate: float = Field(0.2, gt=0)
     looks: int = Field(16, ge=2)
     chip: ChipConfig = ChipConfig()

@@ -179,10 +179,10 @@ def train_job(config: NoiseConfig, path: Path, job: str, kind: str, size: int, t
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.done:
             folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
             tell(Progress(job, trainer.step, steps, f"{trainer.plan.chips} chips"))
-    folder.save_json(f"jobs/{job}.json", tested(config, trainer))
+    folder.save_json(f"jobs/{job}.json", examine(config, trainer))
 
 
-def tested(config: NoiseConfig, trainer: Trainer) -> dict[str, Any]:
+def examine(config: NoiseConfig, trainer: Trainer) -> dict[str, Any]:
     """Return accuracies ``[level][seed]`` on training and test data, noisy and averaged reads."""
     result: dict[str, Any] = {"unsettled": trainer.machine.unsettled}
     for read in ("noisy", "averaged"):

@@ -27,7 +27,7 @@ class Store(Protocol):
 
     @property
     def fluctuation(self) -> float | Tensor:
-        """Standard deviation of a weight between settlings, or one a chip, ``(*, 1, 1)``."""
+        """Standard deviation of a weight from one settling to the next, or of one a chip."""
 
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
         """Return the coupling with ``parameters`` in the store's form."""
@@ -120,9 +120,9 @@ class SignedPair:
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. ``fluctuation`` is the read noise of both cells of a
-    pair in units of weight, and may be set anew, one value a chip. Where the arrays are ``wired``,
-    the weights are those between the terminals, which follow every write. ``counts``: how
-    often each cell was written, where ``writing`` counts.
+    pair in units of weight, and may be set anew, one value a chip, ``(*chips, 1, 1)``. Where the
+    arrays are ``wired``, the weights are those between the terminals, which follow every write.
+    ``counts``: how often each cell was written, where ``writing`` counts.
     """
 
     def __init__(
