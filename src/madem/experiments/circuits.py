@@ -1,14 +1,27 @@
-"""The networks of a config or a run as circuits: one input, the free phase or a nudged one."""
+"""The networks of a config or a run as circuits: one input, at rest or in time, in every phase."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from madem.circuit import Built, Crossbar, Operating, Timing, hopfield, pairs, resistive, solve
+from madem.circuit import (
+    Built,
+    Crossbar,
+    Operating,
+    Timing,
+    Transient,
+    hopfield,
+    pairs,
+    resistive,
+    solve,
+    transient,
+)
+from madem.circuit.elements import Array
 from madem.errors import InputError, nearest
 from madem.experiments.braille import DEPTHS, TASKS
 from madem.experiments.build import plan
@@ -66,6 +79,48 @@ class Bench:
         output = torch.from_numpy(free.output(at))[None]
         pushing = springs if self.spring else currents
         return pushing(self.cost, output, self.target)(beta)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a circuit in time: ``times``, s, from the start of the phase.
+
+    ``layers``: states then, ``(k, units)``, of every layer; ``settled``: the time, s, at which all
+    of them stay within the tolerance, 0 where they never leave it.
+    """
+
+    name: str
+    times: Array
+    layers: tuple[Array, ...]
+    settled: float
+    switchings: int
+
+
+def phases(
+    bench: Bench, timing: Timing, tolerance: float = 0.5 / 127, accuracy: float = 1e-5
+) -> list[Phase]:
+    """Let a circuit settle free from rest, then nudged both ways from where it rests.
+
+    ``tolerance``: of the states, relative to the largest state of their layer at rest; by default
+    half a step of 8 bits. ``accuracy``: of a step in time, of the largest voltage.
+    """
+    free = bench.circuit("free", timing)
+    found = [_phase("free", free, transient(free.circuit, None, accuracy), tolerance)]
+    at = solve(free.circuit)
+    for name in PHASES[1:]:
+        nudged = bench.circuit(name, timing)
+        record = transient(nudged.circuit, at.voltages, accuracy)
+        found.append(_phase(name, nudged, record, tolerance))
+    return found
+
+
+def _phase(name: str, built: Built, record: Transient, tolerance: float) -> Phase:
+    layers, times = record.states(built), [0.0]
+    for nodes, states in zip(built.layers, layers, strict=True):
+        size = float(np.abs(states[-1]).max(initial=0.0)) * built.volts
+        if size:
+            times.append(record.settling(nodes, tolerance * size))
+    return Phase(name, record.times, tuple(layers), max(times), len(record.switchings))
 
 
 def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int) -> Bench:

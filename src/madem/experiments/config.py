@@ -36,6 +36,24 @@ def _resistance(text: str) -> str:
     return text
 
 
+def _seconds(text: str) -> str:
+    if parse(text, "second") <= 0:
+        raise ValueError(f"must be positive, but is {text!r}")
+    return text
+
+
+def _farads(text: str) -> str:
+    if parse(text, "farad") < 0:
+        raise ValueError(f"must be zero or positive, but is {text!r}")
+    return text
+
+
+Seconds = Annotated[str, BeforeValidator(_text), AfterValidator(_seconds)]
+"""A time above zero, such as ``"1 ns"``."""
+
+Farads = Annotated[str, BeforeValidator(_text), AfterValidator(_farads)]
+"""A capacitance, such as ``"1 fF"``."""
+
 Resistance = Annotated[str, BeforeValidator(_text), AfterValidator(_resistance)]
 """A resistance above zero, such as ``"2 ohm"``."""
 
@@ -60,8 +78,10 @@ class ChipConfig(Strict):
 
     ``base``: conductance around which a weight is programmed at the start. ``output_limit``:
     range of the outputs' converters, in units of their state. ``wire``: resistance of a segment of
-    wire between two cells, of a driver and of a sense input; no wires where null. The switches
-    turn the device's non-idealities off one by one.
+    wire between two cells, of a driver and of a sense input; no wires where null. ``neuron_tau``:
+    the one pole of a neuron and its sense amplifier; ``line_capacitance``: of every node of wire;
+    both are ours (1 ns is a bandwidth of 160 MHz). The switches turn the device's non-idealities
+    off one by one.
     """
 
     device: str = "taox-1t1m"
@@ -69,6 +89,8 @@ class ChipConfig(Strict):
     lines: int = Field(64, ge=2)
     base: Conductance = "20 uS"
     wire: Resistance | None = None
+    neuron_tau: Seconds = "1 ns"
+    line_capacitance: Farads = "1 fF"
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)
