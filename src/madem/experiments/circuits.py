@@ -163,30 +163,47 @@ def bench_of_braille(
     Cells hold what they hold; noise and converters are left out. Raises ``InputError`` for an
     unknown name, and where the run has not saved that network yet.
     """
-    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
-    if name not in names:
-        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
-    one = plan(config, *name.split("."))
-    trainer = Trainer(one, 1)
-    if run is not None:
-        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
-        if checkpoint is None:
-            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
-        trainer.restore(checkpoint)
+    trainer = trainer_of(config, run, name)
+    one = trainer.plan
     stores = [store for store in trainer.machine.stores if isinstance(store, SignedPair)]
     bars = [
         crossbars(store.cells[:, 0], placement)
         for store, placement in zip(stores, one.placements, strict=True)
     ]
     units, volts = [store.unit for store in stores], one.cell.read_voltage
-    x, target, _ = one.task.sample((1, sample + 1), stream(config.seed, name, "circuit"))
-    given = x[0, -1].double()
+    x, target = shown(trainer, sample)
+    given = x[0].double()
 
     def make(nudge: Nudge | None, timing: Timing | None) -> Built:
         return hopfield(one.network, bars, given, nudge, one.wires, timing, units, volts)
 
-    goal = target[0, -1:].double() if target.is_floating_point() else target[0, -1:]
+    goal = target.double() if target.is_floating_point() else target
     return Bench(make, one.task.cost, goal, one.training.beta, False)
+
+
+def trainer_of(config: BrailleConfig, run: RunDirectory | None, name: str) -> Trainer:
+    """Return the chips of the network ``name``, as last saved in ``run``, untrained without one.
+
+    Raises ``InputError`` for an unknown name, and where the run has not saved that network yet.
+    """
+    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
+    if name not in names:
+        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
+    trainer = Trainer(plan(config, *name.split(".")), 1)
+    if run is not None:
+        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
+        if checkpoint is None:
+            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
+        trainer.restore(checkpoint)
+    return trainer
+
+
+def shown(trainer: Trainer, sample: int) -> tuple[Tensor, Tensor]:
+    """Return the word on the bench, number ``sample``, and its target, each a batch of one."""
+    one = trainer.plan
+    draws = stream(one.seed, one.name, "circuit")
+    x, target, _ = one.task.sample((1, sample + 1), draws)
+    return x[0, -1:], target[0, -1:]
 
 
 def crossbars(cells: Tensor, placement: Placement) -> list[Crossbar]:

@@ -26,7 +26,7 @@ BITS = 8
 """Resolution where converters are ideal: ours."""
 
 SHARE = 0.95
-STEP = 0.05
+STEP = 0.1
 LONGEST = 1000.0
 
 ITEMS = {
