@@ -36,7 +36,7 @@ def show_crossbar(
     if config.experiment != "braille":
         raise InputError(f"experiment {config.experiment!r} has no chip to show (allowed: braille)")
     found = maps(config, run, network, chip, sample)
-    path = out or Path("crossbar.svg")
+    path = out or _place(source, "crossbar.svg")
     save(crossbar_figure(found, f"{network}, chip {chip}, input {sample}"), path)
     for one in found:
         told = "ideal wires, no drop"
@@ -67,11 +67,16 @@ def show_settling(
     with Console().status("settling every node of the circuit (minutes with wires)"):
         found = phases(bench, _timing(config))
     name = network if config.experiment == "braille" else config.network.kind
-    path = out or Path("settling.svg")
+    path = out or _place(source, "settling.svg")
     save(settling_figure(found, f"{name}, input {sample}"), path)
     for phase in found:
         typer.echo(f"{phase.name}: settled after {1e9 * phase.settled:.3g} ns")
     typer.echo(f"figure: {path}")
+
+
+def _place(source: Path, name: str) -> Path:
+    """Return where a figure goes: into the run, or here."""
+    return source / name if source.is_dir() else Path(name)
 
 
 def _timing(config: object) -> Timing:

@@ -27,7 +27,7 @@ BITS = 8
 
 SHARE = 0.95
 STEP = 0.1
-LONGEST = 1000.0
+LONGEST = 200.0
 
 ITEMS = {
     "free": ("array read", "neuron settling"),
@@ -50,7 +50,7 @@ def follow(
     Steps of ``STEP`` by the exponential trapezoidal rule, exact where the rests stay. Raises
     ``InputError`` for what has not settled after ``LONGEST``.
     """
-    rest = Sweep(1e-6, 500).settle(problem, nudge).states
+    rest = Sweep(1e-5, 500).settle(problem, nudge).states
     last, size = len(problem.sites) - 1, len(problem.batch)
     wanted = [*rest, problem.output(rest)]
     limits = [*tolerances, math.inf if output is None else output]
@@ -113,7 +113,7 @@ def settling(plan: Plan, machine: Simulated, samples: int = SAMPLES) -> dict[str
     sensed = None
     if not laws[-1].loaded:  # driven when nudged, else sensed through a pole of its own
         sensed, tolerances[-1] = tolerances[-1], math.inf
-    rest = Sweep(1e-6, 500).settle(problem).states
+    rest = Sweep(1e-5, 500).settle(problem).states
     found = {"free": follow(problem, None, problem.start(), tolerances, sensed)}
     goal = target.expand(plan.chips, *target.shape)
     gradient = plan.task.cost.gradient(problem.output(rest), goal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from madem.errors import InputError, nearest
 from madem.experiments.circuits import Phase
 from madem.experiments.maps import Map
 from madem.report.figures import COLOURS
+from madem.report.figures import TITLES as NETWORKS
 
 FORMATS = (".png", ".svg")
 TITLES = {
@@ -78,6 +79,29 @@ def settling_figure(phases: Sequence[Phase], title: str) -> Figure:
         if len(phases) > 1:
             grid[layer][1].set_ylabel("moved from the free state by")
     figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def times_figure(
+    times: Mapping[str, Mapping[str, np.ndarray]], seconds: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Return the share of inputs settled against time, for both phases of every network.
+
+    ``times``, s, of all inputs and chips by network and phase; ``seconds``: how long the ledger
+    lets each phase last.
+    """
+    figure = Figure(figsize=(13, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
+    for axis, (name, phases) in zip(axes, times.items(), strict=True):
+        for (phase, values), key in zip(phases.items(), ("chip", "backprop"), strict=True):
+            ordered = np.sort(1e9 * values.ravel())
+            share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
+            axis.step(ordered, share, where="post", color=COLOURS[key], label=phase)
+            axis.axvline(1e9 * seconds[name][phase], color=COLOURS[key], linestyle="--",
+                         label=f"{phase}: lasts {1e9 * seconds[name][phase]:.3g} ns")  # fmt: skip
+        axis.set(title=NETWORKS[name], xlabel="time (ns)", xlim=(0, None), ylim=(0, 101))
+        axis.legend(fontsize=7, frameon=False, loc="upper left")
+    axes[0].set_ylabel("inputs settled (%)")
     return figure
 
 
