@@ -39,7 +39,10 @@ class Map:
 
     @property
     def drop(self) -> Array:
-        """What wires take of the driver's voltage at every cell, V, ``(m, n)``, positive."""
+        """What wires take of the driver's voltage at every cell, V, ``(m, n)``.
+
+        Negative where the other lines pull a bit line the other way, so that a cell sees more.
+        """
         sign = np.where(self.driven < 0, -1.0, 1.0)[:, None]
         return sign * (self.driven[:, None] - self.across)
 

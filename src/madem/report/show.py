@@ -52,7 +52,7 @@ def crossbar_figure(maps: Sequence[Map], title: str) -> Figure:
 
 def _image(axis: Axes, values: np.ndarray, colours: str, both: float | None, label: str) -> None:
     """Draw one map; ``both``: largest value of a scale around zero."""
-    low = -both if both else 0.0
+    low = -both if both else min(0.0, float(values.min()))
     image = axis.imshow(values, cmap=colours, vmin=low, vmax=both, interpolation="nearest",
                         aspect="auto")  # fmt: skip
     axis.set_title(label, fontsize=10, fontweight="normal")
