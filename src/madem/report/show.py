@@ -66,7 +66,7 @@ def settling_figure(phases: Sequence[Phase], title: str) -> Figure:
     figure = Figure(figsize=(13, 2.6 * layers + 0.8), layout="constrained")
     grid = figure.subplots(layers, len(phases), squeeze=False)
     for column, phase in enumerate(phases):
-        end = max(1.3 * phase.settled, 0.2 * float(phase.times[-1]))
+        end = max(1.3 * phase.settled, 0.6 * float(phase.times[-1]))
         for layer, axis in enumerate(grid[:, column]):
             _traces(axis, phase, phase.layers[layer], moved=column > 0)
             axis.set_xlim(0, 1e9 * end)
@@ -90,7 +90,7 @@ def times_figure(
     ``times``, s, of all inputs and chips by network and phase; ``seconds``: how long the ledger
     lets each phase last.
     """
-    figure = Figure(figsize=(13, 2.9), layout="constrained")
+    figure = Figure(figsize=(13, 3.3), layout="constrained")
     axes = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
     for axis, (name, phases) in zip(axes, times.items(), strict=True):
         for (phase, values), key in zip(phases.items(), ("chip", "backprop"), strict=True):
@@ -98,10 +98,13 @@ def times_figure(
             share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
             axis.step(ordered, share, where="post", color=COLOURS[key], label=phase)
             axis.axvline(1e9 * seconds[name][phase], color=COLOURS[key], linestyle="--",
-                         label=f"{phase}: lasts {1e9 * seconds[name][phase]:.3g} ns")  # fmt: skip
-        axis.set(title=NETWORKS[name], xlabel="time (ns)", xlim=(0, None), ylim=(0, 101))
-        axis.legend(fontsize=7, frameon=False, loc="upper left")
+                         linewidth=1, label=f"how long {phase} lasts")  # fmt: skip
+        lasts = ", ".join(f"{phase} {1e9 * t:.3g}" for phase, t in seconds[name].items())
+        axis.set(title=NETWORKS[name], xlim=(0, None), ylim=(0, 101))
+        axis.set_xlabel(f"time (ns); lasts: {lasts} ns", fontsize=9)
     axes[0].set_ylabel("inputs settled (%)")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
