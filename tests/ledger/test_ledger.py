@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.ledger import Event, Ledger, load_prices, totals
+from madem.ledger import Event, Ledger, lasting, load_prices, totals
 
 
 def test_joules_are_counts_and_watts_times_prices() -> None:
@@ -20,9 +20,26 @@ def test_joules_are_counts_and_watts_times_prices() -> None:
     assert rows["array read"]["joules"] == pytest.approx(3e-3 * 10e-9)
     assert rows["array read"]["seconds"] == pytest.approx(3 * 10e-9)
     assert rows["output conversion"]["joules"] == pytest.approx(15 * 1.6e-12)
+    assert rows["array read"]["duration"] == 10e-9
     sums = totals(list(rows.values()))
     assert sums["array_only"]["joules"] == pytest.approx(3e-11)
     assert sums["all_in"]["joules"] == pytest.approx(3e-11 + 15 * 1.6e-12)
+
+
+def test_a_duration_from_elsewhere_changes_power_times_time_and_nothing_else() -> None:
+    ledger = Ledger()
+    ledger(Event("array read", 3.0, 6e-3))
+    ledger(Event("neuron settling", 5.0))
+    ledger(Event("pulse", 2.0))
+    prices = lasting(load_prices(), {"array read": 4e-9, "neuron settling": 2e-9}, "the circuit")
+    rows = {row["item"]: row for row in ledger.rows(prices)}
+    assert rows["array read"]["joules"] == pytest.approx(6e-3 * 4e-9)
+    assert rows["array read"]["seconds"] == pytest.approx(3 * 4e-9)
+    assert rows["neuron settling"]["joules"] == pytest.approx(5 * 1e-4 * 2e-9)
+    assert rows["neuron settling"]["seconds"] == 0
+    assert rows["array read"]["assumption"] == "the circuit"
+    before = {row["item"]: row for row in ledger.rows(load_prices())}
+    assert rows["pulse"] == before["pulse"]
 
 
 def test_nothing_is_free_by_omission() -> None:
@@ -35,7 +52,7 @@ def test_nothing_is_free_by_omission() -> None:
 def test_every_price_has_a_source_and_a_use() -> None:
     for price in load_prices().values():
         assert price.source
-        assert price.joules or price.duration
+        assert price.joules or price.duration  # watts of the item, or of its events
         assert price.domain in ("array", "periphery", "digital")
 
 

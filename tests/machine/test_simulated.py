@@ -157,9 +157,9 @@ def test_events_are_counted_as_by_hand(ideal_cell: Cell) -> None:
     # nudged: the 2 output lines are driven too, and not converted
     assert counts == {
         "input conversion": 30,
-        "neuron settling": 15,
+        "nudged neuron settling": 15,
         "output conversion": 15,
-        "array read": 5,
+        "nudged array read": 5,
     }
     ledger.totals.clear()
     machine.contrast(high, free)

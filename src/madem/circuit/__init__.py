@@ -24,7 +24,8 @@ from madem.circuit.elements import (
     Table,
 )
 from madem.circuit.newton import Operating, sensitivity, solve, system_of
-from madem.circuit.spice import Verified, netlist, verify
+from madem.circuit.spice import Verified, netlist, verify, waveforms
+from madem.circuit.transient import Switching, Transient, settling_times, transient
 
 __all__ = [
     "Amplifier",
@@ -40,9 +41,11 @@ __all__ = [
     "Resistor",
     "Sinh",
     "Source",
+    "Switching",
     "Table",
     "Terminals",
     "Timing",
+    "Transient",
     "Verified",
     "array",
     "hopfield",
@@ -50,7 +53,10 @@ __all__ = [
     "pairs",
     "resistive",
     "sensitivity",
+    "settling_times",
     "solve",
     "system_of",
+    "transient",
     "verify",
+    "waveforms",
 ]

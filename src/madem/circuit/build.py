@@ -71,7 +71,10 @@ class Crossbar:
 
 @dataclass(frozen=True)
 class Timing:
-    """What takes time: farads of a neuron's node and of a node of wire; the amplifiers' pole, s."""
+    """What takes time: farads of a neuron's node and of a node of wire; the amplifiers' pole, s.
+
+    ``tau`` is the pole of amplifiers and of behavioural neurons. All three defaults are ours.
+    """
 
     neuron: float = 1e-12
     line: float = 1e-15

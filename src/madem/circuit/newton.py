@@ -40,8 +40,9 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Group:
-    """Devices of one kind: where they lie, and what each is multiplied by."""
+    """Devices of one kind: their names, where they lie, and what each is multiplied by."""
 
+    names: tuple[str, ...]
     device: Device
     a: Indices
     b: Indices
@@ -59,8 +60,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Neurons:
-    """All neurons: rows of their branches, and the linear map from unknowns to their drive."""
+    """All neurons: names, rows of their branches, the linear map from unknowns to their drive."""
 
+    names: tuple[str, ...]
     rows: Indices
     drive: sparse.csr_matrix
     offset: Array
@@ -350,6 +352,7 @@ def _groups(circuit: Circuit, index: Mapping[str, int]) -> tuple[Group, ...]:
             kinds.setdefault(element.kind, []).append(element)
     return tuple(
         Group(
+            tuple(d.name for d in devices),
             devices[0],
             np.array([index[d.a] for d in devices]),
             np.array([index[d.b] for d in devices]),
@@ -370,7 +373,8 @@ def _neurons(circuit: Circuit, branches: Mapping[str, int], size: int) -> Neuron
     )  # fmt: skip
     numbers = (np.array([getattr(e, key) for e in found], float) for key in
                ("offset", "low", "high"))  # fmt: skip
-    return Neurons(np.array([branches[e.name] for e in found], int), drive, *numbers)
+    names = tuple(e.name for e in found)
+    return Neurons(names, np.array([branches[name] for name in names], int), drive, *numbers)
 
 
 def _check_grounded(circuit: Circuit, index: Mapping[str, int]) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from madem.circuit.elements import (
     GROUND,
     Amplifier,
+    Array,
     Capacitor,
     Circuit,
     Current,
@@ -37,6 +38,7 @@ from madem.circuit.newton import Operating, solve
 from madem.errors import InputError
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-15 gmin=1e-18 itl1=2000"
+IN_TIME = ".options reltol=1e-6 abstol=1e-15 vntol=1e-9 gmin=1e-18 itl4=200"
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ class Verified:
 
 
 def netlist(
-    circuit: Circuit, control: tuple[str, ...] = (), guess: Mapping[str, float] | None = None
+    circuit: Circuit,
+    control: tuple[str, ...] = (),
+    guess: Mapping[str, float] | None = None,
+    begin: Mapping[str, float] | None = None,
 ) -> str:
     """Return the netlist; ``control`` lines are run by ngspice in batch mode.
 
-    ``guess``: voltages of nodes from which ngspice starts.
+    ``guess``: voltages of nodes from which ngspice looks for an operating point; ``begin``: those
+    from which a transient analysis starts, its options in place of the operating point's.
 
     >>> from madem.circuit import Resistor, Source
     >>> text = netlist(Circuit((Source("v", "a", "0", 1.0), Resistor("cell.r", "a", "0", 0.5))))
@@ -94,8 +100,10 @@ def netlist(
         calls.append(_wrapped(f"X{part} {' '.join(shared)} {part}"))
     top = [_wrapped(card) for element in parts.get("", []) for card in _cards(element)]
     tail = [".control", "set numdgt=16", *control, ".endc"] if control else [".op"]
-    begin = [f".nodeset v({instance(n)})={v!r}" for n, v in (guess or {}).items()]
-    main = "\n".join([*top, *calls, OPTIONS, *begin, *tail, ".end", ""])
+    first = [f".nodeset v({instance(n)})={v!r}" for n, v in (guess or {}).items()]
+    options = OPTIONS if begin is None else IN_TIME
+    first += [f".ic v({n})={v!r}" for n, v in _charged(circuit, begin or {}).items()]
+    main = "\n".join([*top, *calls, options, *first, *tail, ".end", ""])
     return "\n\n".join([f"* madem: {circuit.title}", *blocks, main])
 
 
@@ -131,6 +139,29 @@ def verify(phase: str, circuit: Circuit) -> Verified:
     return replace(compare(phase, at, operating_point(circuit, guess)), guided=True)
 
 
+def waveforms(
+    circuit: Circuit, nodes: Sequence[str], stop: float, start: Mapping[str, float] | None = None
+) -> tuple[Array, Array]:
+    """Return ngspice's times, s, ``(k,)``, and the voltages of ``nodes`` then, ``(k, nodes)``.
+
+    A step at t = 0 from the voltages ``start`` (others: 0 V) up to ``stop``, s, by the trapezoidal
+    rule in at least 2,000 steps. Raises ``InputError`` where ngspice is not installed, or gives up.
+    """
+    named = " ".join(f"v({instance(node)})" for node in nodes)
+    step = stop / 2000
+    tran = f"tran {step!r} {stop!r} 0 {step!r} uic"
+    control = (tran, "set wr_singlescale", f"wrdata waves.txt {named}", "shell cat waves.txt")
+    told = run(netlist(circuit, control, begin=start or {}))
+    number = r"[-+]?\d\.\d+e[-+]\d+"
+    rows = re.findall(rf"^\s*((?:{number}\s+){{{len(nodes) + 1}}})$", told, re.MULTILINE)
+    found = np.array([row.split() for row in rows], float).reshape(-1, len(nodes) + 1)
+    if not len(found) or found[-1, 0] < 0.999 * stop:
+        raise InputError(
+            f"ngspice gave up in time; it said: {' '.join(told.split()[-40:])}"
+        )  # fmt: skip
+    return found[:, 0], found[:, 1:]
+
+
 def run(text: str) -> str:
     """Run ngspice on a netlist and return what it prints.
 
@@ -164,6 +195,17 @@ def compare(phase: str, at: Operating, theirs: Mapping[str, float]) -> Verified:
     scale = float(np.abs(other).max(initial=1e-300))
     difference = float(np.abs(mine - other).max(initial=0.0)) / scale
     return Verified(phase, difference, at.kirchhoff, at.balance, len(theirs))
+
+
+def _charged(circuit: Circuit, begin: Mapping[str, float]) -> dict[str, float]:
+    """Return what ngspice has to know of ``begin``: also the charge of every low-pass."""
+    found = {instance(node): volts for node, volts in begin.items() if node in circuit.nodes}
+    for element in circuit.elements:
+        if isinstance(element, Amplifier | Neuron) and element.tau:
+            node = ends(element)[-1]
+            if node in begin:
+                found[instance(f"{element.name}_p")] = begin[node]
+    return found
 
 
 def _local(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from madem.cli import device, spice
+from madem.cli import device, show, spice
 from madem.cli.gradcheck import gradcheck
 from madem.cli.run import report, run
 from madem.errors import InputError
@@ -26,6 +26,7 @@ app.command()(gradcheck)
 app.command()(report)
 app.add_typer(device.app, name="device")
 app.add_typer(spice.app, name="spice")
+app.add_typer(show.app, name="show")
 
 
 def _version(asked: bool | None) -> None:

@@ -16,6 +16,7 @@ from madem.experiments.config import BrailleConfig, Training, defaults, make, me
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
+from madem.experiments.settling import prices_of, settling, slow
 from madem.experiments.training import Trainer, accuracy, observer, resume
 from madem.learn import backpropagate
 from madem.ledger import Ledger, load_prices, totals
@@ -81,8 +82,9 @@ def train_job(
     folder = RunDirectory(path)
     plan = planned(config, name, change)
     trainer = Trainer(plan, config.curve_points)
+    untrained = slow(settling(plan, trainer.machine))
     resume(trainer, path, job)
-    prices = load_prices()
+    prices = prices_of(plan, load_prices(), untrained)
     while not trainer.done:
         trainer.advance()
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.done:
@@ -92,13 +94,19 @@ def train_job(
             joules = totals(rows)["all_in"]["joules"]
             text = f"accuracy {mean:.3f}, {1e6 * joules:.3g} uJ a chip"
             tell(Progress(job, trainer.step, plan.training.steps, text))
-    result, tensors = examine(config, trainer)
+    result, tensors = examine(config, trainer, untrained)
     folder.save_tensors(f"jobs/{job}.safetensors", tensors)
     folder.save_json(f"jobs/{job}.json", result)
 
 
-def examine(config: BrailleConfig, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Test a trained network, and keep what the report draws of it."""
+def examine(
+    config: BrailleConfig, trainer: Trainer, untrained: dict[str, float]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Test a trained network, and keep what the report draws of it.
+
+    ``untrained``: settling times of its phases before training, s. Each phase lasts as long as the
+    slower of before and after.
+    """
     plan, machine = trainer.plan, trainer.machine
     by_flip = {}
     for flip in flips(config, plan):
@@ -109,7 +117,9 @@ def examine(config: BrailleConfig, trainer: Trainer) -> tuple[dict[str, Any], di
     inference = Ledger()
     watch = observer(machine, stream(plan.seed, plan.name, "test"), inference)
     output = watch.settle(x[:1000]).output
-    prices = load_prices()
+    lasted = settling(plan, machine)
+    seconds = {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
+    prices = prices_of(plan, load_prices(), seconds)
     training = trainer.ledger.rows(prices)
     once = [
         row | {key: float(row[key]) / 1000 for key in ("count", "joules", "seconds")}
@@ -123,6 +133,7 @@ def examine(config: BrailleConfig, trainer: Trainer) -> tuple[dict[str, Any], di
         "curve": trainer.curve,
         "unsettled": machine.unsettled,
         "ledger": {"training": training, "inference": once},
+        "settling": {"before": untrained, "after": slow(lasted), "seconds": seconds},
         "samples": plan.training.steps * plan.training.batch,
     }
     if isinstance(plan.task, Reconstruct):
@@ -134,6 +145,7 @@ def examine(config: BrailleConfig, trainer: Trainer) -> tuple[dict[str, Any], di
     tensors = {
         "conductance.before": lay_out(plan.placements, first, lines)[0],
         "conductance.after": lay_out(plan.placements, last, lines)[0],
+        **{f"settling.{phase}": times for phase, times in lasted.items()},
         **example(plan, machine, x, target, word),
     }
     if not isinstance(plan.task, Reconstruct):
@@ -298,6 +310,7 @@ def _summary(
         "written_fraction_per_step": result["written_fraction_per_step"],
         "unsettled": result["unsettled"],
         "ledger": {phase: totals(rows) for phase, rows in result["ledger"].items()},
+        "settling_seconds": result["settling"]["seconds"],
     }
     if "dot_accuracy" in result:
         part["dot_accuracy_mean"] = result["dot_accuracy"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from madem.circuit import Timing
 from madem.data.braille import dots
 from madem.data.tasks import Classify, Reconstruct, Task
 from madem.device import SWITCHES, Cell, load, preset, without
@@ -52,6 +53,7 @@ class Plan:
     training: Training
     wires: Wires | None = None
     seen: bool = False
+    timing: Timing = Timing()
 
     @property
     def units(self) -> list[float]:
@@ -135,6 +137,14 @@ def wires_of(chip: ChipConfig) -> Wires | None:
     return Wires(ohm, ohm, ohm, ohm)
 
 
+def timing_of(chip: ChipConfig) -> Timing:
+    """Return what takes time on the chip."""
+    return Timing(
+        line=parse(chip.line_capacitance, "farad", "chip.line_capacitance"),
+        tau=parse(chip.neuron_tau, "second", "chip.neuron_tau"),
+    )
+
+
 def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
     """Return the plan of the network ``depth`` (``one_layer``, ``two_layer``) on a task.
 
@@ -184,6 +194,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         training=training,
         wires=wires_of(chip),
         seen=chip.voltages == "cells",
+        timing=timing_of(chip),
     )
 
 

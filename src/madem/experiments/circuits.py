@@ -1,14 +1,27 @@
-"""The networks of a config or a run as circuits: one input, the free phase or a nudged one."""
+"""The networks of a config or a run as circuits: one input, at rest or in time, in every phase."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from madem.circuit import Built, Crossbar, Operating, Timing, hopfield, pairs, resistive, solve
+from madem.circuit import (
+    Built,
+    Crossbar,
+    Operating,
+    Timing,
+    Transient,
+    hopfield,
+    pairs,
+    resistive,
+    solve,
+    transient,
+)
+from madem.circuit.elements import Array
 from madem.errors import InputError, nearest
 from madem.experiments.braille import DEPTHS, TASKS
 from madem.experiments.build import plan
@@ -68,6 +81,48 @@ class Bench:
         return pushing(self.cost, output, self.target)(beta)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a circuit in time: ``times``, s, from the start of the phase.
+
+    ``layers``: states then, ``(k, units)``, of every layer; ``settled``: the time, s, at which all
+    of them stay within the tolerance, 0 where they never leave it.
+    """
+
+    name: str
+    times: Array
+    layers: tuple[Array, ...]
+    settled: float
+    switchings: int
+
+
+def phases(
+    bench: Bench, timing: Timing, tolerance: float = 0.5 / 127, accuracy: float = 1e-5
+) -> list[Phase]:
+    """Let a circuit settle free from rest, then nudged both ways from where it rests.
+
+    ``tolerance``: of the states, relative to the largest state of their layer at rest; by default
+    half a step of 8 bits. ``accuracy``: of a step in time, of the largest voltage.
+    """
+    free = bench.circuit("free", timing)
+    found = [_phase("free", free, transient(free.circuit, None, accuracy), tolerance)]
+    at = solve(free.circuit)
+    for name in PHASES[1:]:
+        nudged = bench.circuit(name, timing)
+        record = transient(nudged.circuit, at.voltages, accuracy)
+        found.append(_phase(name, nudged, record, tolerance))
+    return found
+
+
+def _phase(name: str, built: Built, record: Transient, tolerance: float) -> Phase:
+    layers, times = record.states(built), [0.0]
+    for nodes, states in zip(built.layers, layers, strict=True):
+        size = float(np.abs(states[-1]).max(initial=0.0)) * built.volts
+        if size:
+            times.append(record.settling(nodes, tolerance * size))
+    return Phase(name, record.times, tuple(layers), max(times), len(record.switchings))
+
+
 def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int) -> Bench:
     """Return the network of an images config, with the parameters ``held`` or those of the start.
 
@@ -108,30 +163,47 @@ def bench_of_braille(
     Cells hold what they hold; noise and converters are left out. Raises ``InputError`` for an
     unknown name, and where the run has not saved that network yet.
     """
-    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
-    if name not in names:
-        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
-    one = plan(config, *name.split("."))
-    trainer = Trainer(one, 1)
-    if run is not None:
-        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
-        if checkpoint is None:
-            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
-        trainer.restore(checkpoint)
+    trainer = trainer_of(config, run, name)
+    one = trainer.plan
     stores = [store for store in trainer.machine.stores if isinstance(store, SignedPair)]
     bars = [
         crossbars(store.cells[:, 0], placement)
         for store, placement in zip(stores, one.placements, strict=True)
     ]
     units, volts = [store.unit for store in stores], one.cell.read_voltage
-    x, target, _ = one.task.sample((1, sample + 1), stream(config.seed, name, "circuit"))
-    given = x[0, -1].double()
+    x, target = shown(trainer, sample)
+    given = x[0].double()
 
     def make(nudge: Nudge | None, timing: Timing | None) -> Built:
         return hopfield(one.network, bars, given, nudge, one.wires, timing, units, volts)
 
-    goal = target[0, -1:].double() if target.is_floating_point() else target[0, -1:]
+    goal = target.double() if target.is_floating_point() else target
     return Bench(make, one.task.cost, goal, one.training.beta, False)
+
+
+def trainer_of(config: BrailleConfig, run: RunDirectory | None, name: str) -> Trainer:
+    """Return the chips of the network ``name``, as last saved in ``run``, untrained without one.
+
+    Raises ``InputError`` for an unknown name, and where the run has not saved that network yet.
+    """
+    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
+    if name not in names:
+        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
+    trainer = Trainer(plan(config, *name.split(".")), 1)
+    if run is not None:
+        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
+        if checkpoint is None:
+            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
+        trainer.restore(checkpoint)
+    return trainer
+
+
+def shown(trainer: Trainer, sample: int) -> tuple[Tensor, Tensor]:
+    """Return the word on the bench, number ``sample``, and its target, each a batch of one."""
+    one = trainer.plan
+    draws = stream(one.seed, one.name, "circuit")
+    x, target, _ = one.task.sample((1, sample + 1), draws)
+    return x[0, -1:], target[0, -1:]
 
 
 def crossbars(cells: Tensor, placement: Placement) -> list[Crossbar]:

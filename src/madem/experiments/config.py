@@ -36,6 +36,24 @@ def _resistance(text: str) -> str:
     return text
 
 
+def _seconds(text: str) -> str:
+    if parse(text, "second") <= 0:
+        raise ValueError(f"must be positive, but is {text!r}")
+    return text
+
+
+def _farads(text: str) -> str:
+    if parse(text, "farad") < 0:
+        raise ValueError(f"must be zero or positive, but is {text!r}")
+    return text
+
+
+Seconds = Annotated[str, BeforeValidator(_text), AfterValidator(_seconds)]
+"""A time above zero, such as ``"1 ns"``."""
+
+Farads = Annotated[str, BeforeValidator(_text), AfterValidator(_farads)]
+"""A capacitance, such as ``"1 fF"``."""
+
 Resistance = Annotated[str, BeforeValidator(_text), AfterValidator(_resistance)]
 """A resistance above zero, such as ``"2 ohm"``."""
 
@@ -63,8 +81,9 @@ class ChipConfig(Strict):
     wire between two cells, of a driver and of a sense input; no wires where null. ``voltages``:
     what the rule multiplies where there are wires, those at the terminals or those across every
     cell. ``sums``: how tiles of a layer larger than an array add, as currents or each after its
-    conversion, in a range of ``sum_limit`` in units of state. The switches turn the device's
-    non-idealities off one by one.
+    conversion, in a range of ``sum_limit`` in units of state. ``neuron_tau``: the one pole of a
+    neuron and its sense amplifier; ``line_capacitance``: of every node of wire; both are ours (1 ns
+    is a bandwidth of 160 MHz). The switches turn the device's non-idealities off one by one.
     """
 
     device: str = "taox-1t1m"
@@ -75,6 +94,8 @@ class ChipConfig(Strict):
     voltages: Literal["terminals", "cells"] = "terminals"
     sums: Literal["currents", "converted"] = "currents"
     sum_limit: float = Field(4.0, gt=0)
+    neuron_tau: Seconds = "1 ns"
+    line_capacitance: Farads = "1 fF"
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
     output_limit: float = Field(20.0, gt=0)

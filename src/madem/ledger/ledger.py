@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +16,7 @@ from madem.errors import InputError, nearest
 from madem.units import parse
 
 Domain = Literal["array", "periphery", "digital"]
+UNITS = {"joules": "joule", "watts": "watt", "duration": "second", "seconds": "second"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Event:
 
 @dataclass(frozen=True)
 class Price:
-    """What one event costs: ``joules`` each, or its ``watts`` for ``duration``; and ``seconds``.
+    """What one event costs: ``joules``, ``seconds``, and for ``duration`` its power.
 
+    The power is ``watts`` an event, and what the event itself says. SI units.
     ``domain`` is *array* for what the memristors themselves take, *periphery* for converters,
     neurons and write circuits, *digital* for arithmetic and memory. ``source`` says where the
     number is from, ``assumption`` what must be true for it to hold.
@@ -42,6 +44,7 @@ class Price:
     item: str
     domain: Domain
     joules: float
+    watts: float
     duration: float
     seconds: float
     source: str
@@ -51,8 +54,8 @@ class Price:
 def load_prices(path: Path | None = None) -> dict[str, Price]:
     """Return the price of every item, from the shipped list or the user's YAML file.
 
-    Every entry needs ``domain`` and ``source``; ``joules``, ``duration`` and ``seconds`` carry
-    units. Raises ``InputError`` naming the entry and the key otherwise.
+    Every entry needs ``domain`` and ``source``; ``joules``, ``watts``, ``duration`` and ``seconds``
+    carry units. Raises ``InputError`` naming the entry and the key otherwise.
 
     >>> load_prices()["output conversion"].domain
     'periphery'
@@ -63,7 +66,7 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
 
 
 def _price(item: str, entry: Mapping[str, object]) -> Price:
-    allowed = {"domain", "joules", "duration", "seconds", "source", "assumption"}
+    allowed = {"domain", "source", "assumption", *UNITS}
     for key in entry:
         if key not in allowed:
             raise InputError(f"price of {item!r}: unknown key {key!r}: {nearest(key, allowed)}")
@@ -74,10 +77,9 @@ def _price(item: str, entry: Mapping[str, object]) -> Price:
             f"price of {item!r}: domain is {entry.get('domain')!r}: "
             f"{nearest(str(entry.get('domain')), get_args(Domain))}"
         )
-    units = {"joules": "joule", "duration": "second", "seconds": "second"}
     numbers = {
         key: parse(entry[key], unit, f"price of {item!r}: {key}") if key in entry else 0.0
-        for key, unit in units.items()
+        for key, unit in UNITS.items()
     }
     return Price(
         item=item,
@@ -86,6 +88,28 @@ def _price(item: str, entry: Mapping[str, object]) -> Price:
         assumption=str(entry.get("assumption", "")),
         **numbers,
     )
+
+
+def lasting(
+    prices: Mapping[str, Price], durations: Mapping[str, float], assumption: str
+) -> dict[str, Price]:
+    """Return ``prices`` with the ``durations``, s, of some items, known from ``assumption``.
+
+    Where an item takes seconds, they are its duration.
+
+    >>> lasting(load_prices(), {"array read": 2e-9}, "measured")["array read"].seconds
+    2e-09
+    """
+    changed = {
+        item: replace(
+            prices[item],
+            duration=duration,
+            seconds=duration if prices[item].seconds else 0.0,
+            assumption=assumption,
+        )
+        for item, duration in durations.items()
+    }
+    return {**prices, **changed}
 
 
 class Ledger:
@@ -110,6 +134,8 @@ class Ledger:
     def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
         """Return one row an item: mean over chips of count, joules and seconds, with origin.
 
+        ``duration``: how long one event takes power, s, zero where its price is in joules.
+
         Raises ``InputError`` for an event that has no price: nothing is free by omission.
         """
         for item in self.totals:
@@ -119,13 +145,15 @@ class Ledger:
         for item in (item for item in prices if item in self.totals):
             price = prices[item]
             count, watts = (float(torch.as_tensor(part).mean()) for part in self.totals[item])
+            power = count * price.watts + watts
             rows.append(
                 {
                     "item": item,
                     "domain": price.domain,
                     "count": count,
-                    "joules": count * price.joules + watts * price.duration,
+                    "joules": count * price.joules + power * price.duration,
                     "seconds": count * price.seconds,
+                    "duration": price.duration,
                     "source": price.source,
                     "assumption": price.assumption,
                 }

@@ -366,11 +366,12 @@ class Simulated:
         driven = inputs + (0 if free else units[-1])
         for item, count in (
             ("input conversion", driven),
-            ("neuron settling", moving),
+            ("neuron settling" if free else "nudged neuron settling", moving),
             ("output conversion", sensed),
         ):
             self.listener(Event(item, float(samples * count)))
-        self.listener(Event("array read", float(samples), watts))
+        read = "array read" if free else "nudged array read"
+        self.listener(Event(read, float(samples), watts))
 
 
 Side = tuple[Tensor | None, ...]

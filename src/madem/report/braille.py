@@ -12,8 +12,15 @@ from rich.table import Table
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.experiments.build import timing_of
+from madem.experiments.circuits import bench_of_braille, phases
+from madem.experiments.config import make
+from madem.experiments.maps import maps
 from madem.experiments.rundir import RunDirectory
-from madem.report import figures
+from madem.report import figures, show
+
+DRAWN = "classify.two_layer"
+"""The network whose circuit is drawn."""
 
 SHOWN = 3
 """Words drawn as Braille cells for each network."""
@@ -34,6 +41,7 @@ def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": metrics,
         "names": figures.TITLES,
         "figures": draw_all(folder, folder.config(), summary, metrics),
+        **draw_circuit(folder, metrics),
         "claims": [claim(name, summary, metrics) for name in figures.TITLES],
     }
 
@@ -75,6 +83,32 @@ def draw_all(
                 figures.confusion(tensors["confusion"], config["words"], f"{title}: confusion")
             )
     return drawn
+
+
+def draw_circuit(folder: RunDirectory, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the circuit as SVG: maps of arrays, states and times of settling.
+
+    States settle without the wires, with which every figure would take minutes.
+    """
+    config = make(folder.config())
+    bare = config.model_copy(update={"chip": config.chip.model_copy(update={"wire": None})})
+    bench = bench_of_braille(bare, folder, DRAWN, 0)
+    found, title = phases(bench, timing_of(config.chip)), figures.TITLES[DRAWN]
+    times = {}
+    for name in figures.TITLES:
+        held = folder.load_tensors(f"jobs/{name}.safetensors")
+        if held is not None:
+            times[name] = {p: as_array(held[0][f"settling.{p}"]) for p in ("free", "nudged")}
+    seconds = {name: metrics[name]["settling"]["seconds"] for name in times}
+    arrays = show.crossbar_figure(maps(config, folder, DRAWN, 0, 0), f"{title}: first chip")
+    return {
+        "seconds": seconds,
+        "circuit": {
+            "maps": figures.svg(arrays),
+            "states": figures.svg(show.settling_figure(found, f"{title}: first chip")),
+            "times": figures.svg(show.times_figure(times, seconds)),
+        },
+    }
 
 
 def draw_states(
