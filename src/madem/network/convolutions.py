@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -313,7 +314,7 @@ class ResistorConvolution:
         """Return the other end."""
         return (1 - end,)
 
-    @property
+    @cached_property
     def _plain(self) -> Convolution:
         """The currents that the other end's voltages drive are those of a convolution."""
         return Convolution(self.g, self.bias, self.stride, self.padding)
