@@ -105,7 +105,9 @@ static inline void multiply(const T *__restrict a, int64_t in, const T *__restri
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sums[r][v] = vec{};
+#pragma GCC unroll 4
     for (int64_t c = 0; c < in; ++c) {
+        __builtin_prefetch(panel + (in + c) * width, 0, 2);  // of the next panel
         vec b[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) b[v] = load(panel + c * width + v * L);
@@ -160,8 +162,9 @@ void convolve(const Images<T> &p) {
     const int64_t block = std::min(all, std::max<int64_t>(half / int64_t(sizeof(T)), size) / each + 1);
     // planes start a line apart, so that they do not crowd into one set of the cache
     const int64_t before = block * p.in + line, after = block * p.out + line;
-    std::unique_ptr<T[]> held(new T[planes * (before + after)]), blank(new T[p.in]());
-    T *a = held.get(), *b = a + planes * before;
+    const std::unique_ptr<T[]> blank(new T[p.in]()), held(new T[planes * (before + after) + line]);
+    const auto at = reinterpret_cast<uintptr_t>(held.get());
+    T *a = held.get() + (panel_bytes - at % panel_bytes) / sizeof(T), *b = a + planes * before;
     for (int64_t first = 0; first < all; first += block) {
         const int64_t count = std::min(block, all - first);
         for (int64_t t = 0; t < count; ++t)

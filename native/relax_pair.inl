@@ -97,6 +97,8 @@ static inline void upper(const Sample<T> &p, const typename Lanes<T>::vec *sums,
     }
 }
 
+constexpr int abreast = 4;  // vectors of lower units that share what is loaded of the upper ones
+
 // One sweep of one sample. The lower states follow from the upper ones, so that they are kept only
 // where Watch, which also says how far the units moved, and the largest state.
 template <typename T, int K, bool Watch>
@@ -107,22 +109,31 @@ static void sweep(const Sample<T> &p, T *__restrict s, T *__restrict y, T &moved
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) sums[k] = vec{}, spread[k] = vec{} + y[k];
     vec far = vec{}, top = vec{};
-    for (int64_t h = 0; h < p.padded; h += L) {
-        vec even = load(p.drive + h), odd = vec{};
+    for (int64_t h = 0; h < p.padded; h += abreast * L) {
+        vec v[abreast];
+#pragma GCC unroll 4
+        for (int i = 0; i < abreast; ++i) v[i] = load(p.drive + h + i * L);
 #pragma GCC unroll 16
         for (int k = 0; k < K; ++k) {
-            if (k % 2)
-                odd += load(p.weight + k * p.padded + h) * spread[k];
-            else
-                even += load(p.weight + k * p.padded + h) * spread[k];
+            const vec own = spread[k];
+#pragma GCC unroll 4
+            for (int i = 0; i < abreast; ++i)
+                v[i] += load(p.weight + k * p.padded + h + i * L) * own;
         }
-        vec v = (even + odd) * load(p.ease + h);
-        const vec low = load(p.low + h), high = load(p.high + h);
-        v = v < low ? low : v;
-        v = v > high ? high : v;
-        if constexpr (Watch) watch<T>(v, load(s + h), far, top), store(s + h, v);
+#pragma GCC unroll 4
+        for (int i = 0; i < abreast; ++i) {
+            const int64_t at = h + i * L;
+            v[i] *= load(p.ease + at);
+            const vec low = load(p.low + at), high = load(p.high + at);
+            v[i] = v[i] < low ? low : v[i];
+            v[i] = v[i] > high ? high : v[i];
+            if constexpr (Watch) watch<T>(v[i], load(s + at), far, top), store(s + at, v[i]);
+        }
 #pragma GCC unroll 16
-        for (int k = 0; k < K; ++k) sums[k] += load(p.weight + k * p.padded + h) * v;
+        for (int k = 0; k < K; ++k)
+#pragma GCC unroll 4
+            for (int i = 0; i < abreast; ++i)
+                sums[k] += load(p.weight + k * p.padded + h + i * L) * v[i];
     }
     upper<T, K, Watch, 0>(p, sums, y, far, top);
     if constexpr (Watch) moved = largest_of<T>(far), largest = largest_of<T>(top);
@@ -261,7 +272,7 @@ template <typename T>
 void relax_pair(const Pair<T> &p, T tolerance, int budget) {
     constexpr int L = Lanes<T>::count;
     constexpr int seats = 3;
-    const int64_t padded = (p.lower + L - 1) / L * L;
+    const int64_t padded = (p.lower + abreast * L - 1) / (abreast * L) * (abreast * L);
     Aligned<T> weight(p.upper * padded), ease(padded);
     for (int64_t k = 0; k < p.upper; ++k)
         std::memcpy(weight.data() + k * padded, p.weight + k * p.lower, p.lower * sizeof(T));

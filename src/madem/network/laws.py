@@ -106,11 +106,10 @@ class Box:
 
     def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
         """Return the clipped displacement; a node inside its box has no excess to overcome."""
-        held = excess - self.leak * at
+        held = torch.sub(excess, at, alpha=self.leak)
         inside = (at > self.low) & (at < self.high)
         drive = change + held.masked_fill(inside, 0.0)
-        moved = _over(drive, a, self.leak)
-        return torch.minimum(torch.maximum(moved, self.low - at), self.high - at)
+        return _over(drive, a, self.leak).clamp(self.low - at, self.high - at)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the leak inside, infinity where the current presses the node on a limit."""

@@ -144,10 +144,11 @@ class Mirrored:
         if d_post is None:
             return tuple(torch.zeros_like(p) for p in (self.g, self.bias) if p is not None)
         own = (d_post * m_post).sum(-2)[:, None]
-        product = torch.matmul(d_post.mT, (self.gain * m_pre).to(d_post.dtype))
         g = torch.empty_like(self.g, dtype=d_post.dtype)
-        torch.sub(own, product, out=g[:, : product.shape[1]])
-        torch.add(own, product, out=g[:, product.shape[1] :])
+        plus, minus = g.chunk(2, -1)
+        torch.mm(d_post.mT, (self.gain * m_pre).to(d_post.dtype), out=plus)
+        torch.add(own, plus, out=minus)
+        torch.sub(own, plus, out=plus)
         return (g,) if self.bias is None else (g, -d_post.sum(-2))
 
     def displaced(self, at: States) -> Mirrored:

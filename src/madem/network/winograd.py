@@ -54,8 +54,9 @@ def pack(kernel: Tensor) -> Tensor:
     post, pre = kernel.shape[:2]
     ends = torch.tensor(ENDS, dtype=torch.float64) / 24
     panel = 64 // kernel.element_size()
-    planes = torch.kron(ends, ends).to(kernel) @ kernel.detach().reshape(post * pre, 9).mT
-    return planes.view(36, post // panel, panel, pre).mT.contiguous()
+    panels = kernel.detach().reshape(post // panel, panel, pre, 9).permute(3, 0, 2, 1)
+    planes = torch.kron(ends, ends).to(kernel) @ panels.reshape(9, -1)
+    return planes.view(36, post // panel, pre, panel)
 
 
 def convolve(x: Tensor, packed: Tensor, padding: int, instructions: str = "") -> Tensor:

@@ -176,9 +176,13 @@ def residuals(batch: torch.Size, before: Sequence[Tensor], now: Sequence[Tensor]
     moved = torch.zeros(batch, device=now[0].device, dtype=now[0].real.dtype)
     largest = torch.zeros_like(moved)
     for old, new in zip(before, now, strict=True):
-        flat = new.detach().abs().flatten(len(batch)).amax(-1)
-        largest = torch.maximum(largest, flat.expand(batch))
+        largest = torch.maximum(largest, _size(new, batch))
         if old is not new:
-            step = (new - old).detach().abs().flatten(len(batch)).amax(-1)
-            moved = torch.maximum(moved, step.expand(batch))
+            moved = torch.maximum(moved, _size(new - old, batch))
     return torch.where(moved > 0, moved / largest, moved)
+
+
+def _size(state: Tensor, batch: torch.Size) -> Tensor:
+    """Return the largest magnitude of each sample."""
+    axes = tuple(range(len(batch), state.dim()))
+    return state.detach().abs().amax(axes).expand(batch)
