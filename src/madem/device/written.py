@@ -1,0 +1,68 @@
+"""A fit as a preset: its numbers over those of a base, all with their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from madem.device.fitting import Fit, Parameter
+from madem.device.presets import FORMS, Preset
+
+SIGNED = ("error_mean", "up_down", "retention.mean")
+
+
+def preset_text(fit: Fit, base: Preset, source: str) -> str:
+    """Return the YAML of a preset: what ``fit`` found in ``source``, the rest as ``base`` has it.
+
+    Numbers that cannot be below zero and came out so within their uncertainty are written as zero.
+    """
+    entries: dict[str, Mapping[str, str]] = {}
+    for key, entry in base.entries.items():
+        if key.partition(".")[0] in fit.forms:
+            continue
+        text = f"not fitted, that of preset {base.name}: {entry['source']}"
+        entries[key] = {"value": entry["value"], "source": text}
+    for key, name in fit.forms.items():
+        how = "preferred by BIC" if len(fit.candidates) > 1 else "the only one tried"
+        entries[key] = {"value": name, "source": f"fit of {source}: {how}"}
+    for parameter in fit.parameters:
+        entries[parameter.key] = _entry(parameter, fit, source)
+    description = f"Fitted to {fit.samples} samples of {fit.devices} device(s) in {source}."
+    return yaml.safe_dump(
+        {"description": description, "parameters": _nested(entries)},
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+
+
+def _entry(found: Parameter, fit: Fit, source: str) -> dict[str, str]:
+    """Return the value and the source of one number."""
+    value = found.text
+    signed = found.key in SIGNED or found.key.startswith(("response.", "error."))
+    polynomial = found.key == "error_sigma" and fit.forms.get("error") == "polynomial"
+    if found.value < 0 and not signed and not polynomial:
+        value = f"0 {found.unit}".strip()
+    error = f"{found.error / found.scale:.3g} {found.unit}".strip()
+    return {"value": value, "source": f"fit of {source}: standard error {error}"}
+
+
+def _nested(entries: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return flat keys in a preset's form: numbers of forms below their form."""
+    parameters: dict[str, Any] = {}
+    for key, entry in entries.items():
+        top, _, part = key.partition(".")
+        if top not in FORMS:
+            parameters[key] = dict(entry)
+        elif not part:
+            parameters[top] = {"form": entry["value"], "source": entry["source"]}
+    for key, entry in entries.items():
+        top, _, part = key.partition(".")
+        if part:
+            value: Any = entry["value"]
+            values = value.split(", ")
+            listed = {"value": values if len(values) > 1 else value, "source": entry["source"]}
+            parameters[top][part] = listed
+    return parameters

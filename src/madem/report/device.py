@@ -1,0 +1,104 @@
+"""Figures and pages of devices: a preset as it is simulated, and a fit beside its data.
+
+The device folder says what there is to see (curves, parameters); here it is drawn. What is given is
+described by protocols, because reports import no physics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from madem.report.figures import svg
+
+Array = NDArray[np.float64]
+DOT, BAND, MEAN = "#1f5fa8", "#1f5fa8", "#d9731a"
+CELLS = ("#7aa6d1", "#8fbf9f", "#c9a6d9", "#b8b37a", "#9aa0a6")
+
+
+class Panel(Protocol):
+    """One panel: dots, lines and a band of two sigma, labels with units."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def x(self) -> str: ...  # noqa: D102
+    @property
+    def y(self) -> str: ...  # noqa: D102
+    @property
+    def dots(self) -> Mapping[str, tuple[Array, Array]]: ...  # noqa: D102
+    @property
+    def lines(self) -> Mapping[str, tuple[Array, Array]]: ...  # noqa: D102
+    @property
+    def band(self) -> tuple[Array, Array, Array] | None: ...  # noqa: D102
+    @property
+    def logarithmic(self) -> bool: ...  # noqa: D102
+
+
+def panels(curves: Sequence[Panel], title: str) -> str:
+    """Return an SVG of all ``curves``, two a row."""
+    rows = (len(curves) + 1) // 2
+    figure = Figure(figsize=(10, 3.3 * rows + 0.3), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, 2)).flat)
+    for axis, curve in zip(axes, curves, strict=False):
+        draw_panel(axis, curve)
+    for axis in axes[len(curves) :]:
+        axis.axis("off")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return svg(figure)
+
+
+def draw_panel(axis: Axes, curve: Panel) -> None:
+    """Draw one panel: single cells thin, means thick."""
+    if curve.band is not None and (curve.band[2] - curve.band[1]).max() > 1e-9:
+        axis.fill_between(*curve.band, color=BAND, alpha=0.15, linewidth=0, label="two sigma")
+    for name, (x, y) in curve.dots.items():
+        size = 10 if len(x) < 300 else 3
+        axis.scatter(x, y, s=size, color=DOT, alpha=0.5, linewidths=0, label=name, rasterized=False)
+    cells = [name for name in curve.lines if name.startswith("cell ")]
+    for name, (x, y) in curve.lines.items():
+        if name in cells:
+            label = f"{len(cells)} cells" if name == cells[0] else None
+            colour = CELLS[cells.index(name) % len(CELLS)]
+            axis.plot(x, y, color=colour, linewidth=0.8, label=label)
+        else:
+            axis.plot(x, y, color=MEAN, linewidth=1.8, label=name)
+    axis.set(title=curve.title, xlabel=curve.x, ylabel=curve.y)
+    if curve.logarithmic:
+        axis.set_xscale("log")
+    if curve.y.startswith("sigma"):
+        axis.set_ylim(bottom=0)
+    low, high = axis.get_ylim()
+    if high - low < 1e-6:
+        axis.set_ylim(low - 0.5, high + 0.5)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def show_page(shown: Any, curves: Sequence[Panel]) -> str:
+    """Return the page of a preset: every number with its source, and its figures."""
+    return _render("show.html.jinja", shown=shown, drawing=panels(curves, ""))
+
+
+def fit_page(fit: Any, files: Sequence[str], preset: str) -> str:
+    """Return the page of a fit: parameters, candidates, goodness, data against model."""
+    return _render(
+        "fit.html.jinja", fit=fit, files=files, preset=preset, drawing=panels(fit.curves, "")
+    )
+
+
+def _render(template: str, **content: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("madem.report", "."),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"device.{template}").render(**content)
