@@ -61,10 +61,9 @@ class Attenuated:
     def _solve(self, cells: Tensor) -> Tensor:
         """Return what every cell conducts between the terminals, ``(2, *chips, post, pre)``."""
         if self.side == "arrays":
-            return effective(cells.mT.contiguous(), self.wires, TOLERANCE).mT
-        axis = -1 if self.side == "outputs" else -2
-        plus, minus = cells.mT
-        laid = torch.stack([plus, minus], axis).flatten(axis - 1, axis)
-        found = effective(laid.contiguous(), self.wires, TOLERANCE)
+            return effective(cells.mT.contiguous(), self.wires, TOLERANCE)
+        axis = -2 if self.side == "outputs" else -1
+        laid = torch.stack([cells[0], cells[1]], axis).flatten(axis - 1, axis)
+        found = effective(laid.mT.contiguous(), self.wires, TOLERANCE)
         halves: Tensor = found.unflatten(axis, (-1, 2)).movedim(axis, 0)
-        return halves.mT
+        return halves
