@@ -7,9 +7,8 @@ import torch
 
 from madem.errors import InputError
 from madem.learn import Implicit, centred, compare
-from madem.machine import Attenuated, Exact, Lopsided, Periphery, Simulated, Spread, draw_lines
-from madem.machine.stores import Wired
-from madem.network import Box, CrossEntropy, Free, Layer, Network, Readout, Wires
+from madem.machine import Exact, Lopsided, Periphery, Simulated, Spread, draw_lines
+from madem.network import Box, CrossEntropy, Free, Layer, Network, Readout
 from madem.randomness import stream
 from madem.solver import Sweep
 
@@ -136,26 +135,6 @@ def test_ideal_is_bit_for_bit_ideal() -> None:
     assert bool((plain.settle(X).output == bare.settle(X).output).all())
 
 
-@pytest.mark.parametrize("side", ["arrays", "outputs", "inputs"])
-def test_wires_between_solves(side: str) -> None:
-    """At a solve exact; in between far nearer than weights that are not solved again."""
-    wires = Wires(5.0, 5.0, 5.0, 5.0)
-    draws = stream(0, "g")
-    cells = 100e-6 * torch.rand(2, 3, 7, 9, generator=draws)
-    later = (cells + 5e-6 * torch.randn(cells.shape, generator=draws)).clamp_min(0)
-    often = Attenuated(wires, side, 3)  # type: ignore[arg-type]
-    exact = Wired(wires, side)  # type: ignore[arg-type]
-    torch.testing.assert_close(often.weigh(cells), exact.weigh(cells), rtol=0, atol=1e-8)
-    stale = (exact.weigh(cells) - exact.weigh(later)).norm()
-    assert float((often.weigh(later) - exact.weigh(later)).norm()) < 0.1 * float(stale)
-    often.weigh(later)
-    assert often.error == 0.0
-    torch.testing.assert_close(often.weigh(later), exact.weigh(later), rtol=0, atol=1e-8)
-    assert 0 < often.error < 0.1
-
-
 def test_what_no_periphery_can_be() -> None:
     with pytest.raises(InputError, match="mismatch must be zero or positive, but is -1"):
         Spread(mismatch=-1.0)
-    with pytest.raises(InputError, match="every must be at least 1"):
-        Attenuated(Wires(1.0, 1.0, 1.0, 1.0), "arrays", 0)

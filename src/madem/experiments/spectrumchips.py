@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +14,13 @@ from madem.data.images import digits
 from madem.data.tasks import Classify
 from madem.device import SWITCHES, Cell, load, without
 from madem.experiments.spectrumconfig import IMPERFECTIONS, SpectrumConfig
-from madem.machine import Attenuated, Periphery, SignedPair, Simulated, Spread, draw_lines, place
+from madem.machine import Periphery, SignedPair, Simulated, Spread, draw_lines, place
+from madem.machine.stores import Wired
 from madem.machine.writing import Writing
 from madem.network import Box, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
 from madem.solver import Sweep
 from madem.units import parse
-
-WIRES_EVERY = 25
-"""Weighings from one solve of the wires to the next (ours; the error in between is recorded)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def _spread(**sizes: float) -> Callable[[Condition], Condition]:
     return lambda held: replace(held, spread=replace(held.spread, **sizes))
 
 
-def _cell(**numbers: float) -> Callable[[Condition], Condition]:
+def _cell(**numbers: Any) -> Callable[[Condition], Condition]:
     return lambda held: replace(held, cell=replace(held.cell, **numbers))
 
 
@@ -93,7 +92,7 @@ TABLE: dict[str, Imperfection] = {
         lambda c, v: _spread(mismatch=v)(c),
     ),
     "converters": Imperfection(
-        "coarse converters", "bits", (8, 6, 4, 3), lambda c, v: replace(c, bits=int(v))
+        "coarse converters", "bits", (8.0, 6.0, 4.0, 3.0), lambda c, v: replace(c, bits=int(v))
     ),
     "wires": Imperfection(
         "wire resistance", "ohm a segment", (0.5, 2.0, 5.0, 10.0), lambda c, v: replace(c, ohm=v)
@@ -220,7 +219,7 @@ def chips_of(
             held.cell, weight, unit, bench.base,
             stream(seed, "cells", index, *weight.shape), stream(seed, "writes", index),
             writing,
-            None if held.ohm is None else Attenuated(_wires(held.ohm), side, WIRES_EVERY),
+            None if held.ohm is None else Wired(_wires(held.ohm), side),
         )
         for index, (weight, unit, side) in enumerate(zip(weights, units, sides, strict=True))
     ]  # fmt: skip

@@ -1,6 +1,5 @@
 """The only thing with memory: machines that settle, contrast and write."""
 
-from madem.machine.attenuation import Attenuated
 from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Lines, Lopsided, Periphery, Spread, draw_lines
 from madem.machine.placement import Placement, lay_out, place
@@ -17,7 +16,6 @@ from madem.machine.writing import (
 )
 
 __all__ = [
-    "Attenuated",
     "Converter",
     "Disturbed",
     "Enduring",

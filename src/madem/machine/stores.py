@@ -47,7 +47,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class Weighing(Protocol):
-    """What the wires of the arrays make of the conductances: ``Wired``, ``Attenuated``."""
+    """What the wires of the arrays make of the conductances: such as ``Wired``."""
 
     def weigh(self, cells: Tensor) -> Tensor:
         """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
