@@ -210,7 +210,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ("arguments", "message"),
     [
         (("run", "braile"), "unknown experiment 'braile': did you mean 'braille'"),
-        (("run",), "experiment is missing (allowed: braille, chips, images, noise)"),
+        (("run",), "experiment is missing (allowed: braille, "),
         (("run", "braille", "--set", "sede=1"), "unknown key 'sede': did you mean 'seed'"),
         (("run", "braille", "--words", "none.txt"), "--words: 'none.txt': no such file"),
         (("run", "braille", "--chips", "0"), "chips: input should be greater"),

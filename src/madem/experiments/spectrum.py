@@ -136,7 +136,7 @@ def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
         task: {rule: _summary(config, each["conditions"]) for rule, each in rules.items()}
         for task, rules in held.items()
     }
-    summary = {
+    return {
         "experiment": "spectrum",
         "seed": config.seed,
         "chips": config.chips,
@@ -144,10 +144,8 @@ def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
         "stated": config.stated,
         "tasks": tasks,
         "verdicts": {task: verdicts(config, rules) for task, rules in held.items()},
+        "writes": folder.load_json(f"jobs/{WRITES}.json") if config.writes else None,
     }
-    if config.writes:
-        summary["writes"] = folder.load_json(f"jobs/{WRITES}.json")
-    return summary
 
 
 def _summary(config: SpectrumConfig, outcomes: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +167,6 @@ def _summary(config: SpectrumConfig, outcomes: dict[str, Any]) -> dict[str, Any]
             "loss": losses.tolist(),
             "loses_a_point_at": severity(name, losses.tolist()),
             "unsettled": [outcome["unsettled"] for outcome in each],
-            "wires_error": max(outcome["wires"] for outcome in each),
         }
     return found
 

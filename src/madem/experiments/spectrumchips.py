@@ -92,7 +92,7 @@ TABLE: dict[str, Imperfection] = {
         lambda c, v: _spread(mismatch=v)(c),
     ),
     "converters": Imperfection(
-        "coarse converters", "bits", (8, 6, 4, 3), lambda c, v: replace(c, bits=int(v))
+        "coarse converters", "bits", (8.0, 6.0, 4.0, 3.0), lambda c, v: replace(c, bits=int(v))
     ),
     "wires": Imperfection(
         "wire resistance", "ohm a segment", (0.5, 2.0, 5.0, 10.0), lambda c, v: replace(c, ohm=v)

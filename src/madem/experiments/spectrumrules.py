@@ -54,14 +54,12 @@ class Run:
 class Outcome:
     """What came of one training: accuracy of each chip, and shares.
 
-    ``unsettled``: of the settlings that missed their tolerance; ``written``: of the cells, a step;
-    ``wires``: the error of the estimate between two solves of the wires.
+    ``unsettled``: of the settlings that missed their tolerance; ``written``: of the cells, a step.
     """
 
     accuracy: list[float]
     unsettled: float = 0.0
     written: float = 0.0
-    wires: float = 0.0
 
 
 Weights = list[Tensor]
@@ -232,18 +230,22 @@ def learn(
         wanted, memory = how.rule.update(memory, slopes, rates)
         believed = [b + change for b, change in zip(believed, wanted, strict=True)]
         if how.absolute and not held.pulsed:
-            there = zip(wanted, believed, machine.parameters, strict=True)
+            there = zip(wanted, believed, verify_reads(machine), strict=True)
             wanted = tuple(torch.where(w != 0, b - p, 0.0) for w, b, p in there)
         for written in machine.write(wanted):
             touched += float(written.cells.mean()) if written is not None else 0.0
     cells = 2 * sum(post * pre for post, pre in network.shapes)
-    errors = [w.error for w in (getattr(s, "wired", None) for s in machine.stores) if w]
     return Outcome(
         tested(machine, run),
         machine.unsettled / max(1, machine.settled),
         touched / cells / run.steps,
-        max(errors, default=0.0),
     )
+
+
+def verify_reads(machine: Simulated) -> Weights:
+    """Return what the cells alone say of the weights: a verify read sees no wires, nor lines."""
+    stores = [store for store in machine.stores if isinstance(store, SignedPair)]
+    return [(store.cells[0] - store.cells[1]) / store.unit for store in stores]
 
 
 def with_fast(held: Condition, machine: Simulated, run: Run, gain: float) -> Simulated:
