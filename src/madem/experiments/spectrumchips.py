@@ -43,12 +43,15 @@ class Condition:
         return self.asymmetry is not None
 
 
-def _spread(**sizes: float) -> Callable[[Condition], Condition]:
-    return lambda held: replace(held, spread=replace(held.spread, **sizes))
+def _spread(condition: Condition, names: tuple[str, ...], size: float) -> Condition:
+    """Return the condition with the named spreads at ``size``."""
+    return replace(condition, spread=replace(condition.spread, **dict.fromkeys(names, size)))
 
 
-def _cell(**numbers: Any) -> Callable[[Condition], Condition]:
-    return lambda held: replace(held, cell=replace(held.cell, **numbers))
+def _cell(condition: Condition, name: str, number: float) -> Condition:
+    """Return the condition with one number of its cells at ``number``."""
+    changed: dict[str, Any] = {name: number}
+    return replace(condition, cell=replace(condition.cell, **changed))
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,29 @@ class Imperfection:
 TABLE: dict[str, Imperfection] = {
     "gain": Imperfection(
         "gain of the lines", "relative sd", (0.05, 0.1, 0.2, 0.4),
-        lambda c, v: _spread(line_gain=v)(c),
+        lambda c, v: _spread(c, ("line_gain",), v),
     ),
     "offset": Imperfection(
         "offset of neurons and of what is seen of them", "sd, state at most 1",
-        (0.05, 0.1, 0.2, 0.4), lambda c, v: _spread(neuron_offset=v, sense_offset=v)(c),
+        (0.05, 0.1, 0.2, 0.4), lambda c, v: _spread(c, ("neuron_offset", "sense_offset"), v),
     ),
     "stuck": Imperfection(
-        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3), lambda c, v: _cell(stuck_fraction=v)(c)
+        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3), lambda c, v: _cell(c, "stuck_fraction", v)
     ),
     "programming": Imperfection(
         "programming noise", "uS", (2.0, 4.0, 8.0, 16.0),
-        lambda c, v: _cell(error_sigma=1e-6 * v)(c),
+        lambda c, v: _cell(c, "error_sigma", 1e-6 * v),
     ),
     "pulses": Imperfection(
         "asymmetric open-loop pulses", "down / up lacks", (0.1, 0.3, 0.6, 0.9),
         lambda c, v: replace(c, asymmetry=v),
     ),
     "read-noise": Imperfection(
-        "read noise", "uS", (0.5, 1.0, 2.0, 4.0), lambda c, v: _cell(read_sigma=1e-6 * v)(c)
+        "read noise", "uS", (0.5, 1.0, 2.0, 4.0), lambda c, v: _cell(c, "read_sigma", 1e-6 * v)
     ),
     "mismatch": Imperfection(
         "transposed read unlike the forward one", "relative sd", (0.1, 0.3, 0.6, 1.0),
-        lambda c, v: _spread(mismatch=v)(c),
+        lambda c, v: _spread(c, ("mismatch",), v),
     ),
     "converters": Imperfection(
         "coarse converters", "bits", (8.0, 6.0, 4.0, 3.0), lambda c, v: replace(c, bits=int(v))
