@@ -39,7 +39,7 @@ class NetworkConfig(Strict):
     conductances. ``law``: of its diodes, ``saturation`` that of Shockley's at 300 K;
     ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer but the
     input, none where both are 1; ``wire``: resistance of a segment of wire of its crossbars, of a
-    driver and of a sense input, for circuits (``madem spice``), which are also trained through it.
+    driver and of a sense input, for circuits (``madem spice``): training knows none without chips.
     """
 
     kind: Literal["hopfield", "resistive", "conv-hopfield"] = "hopfield"
