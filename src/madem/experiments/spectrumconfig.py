@@ -59,7 +59,7 @@ class SpectrumConfig(Strict):
     test_samples: int = Field(1000, ge=100)
     base: Conductance = "20 uS"
     writes: bool = True
-    writes_steps: int = Field(1500, ge=1)
+    writes_steps: int = Field(2500, ge=1)
     pulses: bool = False
 
 
