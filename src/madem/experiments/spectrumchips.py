@@ -62,10 +62,12 @@ TABLE: dict[str, Imperfection] = {
     ),
     "offset": Imperfection(
         "offset of neurons and of what is seen of them", "sd, state at most 1",
-        (0.05, 0.1, 0.2, 0.4), lambda c, v: replace(c, spread=replace(c.spread, neuron_offset=v, sense_offset=v)),
+        (0.05, 0.1, 0.2, 0.4),
+        lambda c, v: replace(c, spread=replace(c.spread, neuron_offset=v, sense_offset=v)),
     ),
     "stuck": Imperfection(
-        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3), lambda c, v: replace(c, cell=replace(c.cell, stuck_fraction=v))
+        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3),
+        lambda c, v: replace(c, cell=replace(c.cell, stuck_fraction=v)),
     ),
     "programming": Imperfection(
         "programming noise", "uS", (2.0, 4.0, 8.0, 16.0),
@@ -76,7 +78,8 @@ TABLE: dict[str, Imperfection] = {
         lambda c, v: replace(c, asymmetry=v),
     ),
     "read-noise": Imperfection(
-        "read noise", "uS", (0.5, 1.0, 2.0, 4.0), lambda c, v: replace(c, cell=replace(c.cell, read_sigma=1e-6 * v))
+        "read noise", "uS", (0.5, 1.0, 2.0, 4.0),
+        lambda c, v: replace(c, cell=replace(c.cell, read_sigma=1e-6 * v)),
     ),
     "mismatch": Imperfection(
         "transposed read unlike the forward one", "relative sd", (0.1, 0.3, 0.6, 1.0),
