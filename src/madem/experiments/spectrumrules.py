@@ -354,10 +354,7 @@ NOISY_LIMIT = 0.5
 """Largest magnitude of a weight that learns with noise: the smaller of those tuned without."""
 
 RATES = (0.15, 0.3, 0.5)
-HELD_NOISY_LIMIT = 0.5
-"""Largest magnitude of a weight that learns with noise: the smaller of those tuned without."""
-
-RATES = (0.05, 0.1, 0.2)
+HELD_RATES = (0.05, 0.1, 0.2)
 LEAST = (5e-6, 15e-6)
 LEAST_TITLE = "threshold of a write, S"
 
