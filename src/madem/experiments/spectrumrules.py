@@ -364,7 +364,7 @@ WAYS: dict[str, Way] = {
         _grid((3e-3, 1e-2, 3e-2), (0.5, 2.0)), _ex_situ, programmed,
     ),
     "noise-aware": Way(
-        "(2) the same, trained with noise", "noise over largest weight",
+        "(2) backpropagation ex situ, trained with noise", "noise over largest weight",
         _grid((1e-2, 3e-2), (0.03, 0.1, 0.2)), _noise_aware, programmed,
     ),
     "in-situ": Way(
