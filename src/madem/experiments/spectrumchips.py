@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,17 +42,6 @@ class Condition:
         return self.asymmetry is not None
 
 
-def _spread(condition: Condition, names: tuple[str, ...], size: float) -> Condition:
-    """Return the condition with the named spreads at ``size``."""
-    return replace(condition, spread=replace(condition.spread, **dict.fromkeys(names, size)))
-
-
-def _cell(condition: Condition, name: str, number: float) -> Condition:
-    """Return the condition with one number of its cells at ``number``."""
-    changed: dict[str, Any] = {name: number}
-    return replace(condition, cell=replace(condition.cell, **changed))
-
-
 @dataclass(frozen=True)
 class Imperfection:
     """One way in which chips differ from ideal: ``levels`` of severity in ``unit``, and what for.
@@ -70,29 +58,32 @@ class Imperfection:
 TABLE: dict[str, Imperfection] = {
     "gain": Imperfection(
         "gain of the lines", "relative sd", (0.05, 0.1, 0.2, 0.4),
-        lambda c, v: _spread(c, ("line_gain",), v),
+        lambda c, v: replace(c, spread=replace(c.spread, line_gain=v)),
     ),
     "offset": Imperfection(
         "offset of neurons and of what is seen of them", "sd, state at most 1",
-        (0.05, 0.1, 0.2, 0.4), lambda c, v: _spread(c, ("neuron_offset", "sense_offset"), v),
+        (0.05, 0.1, 0.2, 0.4),
+        lambda c, v: replace(c, spread=replace(c.spread, neuron_offset=v, sense_offset=v)),
     ),
     "stuck": Imperfection(
-        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3), lambda c, v: _cell(c, "stuck_fraction", v)
+        "stuck cells", "share", (0.01, 0.03, 0.1, 0.3),
+        lambda c, v: replace(c, cell=replace(c.cell, stuck_fraction=v)),
     ),
     "programming": Imperfection(
         "programming noise", "uS", (2.0, 4.0, 8.0, 16.0),
-        lambda c, v: _cell(c, "error_sigma", 1e-6 * v),
+        lambda c, v: replace(c, cell=replace(c.cell, error_sigma=1e-6 * v)),
     ),
     "pulses": Imperfection(
         "asymmetric open-loop pulses", "down / up lacks", (0.1, 0.3, 0.6, 0.9),
         lambda c, v: replace(c, asymmetry=v),
     ),
     "read-noise": Imperfection(
-        "read noise", "uS", (0.5, 1.0, 2.0, 4.0), lambda c, v: _cell(c, "read_sigma", 1e-6 * v)
+        "read noise", "uS", (0.5, 1.0, 2.0, 4.0),
+        lambda c, v: replace(c, cell=replace(c.cell, read_sigma=1e-6 * v)),
     ),
     "mismatch": Imperfection(
         "transposed read unlike the forward one", "relative sd", (0.1, 0.3, 0.6, 1.0),
-        lambda c, v: _spread(c, ("mismatch",), v),
+        lambda c, v: replace(c, spread=replace(c.spread, mismatch=v)),
     ),
     "converters": Imperfection(
         "coarse converters", "bits", (8.0, 6.0, 4.0, 3.0), lambda c, v: replace(c, bits=int(v))

@@ -53,13 +53,13 @@ class SpectrumConfig(Strict):
     chips: int = Field(32, ge=2)
     levels: int = Field(4, ge=1, le=4)
     stated: int = Field(3, ge=1, le=4)
-    steps: int = Field(300, ge=1)
+    steps: int = Field(200, ge=1)
     batch: int = Field(16, ge=1)
     tuning_chips: int = Field(4, ge=1)
     test_samples: int = Field(1000, ge=100)
     base: Conductance = "20 uS"
     writes: bool = True
-    writes_steps: int = Field(1500, ge=1)
+    writes_steps: int = Field(2500, ge=1)
     pulses: bool = False
 
 

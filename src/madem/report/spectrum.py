@@ -89,7 +89,15 @@ def heat_map(summary: Mapping[str, Any], task: str) -> str:
     image = axes.imshow(lost, cmap="magma_r", vmin=0, vmax=40, aspect="auto")
     for (row, column), value in np.ndenumerate(lost):
         colour = "white" if value > 22 else "black"
-        axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        axes.text(
+            column,
+            row,
+            f"{round(value, 1) + 0.0:.1f}",
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=9,
+        )
     marks = [f"{name}\n{levels(name, 4)[at]:g} {unit(name)}" for name in names]
     marks = [mark.replace("relative sd", "sd").replace("sd, state at most 1", "sd")
              .replace("ohm a segment", "ohm").replace("down / up lacks", "down")
