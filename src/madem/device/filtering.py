@@ -229,8 +229,7 @@ def _look(model: Model, trains: Trains, theta: Array, start: Array, width: Array
     mine = seen.by_mean[:OWN]
     held = np.linalg.inv(own)[trains.device]
     leverage = np.einsum("akp,kab,bkp->kp", mine, held, mine) * weight
-    slope = seen.by_mean * error * weight + 0.5 * relative * (squared - valid)
-    slope[OWN : len(COMMON)] += 0.5 * relative[OWN : len(COMMON)] * leverage
+    slope = seen.by_mean * error * weight + 0.5 * relative * (squared - valid + leverage)
     off = (theta - start) / width
     return _Look(
         float(plain - 0.5 * np.linalg.slogdet(own)[1].sum() - 0.5 * (off**2).sum()),
