@@ -64,15 +64,15 @@ def retention_table(cell: Cell, devices: int, seed: int) -> Table:
 
 def test_intervals_of_programming_errors_cover_the_truth() -> None:
     cell = load("milo-2021")
-    fits = [intervals(fit_errors(errors_table(cell, 2000, seed))) for seed in range(40)]
+    fits = [intervals(fit_errors(errors_table(cell, 2000, seed))) for seed in range(20)]
     truth = {"error_mean": 0.0, "error_sigma": 4.782321e-6, "error.linear": -0.009107}
     for key, share in covered([f for f in fits if "error.linear" in f], truth).items():
-        assert share >= 0.84, key  # 40 draws at 95 %: three sigma below is 0.847
+        assert share >= 0.8, key  # 20 draws at 95 %: three sigma below is 0.804
 
 
 def test_intervals_of_drift_cover_the_truth() -> None:
     cell = replace(load("cmo-hfox"), noise=White())
-    fits = [intervals(fit_retention(retention_table(cell, 40, seed))) for seed in range(40)]
+    fits = [intervals(fit_retention(retention_table(cell, 40, seed))) for seed in range(20)]
     truth = {
         "retention.mean": -0.08900206e-6,
         "retention.rate": 0.04201137e-6,
@@ -80,16 +80,16 @@ def test_intervals_of_drift_cover_the_truth() -> None:
         "read_sigma": 0.17e-6,
     }
     for key, share in covered(fits, truth).items():
-        assert share >= 0.84, key
+        assert share >= 0.8, key
 
 
 def test_intervals_of_white_noise_cover_the_truth() -> None:
     cell = replace(load("ideal"), read_sigma=0.3e-6)
-    tables = [noise_table(cell, 3, 40, seed) for seed in range(40)]
+    tables = [noise_table(cell, 3, 40, seed) for seed in range(20)]
     fits = [fit_noise(table) for table in tables]
-    assert sum(f.candidates[0].name == "white" for f in fits) >= 36
+    assert sum(f.candidates[0].name == "white" for f in fits) >= 18
     whites = [intervals(f) for f in fits if f.candidates[0].name == "white"]
-    assert covered(whites, {"read_sigma": 0.3e-6})["read_sigma"] >= 0.85
+    assert covered(whites, {"read_sigma": 0.3e-6})["read_sigma"] >= 0.8
 
 
 def test_telegraph_noise_is_recognised_and_recovered() -> None:
@@ -175,17 +175,18 @@ def pulse_intervals(
 
 
 def test_intervals_of_pulse_fits_cover_the_truth() -> None:
-    shares = covered(pulse_intervals(range(20), 8, 30), TRUTH)
+    shares = covered(pulse_intervals(range(10), 8, 30), TRUTH)
     for share in shares.values():
-        assert share >= 0.75, shares  # 20 draws at 95 %: four sigma below is 0.755
+        assert share >= 0.7, shares  # 10 draws at 95 %: below it once in a thousand
     assert np.mean(list(shares.values())) > 0.9
 
 
 @pytest.mark.slow
 def test_intervals_of_many_pulse_fits_cover_the_truth() -> None:
-    shares = covered(pulse_intervals(range(200), 8, 30), TRUTH)
+    shares = covered(pulse_intervals(range(100), 8, 30), TRUTH)
     for share in shares.values():
-        assert 0.90 <= share <= 0.99, shares
+        assert share >= 0.88, shares  # 100 draws at 95 %: three sigma below is 0.885
+    assert 0.92 < np.mean(list(shares.values())) < 0.98
 
 
 def test_pulse_trains_prefer_the_model_that_made_them() -> None:
@@ -210,7 +211,8 @@ def test_two_columns_are_read_as_they_come(tmp_path: Path) -> None:
     two = trains_of(
         [read_table(write_csv(tmp_path / "two.csv", ["up_uS", "down_uS"], rows_of(held, 30)))]
     )
-    np.testing.assert_allclose(two.reads[0], held.reads[0, :60], atol=1e-11)
+    expected = np.concatenate([held.reads[0, :30], held.reads[0, 31:61]])
+    np.testing.assert_allclose(two.reads[0], expected, atol=1e-11)
     assert two.up[0].tolist() == [True] * 29 + [False] * 30
 
 
