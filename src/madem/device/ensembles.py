@@ -298,19 +298,6 @@ def fit_retention(table: Table) -> Fit:
     log = torch.tensor(np.log(np.maximum(times, 1.0)))
     log, early = log[1:] - log[0], times[0] < 1.0
     after = torch.tensor((times[1:] >= 1.0).astype(float))
-    known = torch.eye(len(log), dtype=torch.float64) + 1  # the reference's noise is in every change
-
-    def model(parts: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
-        def negative(place: Tensor) -> Any:
-            named = dict(zip(parts, place, strict=True))
-            mean, rate, offset = (named.get(k, torch.zeros(())) for k in ("mean", "rate", "offset"))
-            path = offset * after + rate * log
-            lower = torch.linalg.cholesky((2 * place[0]).exp() * known + torch.outer(path, path))
-            white = torch.linalg.solve_triangular(lower, (change - mean * log).T, upper=False)
-            return (white**2).sum() / 2 + len(change) * lower.diagonal().log().sum()
-
-        return negative
-
     forms = {"stable": ("noise",), "log-drift": ("noise", "mean", "rate")}
     if early:
         forms["log-drift with offset"] = ("noise", "mean", "rate", "offset")
@@ -318,21 +305,14 @@ def fit_retention(table: Table) -> Fit:
     spread = float(change.std()) or 1e-6
     for name, parts in forms.items():
         start = [math.log(spread / 2), 0.0, spread / float(log[-1]), spread / 2][: len(parts)]
-        fits[name] = maximise(model(parts), start, parts, "more devices or longer times are needed")
+        negative = _drifting(parts, change, log, after)
+        fits[name] = maximise(negative, start, parts, "more devices or longer times are needed")
         whole = fits[name].log_likelihood - 0.5 * change.numel() * math.log(TWO_PI)
         candidates.append(Candidate(name, whole, len(parts), change.numel()))
     candidates.sort(key=lambda each: each.bic)
     best = fits[candidates[0].name]
-    parameters = [_log_parameter(best, 0, "read_sigma", "uS", UNIT)]
     drifts = candidates[0].name != "stable"
-    if drifts:
-        best = _upright(best)
-        parameters.append(best.parameter(1, "retention.mean", "uS", UNIT))
-        parameters.append(best.parameter(2, "retention.rate", "uS", UNIT))
-        if len(best.place) > 3:
-            parameters.append(best.parameter(3, "retention.offset", "uS", UNIT))
-        else:
-            parameters.append(Parameter("retention.offset", 0.0, 0.0, 0.0, 0.0, "uS", UNIT))
+    best = _upright(best) if drifts else best
     last = change[:, -1]
     last = (last - last.mean()) / last.std()
     late = "no read before 1 s: drift is from the first read on, without offset"
@@ -341,7 +321,7 @@ def fit_retention(table: Table) -> Fit:
         devices=len(values),
         samples=change.numel(),
         candidates=candidates,
-        parameters=parameters,
+        parameters=_drift_parameters(best),
         goodness={
             "Kolmogorov-Smirnov p, change at the last time": (
                 float(kstest(last.numpy(), "norm").pvalue),
@@ -352,6 +332,38 @@ def fit_retention(table: Table) -> Fit:
         notes=[] if early else [late],
         curves=[_drift_curve(times, change.numpy(), best, drifts)],
     )
+
+
+def _drifting(
+    parts: tuple[str, ...], change: Tensor, log: Tensor, after: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return the negative log-likelihood of changes ``(devices, times)`` for the named numbers.
+
+    ``log``: ln t since the first read; ``after``: one from 1 s on, where the offset is.
+    """
+    known = torch.eye(len(log), dtype=torch.float64) + 1  # the reference's noise is in every change
+
+    def negative(place: Tensor) -> Any:
+        named = dict(zip(parts, place, strict=True))
+        mean, rate, offset = (named.get(k, torch.zeros(())) for k in ("mean", "rate", "offset"))
+        path = offset * after + rate * log
+        lower = torch.linalg.cholesky((2 * place[0]).exp() * known + torch.outer(path, path))
+        white = torch.linalg.solve_triangular(lower, (change - mean * log).T, upper=False)
+        return (white**2).sum() / 2 + len(change) * lower.diagonal().log().sum()
+
+    return negative
+
+
+def _drift_parameters(best: Maximum) -> list[Parameter]:
+    found = [_log_parameter(best, 0, "read_sigma", "uS", UNIT)]
+    if len(best.place) > 1:
+        found.append(best.parameter(1, "retention.mean", "uS", UNIT))
+        found.append(best.parameter(2, "retention.rate", "uS", UNIT))
+    if len(best.place) > 3:
+        found.append(best.parameter(3, "retention.offset", "uS", UNIT))
+    elif len(best.place) > 1:
+        found.append(Parameter("retention.offset", 0.0, 0.0, 0.0, 0.0, "uS", UNIT))
+    return found
 
 
 def _upright(best: Maximum) -> Maximum:

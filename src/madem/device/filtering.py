@@ -27,6 +27,9 @@ COMMON = ("step", "ratio", "low", "span", "spread", "noise")
 OWN = 4
 """So many of them every device has for itself; the rest, and the shape, is common to all."""
 
+VARIANCES = slice(4, 6)
+"""Where the logarithms of the spread over pulses and of the read noise are."""
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -183,6 +186,19 @@ def predict(model: Model, trains: Trains, theta: Array) -> Predicted:
     return Predicted(*(np.stack(held, -1) for held in kept))
 
 
+def mean_path(model: Model, trains: Trains, theta: Array) -> Array:
+    """Return the path from the first read without any noise, ``(trains, pulses)``."""
+    mine = theta[trains.device].T
+    step, ratio, low, span = np.exp(mine[0]), np.exp(mine[1]), mine[2], np.exp(mine[3])
+    g, path = trains.reads[:, 0], []
+    for index in range(trains.up.shape[1]):
+        up = trains.up[:, index]
+        rate = model.rate((g - low) / span, up, mine[6:]).value
+        g = np.clip(g + step * np.where(up, 1.0, ratio) * rate, low, low + span)
+        path.append(g)
+    return np.stack(path, -1)
+
+
 @dataclass(frozen=True)
 class Scored:
     """A fit: estimates, a covariance a device, log-likelihood, standardised innovations.
@@ -207,8 +223,13 @@ class _Look:
     residuals: Array
 
 
-def _look(model: Model, trains: Trains, theta: Array, start: Array, width: Array) -> _Look:
-    """Return restricted likelihood, score and information at ``theta``, with the wide prior."""
+def _look(
+    model: Model, trains: Trains, theta: Array, start: Array, width: Array, tilt: Array
+) -> _Look:
+    """Return likelihood, score and information at ``theta``, with the wide prior.
+
+    ``tilt``: slope of the restriction along the two variances.
+    """
     seen = predict(model, trains, theta)
 
     def gather(per_train: Array) -> Array:
@@ -225,17 +246,14 @@ def _look(model: Model, trains: Trains, theta: Array, start: Array, width: Array
     info = gather(np.einsum("akp,bkp,kp->kab", seen.by_mean, seen.by_mean, weight))
     info += gather(0.5 * np.einsum("akp,bkp,kp->kab", relative, relative, valid))
     info += np.diag(width**-2)
-    own = info[:, :OWN, :OWN]  # a device's own means cost degrees of freedom
-    mine = seen.by_mean[:OWN]
-    held = np.linalg.inv(own)[trains.device]
-    leverage = np.einsum("akp,kab,bkp->kp", mine, held, mine) * weight
     slope = seen.by_mean * error * weight + 0.5 * relative * (squared - valid)
-    slope[OWN : len(COMMON)] += 0.5 * relative[OWN : len(COMMON)] * leverage
     off = (theta - start) / width
+    pull = gather(slope.sum(2).T) - off / width
+    pull[:, VARIANCES] += tilt / len(theta)
     return _Look(
-        float(plain - 0.5 * np.linalg.slogdet(own)[1].sum() - 0.5 * (off**2).sum()),
+        float(plain + tilt @ theta[0, VARIANCES] - 0.5 * (off**2).sum()),
         float(plain),
-        gather(slope.sum(2).T) - off / width,
+        pull,
         info,
         error / np.sqrt(seen.variance),
     )
@@ -258,21 +276,53 @@ def _newton(look: _Look, damping: float) -> Array:
 def score(model: Model, trains: Trains, start: Array, width: Array, rounds: int = 40) -> Scored:
     """Maximise the restricted likelihood by damped Fisher scoring.
 
+    The restriction, ``-1/2 ln det`` of the information on what devices have for themselves, moves
+    slowly with the variances: it is taken as linear in them, twice anew.
+
     ``start``, ``(devices, parameters)``, and ``width``, ``(parameters,)``: a normal prior so wide
     that it matters only where the data say nothing.
     """
-    theta, damping = start, 1e-2
-    now = _look(model, trains, theta, start, width)
+    theta, tilt = start, np.zeros(2)
+
+    def look(place: Array) -> _Look:
+        return _look(model, trains, place, start, width, tilt)
+
+    now = look(theta)
+    for _ in range(3):
+        theta, now = _climb(look, theta, rounds)
+        tilt = _tilt(look, theta)
+        now = look(theta)
+    return Scored(theta, covariance(now.info), now.plain, now.residuals)
+
+
+def _climb(look: Callable[[Array], _Look], theta: Array, rounds: int) -> tuple[Array, _Look]:
+    """Return where the likelihood is highest, by damped steps."""
+    now, damping = look(theta), 1e-2
     for _ in range(rounds):
-        tried = _look(model, trains, theta + (change := _newton(now, damping)), start, width)
+        step = _newton(now, damping)
+        tried = look(theta + step)
         gain = tried.aim - now.aim
         if gain > 0:
-            theta, now, damping = theta + change, tried, max(damping / 5, 1e-9)
+            theta, now, damping = theta + step, tried, max(damping / 5, 1e-9)
         else:
             damping *= 8
         if 0 <= gain < 3e-3 or damping > 1e8:
             break
-    return Scored(theta, covariance(now.info), now.plain, now.residuals)
+    return theta, now
+
+
+def _tilt(look: Callable[[Array], _Look], theta: Array) -> Array:
+    """Return the slope of ``-1/2 ln det`` of the devices' own information along the variances."""
+    slopes = []
+    for index in range(VARIANCES.start, VARIANCES.stop):
+        step = np.zeros(theta.shape[1])
+        step[index] = 0.01
+        sizes = [
+            float(np.linalg.slogdet(look(theta + sign * step).info[:, :OWN, :OWN])[1].sum())
+            for sign in (1, -1)
+        ]
+        slopes.append(-0.5 * (sizes[0] - sizes[1]) / 0.02)
+    return np.array(slopes)
 
 
 def covariance(info: Array) -> Array:

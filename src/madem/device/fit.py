@@ -24,9 +24,9 @@ def fit_files(paths: Sequence[Path], told: Callable[[str], None] = lambda _: Non
     ``told`` hears what is being done. Raises ``InputError`` for data that cannot be used or do not
     determine the model, saying what is missing.
     """
+    if len(paths) > 2:
+        raise InputError(f"give one file, or a set and a reset file, not {len(paths)} files")
     tables = [read_table(path) for path in paths]
-    if len(tables) > 2:
-        raise InputError(f"give one file, or a set and a reset file, not {len(tables)} files")
     if len(tables) == 2:
         for table in tables:
             if table.texts or "time" in table.numbers or "target" in table.numbers:

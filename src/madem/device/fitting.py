@@ -36,7 +36,7 @@ class Parameter:
     def text(self) -> str:
         """The number as a preset has it.
 
-        >>> Parameter("high", 1.5e-4, 1e-6, 0, 1, "uS", 1e-6).text
+        >>> Parameter("high", 1.5e-4, 1e-6, 0.0, 1.0, "uS", 1e-6).text
         '150 uS'
         """
         return f"{self.value / self.scale:.6g} {self.unit}".strip()

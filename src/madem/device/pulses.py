@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2, kstest, t
 
 from madem.device import filtering
-from madem.device.filtering import COMMON, OWN, Array, Model, Scored, predict, score
+from madem.device.filtering import COMMON, OWN, Array, Model, Scored, mean_path, score
 from madem.device.fitting import Candidate, Curve, Fit, Parameter
 from madem.device.tables import Trains
 from madem.errors import InputError
@@ -276,9 +276,7 @@ def _notes(best: Tried, devices: int) -> list[str]:
 
 def _curves(best: Tried, trains: Trains) -> list[Curve]:
     """Return the first trains with what the model expects, and the residuals."""
-    quiet = best.scored.theta.copy()
-    quiet[:, 5] = 8.0  # reads so noisy that the filter never corrects: the mean response alone
-    plain = predict(best.model, trains, quiet).mean
+    plain = mean_path(best.model, trains, best.scored.theta)
     curves = []
     for row in range(min(6, len(trains.reads))):
         count = int(trains.valid[row].sum())

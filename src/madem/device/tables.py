@@ -109,11 +109,10 @@ def _typed(name: str, columns: dict[str, tuple[str, ...]]) -> Table:
 def _head(name: str, head: str) -> tuple[str, float, str]:
     """Return what a column holds, the factor to SI units, and its unit."""
     what, _, unit = head.rpartition("_")
-    allowed = SECONDS if what == "time" else SIEMENS
-    if what in ("", "time") and (what == "" or unit not in allowed):
-        whole = what or head
+    allowed = SECONDS if "time" in (what, head) else SIEMENS
+    if not what:
         raise InputError(
-            f"{name!r}: column {head!r} has no unit: {whole}_{'s' if what == 'time' else 'uS'}, "
+            f"{name!r}: column {head!r} has no unit: {head}_{'s' if head == 'time' else 'uS'}, "
             f"with one of {', '.join(allowed)}"
         )
     if unit not in allowed:

@@ -7,7 +7,7 @@ described by protocols, because reports import no physics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -22,6 +22,7 @@ DOT, BAND, MEAN = "#1f5fa8", "#1f5fa8", "#d9731a"
 CELLS = ("#7aa6d1", "#8fbf9f", "#c9a6d9", "#b8b37a", "#9aa0a6")
 
 
+@runtime_checkable
 class Panel(Protocol):
     """One panel: dots, lines and a band of two sigma, labels with units."""
 
@@ -83,17 +84,17 @@ def draw_panel(axis: Axes, curve: Panel) -> None:
 
 def show_page(shown: Any, curves: Sequence[Panel]) -> str:
     """Return the page of a preset: every number with its source, and its figures."""
-    return _render("show.html.jinja", shown=shown, drawing=panels(curves, ""))
+    return _render("show.html.jinja", {"shown": shown, "drawing": panels(curves, "")})
 
 
 def fit_page(fit: Any, files: Sequence[str], preset: str) -> str:
     """Return the page of a fit: parameters, candidates, goodness, data against model."""
-    return _render(
-        "fit.html.jinja", fit=fit, files=files, preset=preset, drawing=panels(fit.curves, "")
-    )
+    drawing = panels(fit.curves, "")
+    content = {"fit": fit, "files": files, "preset": preset, "drawing": drawing}
+    return _render("fit.html.jinja", content)
 
 
-def _render(template: str, **content: Any) -> str:
+def _render(template: str, content: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("madem.report", "."),
         autoescape=select_autoescape(),
@@ -101,4 +102,4 @@ def _render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(f"device.{template}").render(**content)
+    return environment.get_template(f"device.{template}").render(content)
