@@ -253,8 +253,11 @@ def _shared(best: Tried) -> list[Parameter]:
             continue
         value, error = float(theta[index]), float(errors[index])
         if name == "amplitude_down":  # at x = 0 in a preset, at x = 1 here
-            shrink = math.exp(-math.exp(theta[len(COMMON) + 2]))
-            value, error = value * shrink, error * shrink
+            gamma = math.exp(theta[-1])
+            shrink = math.exp(-gamma)
+            slope = np.array([shrink, -value * gamma * shrink])
+            pair = best.scored.covariance[0][np.ix_([index, -1], [index, -1])]
+            value, error = value * shrink, math.sqrt(slope @ pair @ slope)
         found.append(
             Parameter(f"response.{name}", value, error, value - 1.96 * error, value + 1.96 * error)
         )
