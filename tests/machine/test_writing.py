@@ -112,7 +112,7 @@ def test_cells_wear_out_where_they_are(ideal_cell: Cell) -> None:
     assert seen[2] == seen[3] == seen[4]
     assert bool(store.static.stuck.all())
     again = store_of(ideal_cell, (1, 1, 1), Enduring(single_pulse, 3))
-    again.restore(store.cells, store.counts)
+    again.restore(store.state())
     again.write([torch.ones(1, 1, 1)])
     assert float(again.cells[0]) == seen[2]
 

@@ -219,9 +219,11 @@ class SignedPair:
         return written
 
     def wear(self, static: Static) -> None:
-        """Become the cells ``static``: stuck ones hold their level, none is above its largest."""
-        before, self.static = self.cells, static
-        self.cells = torch.where(static.stuck, static.level, self.cells.minimum(static.high))
+        """Become the cells ``static``: stuck ones hold their level, shrunk ones their largest."""
+        before, shrunk = self.cells, static.high < self.static.high
+        self.static = static
+        held = torch.where(shrunk, before.minimum(static.high), before)
+        self.cells = torch.where(static.stuck, static.level, held)
         self._derive(before)
 
     def through(self, gradient: Tensor) -> Tensor:
