@@ -6,6 +6,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -161,12 +163,36 @@ static void turn(Pixels<const T> x, Pixels<const T> kernel, Pixels<T> z, int pad
     baseline::convolve<T>(p);
 }
 
+// What lies on pooled pixels back on the pixels `places` (row times columns, plus column) of z.
+template <typename T>
+static void scatter(Pixels<const T> post, Pixels<const int64_t> places, Pixels<T> z) {
+    const int64_t count = post.shape(0), channels = post.shape(3), size = z.shape(1) * z.shape(2);
+    const int64_t pooled = post.shape(1) * post.shape(2);
+    if (int64_t(z.shape(0)) != count || int64_t(z.shape(3)) != channels ||
+        places.size() != post.size() || int64_t(places.shape(3)) != channels)
+        throw std::invalid_argument("images and places do not fit one another");
+    const T *from = post.data();
+    const int64_t *at = places.data();
+    T *to = z.data();
+    nb::gil_scoped_release release;
+    for (int64_t n = 0; n < count; ++n, to += size * channels) {
+        std::fill(to, to + size * channels, T(0));
+        for (int64_t i = 0; i < pooled; ++i, from += channels, at += channels)
+            for (int64_t c = 0; c < channels; ++c) {
+                if (uint64_t(at[c]) >= uint64_t(size)) throw std::out_of_range("no such pixel");
+                to[at[c] * channels + c] = from[c];
+            }
+    }
+}
+
 NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
     m.attr("most_upper") = most_upper;
     m.def("convolve", &turn<float>);
     m.def("convolve", &turn<double>);
+    m.def("scatter", &scatter<float>);
+    m.def("scatter", &scatter<double>);
     m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());

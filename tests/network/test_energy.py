@@ -159,7 +159,7 @@ def test_move_is_the_difference_of_two_rests(law: Box) -> None:
     for size in (1.0, 1e-3, 1e-9):
         change = size * torch.randn(40, 6, generator=draws, dtype=torch.float64)
         expected = law.rest(a, d + change) - at
-        moved = law.move(a, change, at, d - a * at)
+        moved = law.mover(at, d - a * at)(a, change)
         torch.testing.assert_close(moved, expected, rtol=1e-7, atol=1e-14)
 
 
@@ -182,8 +182,8 @@ def test_analytic_laws_hold_for_complex_states(name: str) -> None:
     d = torch.linspace(-0.5, 0.5, 8, dtype=torch.float64)[None]
     at = law.rest(a, d)
     nudge = torch.full_like(d, 1e-6)
-    across = law.move(a, nudge * 1j, at, d - a * at)  # by Cauchy and Riemann: i times the slope
-    along = law.move(a, nudge, at, d - a * at)
+    across = law.mover(at, d - a * at)(a, nudge * 1j)  # by Cauchy and Riemann: i times the slope
+    along = law.mover(at, d - a * at)(a, nudge)
     torch.testing.assert_close(across.imag, along, rtol=1e-4, atol=1e-12)
 
 

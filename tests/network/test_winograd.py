@@ -10,7 +10,7 @@ from madem.learn import Implicit, centred, compare
 from madem.machine import Simulated
 from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Network, SquaredError
 from madem.network.convolutions import Convolution
-from madem.network.winograd import convolve, fits, pack
+from madem.network.winograd import convolve, fits, pack, scatter
 from madem.randomness import stream
 from madem.solver import Sweep
 from tests.conftest import skip_without
@@ -79,3 +79,22 @@ def test_gradient_of_a_network_in_tiles() -> None:
     pair = centred(1e-5), Implicit()
     table = compare(machine, x, torch.tensor([0, 1, 2]), SquaredError(), pair)
     assert max(row.relative_error for row in table) < 1e-7
+
+
+@pytest.mark.parametrize("dtype", ERRORS)
+@pytest.mark.parametrize("size", [2, 3])
+def test_scattering_against_unpooling(size: int, dtype: torch.dtype) -> None:
+    z = torch.randn(3, 5, 8, 7, generator=stream(2, "tiles"), dtype=dtype)
+    values, places = functional.max_pool2d(z, size, return_indices=True)
+    wanted = functional.max_unpool2d(values, places, size, output_size=z.shape[-2:])
+    assert torch.equal(scatter(values, places, (8, 7)), wanted)
+    values.requires_grad_()  # autograd listens: PyTorch's own operations
+    listened = scatter(values, places, (8, 7))
+    assert torch.equal(listened.detach(), wanted)
+    listened.sum().backward()
+    assert torch.equal(values.grad, torch.ones_like(values))
+
+
+def test_a_place_outside_the_image_is_refused() -> None:
+    with pytest.raises(IndexError, match="no such pixel"):
+        scatter(torch.ones(1, 1, 1, 1), torch.tensor([[[[3]]]]), (1, 3))

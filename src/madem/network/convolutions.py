@@ -82,7 +82,7 @@ class Maximum:
         """Return every unit's state on its largest pixel, zeros elsewhere."""
         if places is None:
             raise ValueError("a maximum goes back to the places it was taken from")
-        return functional.max_unpool2d(post, places, [self.size] * 2, output_size=image)
+        return winograd.scatter(post, places, image)
 
 
 Seen = tuple[Tensor, Tensor, Tensor | None]
@@ -193,12 +193,14 @@ class Convolution:
     ) -> tuple[Tensor, ...]:
         """Return the contrasts of the kernel and of the bias, where there is one."""
         (d_pre, m_pre), (d_post, _) = moves(at, high, low, scale)
-        moved = self.displaced(at)
-        base = self.spread(at)
-        up, down = (moved.spread_change(_filled(side, at)) for side in (high, low))
-        kernel = -self.weigh(m_pre, scaled(up - down, scale))
-        if d_pre is not None:
-            kernel = kernel - self.weigh(d_pre, base + (up + down) / 2)
+        if d_pre is None:  # clamped: what is largest stays so
+            moved = torch.zeros_like(at[1]) if d_post is None else d_post
+            kernel = -self.weigh(m_pre, self.spread([at[0], moved]))
+        else:
+            displaced = self.displaced(at)
+            up, down = (displaced.spread_change(_filled(side, at)) for side in (high, low))
+            kernel = -self.weigh(m_pre, scaled(up - down, scale))
+            kernel = kernel - self.weigh(d_pre, self.spread(at) + (up + down) / 2)
         if self.bias is None:
             return (kernel,)
         bias = torch.zeros_like(self.bias) if d_post is None else -d_post.sum((0, 2, 3))
@@ -206,14 +208,7 @@ class Convolution:
 
     def displaced(self, at: States) -> MovedConvolution:
         """Return the coupling as displacements from ``at`` feel it."""
-        plain = replace(self, bias=None, seen=[])
-        if self.pool.linear:
-            return MovedConvolution(plain, tuple(at), None, None)
-        z = self.convolve(at[0])
-        values, places = self.pool(z)
-        wide = Average(self.pool.size)
-        largest = wide.spread(values, None, self.image(at[0])) * wide.size**2
-        return MovedConvolution(plain, tuple(at), z - largest, places)
+        return MovedConvolution(replace(self, bias=None, seen=[]), tuple(at))
 
 
 def _filled(side: Displacement, at: States) -> list[Tensor]:
@@ -224,16 +219,28 @@ def _filled(side: Displacement, at: States) -> list[Tensor]:
 class MovedConvolution:
     """A convolution as displacements feel it, without subtracting large numbers.
 
-    ``below``: how far each pixel lies below the largest of its neighbourhood at rest (zero at
-    the largest, so small displacements keep their precision); ``places``: of the largest pixels.
-    Both are None where the pooling is linear.
+    >>> c = Convolution(torch.ones(1, 1, 1, 1), None).displaced([torch.ones(1, 1, 1, 1)] * 2)
+    >>> c.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
+    3.0
     """
 
     plain: Convolution
     at: tuple[Tensor, ...]
-    below: Tensor | None
-    places: Tensor | None
     seen: list[Seen] = field(default_factory=list, compare=False)
+
+    @cached_property
+    def rest(self) -> tuple[Tensor, Tensor]:
+        """How far each pixel at rest lies below the largest of its neighbourhood, and whose it is.
+
+        Zero at the largest, so that small displacements keep their precision.
+        """
+        z = self.plain.convolve(self.at[0])
+        values, places = self.plain.pool(z)
+        wide = Average(self.plain.pool.size)
+        largest = wide.spread(values, None, self.plain.image(self.at[0])) * wide.size**2
+        if places is None:
+            raise ValueError("a linear pooling has no largest pixels")
+        return z - largest, places
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return what the convolution feels."""
@@ -241,25 +248,27 @@ class MovedConvolution:
 
     def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the change of the pooled convolution, and the places it is now taken from."""
-        if self.below is None:
+        if self.plain.pool.linear:
             return self.plain.pooled(pre)
         if not self.seen or self.seen[0][0] is not pre:
-            z = self.plain.convolve(pre).add_(self.below)
+            z = self.plain.convolve(pre).add_(self.rest[0])
             self.seen[:] = [(pre, *self.plain.pool(z))]
         return self.seen[0][1:]
 
     def spread_change(self, states: States) -> Tensor:
         """Return the change of the upper state on the pixels before pooling."""
-        if self.below is None or self.places is None:
-            return self.plain.spread(states)
         image, pool = self.plain.image(states[0]), self.plain.pool
-        _, places = self.pooled(states[0])
-        shifted = torch.ne(places, self.places) if places is not None else self.places
-        if places is None or not bool(shifted.any()):
+        if pool.linear:
+            return self.plain.spread(states)
+        (_, places), (_, before) = self.pooled(states[0]), self.rest
+        if places is None:
+            raise ValueError("a maximum goes back to the places it was taken from")
+        shifted = torch.ne(places, before)
+        if not bool(shifted.any()):
             return pool.spread(states[1], places, image)
         rest = torch.where(shifted, self.at[1], 0.0)
         here = pool.spread(states[1] + rest, places, image)
-        return here - pool.spread(rest, self.places, image)
+        return here - pool.spread(rest, before, image)
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the change of the pull."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network.laws import Curvature
+from madem.network.laws import Curvature, Mover
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,23 @@ class Shockley:
 
     def rest(self, a: Curvature, d: Tensor) -> Tensor:
         """Return the voltage at which the load and the diodes carry ``d`` together."""
-        return self.move(a, d, torch.zeros_like(d), d)
+        return self.mover(torch.zeros_like(d), d)(a, d)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return ``u`` with ``a u + I+ expm1(u / V) - I- expm1(-u / V) = change``."""
         del excess
-        up, down = (current.detach() for current in self._currents(at))
-        load = a.detach() if isinstance(a, Tensor) else a
-        u = _diodes(load, change.detach(), up, down, self.thermal)
-        # one more step of Newton's, for the last digits and for the derivative by a, d and at
         up, down = self._currents(at)
-        rise = _within(u / self.thermal)
-        flow = a * u + up * torch.expm1(rise) - down * torch.expm1(-rise)
-        slope = load + self.slope(at + u, u).detach()
-        return u - (flow - change) / slope
+
+        def move(a: Curvature, change: Tensor) -> Tensor:
+            load = a.detach() if isinstance(a, Tensor) else a
+            u = _diodes(load, change.detach(), up.detach(), down.detach(), self.thermal)
+            # one more step of Newton's, for the last digits and for the derivative by a, d and at
+            rise = _within(u / self.thermal)
+            flow = a * u + up * torch.expm1(rise) - down * torch.expm1(-rise)
+            slope = load + self.slope(at + u, u).detach()
+            return u - (flow - change) / slope
+
+        return move
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the conductance of the diodes, S."""
@@ -176,19 +179,24 @@ class Table:
     def rest(self, a: Curvature, d: Tensor) -> Tensor:
         """Return the voltage at which the load and the device carry ``d`` together."""
         zero = torch.zeros_like(d)
-        return self.move(a, d - self.current(zero), zero, zero)
+        return self.mover(zero, zero)(a, d - self.current(zero))
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the displacement, exactly: the piece is searched, then one line is solved."""
         del excess
         volts, amperes, slopes = self._points(at)
-        load = (a if isinstance(a, Tensor) else torch.full_like(change, a)).expand_as(change)
         rises = volts - at[..., None]
-        flows = load[..., None] * rises + amperes - self.current(at)[..., None]
-        piece = (change[..., None] > flows[..., 1:-1]).sum(-1)
-        slope = load + slopes[piece]
-        rise, flow = (of.gather(-1, piece[..., None])[..., 0] for of in (rises, flows))
-        return torch.where(piece == self._piece(at), change / slope, rise + (change - flow) / slope)
+        carried, own = amperes - self.current(at)[..., None], self._piece(at)
+
+        def move(a: Curvature, change: Tensor) -> Tensor:
+            load = (a if isinstance(a, Tensor) else torch.full_like(change, a)).expand_as(change)
+            flows = load[..., None] * rises + carried
+            piece = (change[..., None] > flows[..., 1:-1]).sum(-1)
+            slope = load + slopes[piece]
+            rise, flow = (of.gather(-1, piece[..., None])[..., 0] for of in (rises, flows))
+            return torch.where(piece == own, change / slope, rise + (change - flow) / slope)
+
+        return move
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the differential conductance, S."""

@@ -14,6 +14,7 @@ with ``excess = d - a at``, the current that the law itself takes at ``at``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +25,9 @@ from madem.errors import InputError
 
 Curvature = Tensor | float
 """What a node is loaded with: one number, or a tensor of the layer's shape."""
+
+Mover = Callable[[Curvature, Tensor], Tensor]
+"""The displacement from rest under a load and a change of the drive; made once for many changes."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Law(Protocol):
     def rest(self, a: Curvature, d: Tensor) -> Tensor:
         """Return the state at rest, of the shape of ``d``."""
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
-        """Return the displacement from ``at`` that a ``change`` of the drive causes."""
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
+        """Return what gives the displacement from ``at`` under a load and a change of the drive."""
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return ``phi''`` at ``at``; infinite where a clamp holds the node."""
@@ -104,12 +108,12 @@ class Box:
         """Return ``clip(d / (a + leak), low, high)``."""
         return _over(d, a, self.leak).clamp(self.low, self.high)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the clipped displacement; a node inside its box has no excess to overcome."""
-        held = torch.sub(excess, at, alpha=self.leak)
         inside = (at > self.low) & (at < self.high)
-        drive = change + held.masked_fill(inside, 0.0)
-        return _over(drive, a, self.leak).clamp(self.low - at, self.high - at)
+        held = torch.sub(excess, at, alpha=self.leak).masked_fill(inside, 0.0)
+        low, high = self.low - at, self.high - at
+        return lambda a, change: _over(change + held, a, self.leak).clamp(low, high)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the leak inside, infinity where the current presses the node on a limit."""
@@ -147,10 +151,10 @@ class Free:
         """Return ``d / (a + leak)``."""
         return _over(d, a, self.leak)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return ``change / (a + leak)``."""
         del at, excess
-        return _over(change, a, self.leak)
+        return lambda a, change: _over(change, a, self.leak)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the leak."""
@@ -187,10 +191,10 @@ class Readout:
         del a
         return d
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the change, which for this law is the nudge alone."""
-        del a, at, excess
-        return change
+        del at, excess
+        return lambda _, change: change
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return infinity: the network does not move it."""
@@ -226,11 +230,17 @@ class Tanh:
             raise InputError("law Tanh cannot be loaded by resistors; use Box or Shockley")
         return torch.tanh(d)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return ``tanh(artanh(at) + change) - at``, by the addition theorem."""
-        del a, excess
-        t = torch.tanh(change)
-        return t * (1 - at.square()) / (1 + at * t)
+        del excess
+        slope = 1 - at.square()
+
+        def move(a: Curvature, change: Tensor) -> Tensor:
+            del a
+            t = torch.tanh(change)
+            return t * slope / (1 + at * t)
+
+        return move
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return ``1 / (1 - s^2)``."""
@@ -283,10 +293,15 @@ class Halves:
         """Return each half's rest."""
         return torch.cat([law.rest(*part) for law, part in self._split(a, d)], self.axis)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return each half's displacement."""
-        parts = self._split(a, change, at, excess)
-        return torch.cat([law.move(*part) for law, part in parts], self.axis)
+        movers = [law.mover(*part) for law, part in self._split(at, excess)]
+
+        def move(a: Curvature, change: Tensor) -> Tensor:
+            parts = zip(movers, self._split(a, change), strict=True)
+            return torch.cat([mover(*part) for mover, (_, part) in parts], self.axis)
+
+        return move
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return each half's slope."""
@@ -331,9 +346,10 @@ class Weighted:
         """Return the law's rest under its own load and drive."""
         return self.law.rest(a / self.share, d / self.share)
 
-    def move(self, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the law's displacement under its own load and drive."""
-        return self.law.move(a / self.share, change / self.share, at, excess / self.share)
+        move = self.law.mover(at, excess / self.share)
+        return lambda a, change: move(a / self.share, change / self.share)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the weighted slope."""

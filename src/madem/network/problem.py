@@ -13,7 +13,7 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.network.couplings import Coupling, Shape
-from madem.network.laws import Clip, Curvature, Law
+from madem.network.laws import Clip, Curvature, Law, Mover
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Nudge(Protocol):
     def rest(self, law: Law, a: Curvature, d: Tensor) -> Tensor:
         """Return where an output of this law, load and drive comes to rest."""
 
-    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def move(self, law: Law, move: Mover, a: Curvature, change: Tensor, at: Tensor) -> Tensor:
         """Return the displacement from ``at`` at which it comes to rest."""
 
     def take(self, rows: Tensor) -> Nudge:
@@ -67,9 +67,10 @@ class Current:
         """Return the law's rest under what is left of the drive."""
         return law.rest(a, d - self.beta * self.gradient)
 
-    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def move(self, law: Law, move: Mover, a: Curvature, change: Tensor, at: Tensor) -> Tensor:
         """Return the law's displacement under what is left of the change."""
-        return law.move(a, change - self.beta * self.gradient, at, excess)
+        del law, at
+        return move(a, change - self.beta * self.gradient)
 
     def take(self, rows: Tensor) -> Current:
         """Return the current of some samples."""
@@ -112,10 +113,10 @@ class Spring:
         load = self._load(law, a, torch.zeros_like(d))
         return law.rest(load, d + self.stiffness * self.target)
 
-    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def move(self, law: Law, move: Mover, a: Curvature, change: Tensor, at: Tensor) -> Tensor:
         """Return the law's displacement with the spring."""
         pulled = change + self.stiffness * (self.target - at)
-        return law.move(self._load(law, a, at), pulled, at, excess)
+        return move(self._load(law, a, at), pulled)
 
     def take(self, rows: Tensor) -> Spring:
         """Return the spring of some samples."""
@@ -143,9 +144,9 @@ class Hold:
         del law, a, d
         return self.value
 
-    def move(self, law: Law, a: Curvature, change: Tensor, at: Tensor, excess: Tensor) -> Tensor:
+    def move(self, law: Law, move: Mover, a: Curvature, change: Tensor, at: Tensor) -> Tensor:
         """Return how far the value is."""
-        del law, a, change, excess
+        del law, move, a, change
         return self.value - at
 
     def take(self, rows: Tensor) -> Hold:
@@ -222,14 +223,16 @@ class Problem:
         return tuple(torch.zeros_like(part) for part in self.fixed)
 
     @cached_property
-    def excess(self) -> tuple[Tensor, ...]:
-        """The currents that the laws take at the states displaced from."""
+    def movers(self) -> tuple[Mover, ...]:
+        """How every layer moves away from the states displaced from; nothing at zero."""
         if self.origin is None:
             return ()
-        return tuple(
-            self.origin.drive(i, self.at) - self.loads[i] * s if self.sites[i].law.loaded else s
-            for i, s in enumerate(self.at)
-        )
+        movers = []
+        for i, (site, s) in enumerate(zip(self.sites, self.at, strict=True)):
+            loaded = site.law.loaded
+            excess = self.origin.drive(i, self.at) - self.loads[i] * s if loaded else s
+            movers.append(site.law.mover(s, excess))
+        return tuple(movers)
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -294,8 +297,8 @@ class Problem:
         if not law.loaded:
             load, drive = 0.0, torch.zeros_like(drive)
         if self.at:
-            rest = (load, drive, self.at[index], self.excess[index])
-            return nudge.move(law, *rest) if last and nudge else law.move(*rest)
+            move, at = self.movers[index], self.at[index]
+            return nudge.move(law, move, load, drive, at) if last and nudge else move(load, drive)
         return nudge.rest(law, load, drive) if last and nudge else law.rest(load, drive)
 
     def rest(self, index: int, states: Sequence[Tensor], nudge: Nudge | None) -> Tensor:

@@ -4,7 +4,8 @@
 pair of channels, where the direct form has 144 (Lavin and Gray, arXiv 1509.09308). In float32 the
 relative error is twice that of the direct form. ``native/convolve.inl`` does it, on one thread;
 where it cannot, and where autograd listens, a convolution is PyTorch's. Images it returns have
-their channels last in memory, the order in which pooling is fast as well.
+their channels last in memory, the order in which pooling is fast as well; what goes back through a
+maximum keeps it so.
 """
 
 from __future__ import annotations
@@ -35,9 +36,7 @@ def fits(kernel: Tensor, padding: int, x: Tensor) -> bool:
         return False
     if not 0 <= padding <= 2:
         return False
-    if x.dim() != 4 or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return False
-    if torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad):
+    if x.dim() != 4 or not _plain(x, kernel):
         return False
     rows, columns = (n + 2 * padding - 2 for n in x.shape[-2:])
     tiles = -(-rows // 4) * -(-columns // 4)
@@ -70,3 +69,31 @@ def convolve(x: Tensor, packed: Tensor, padding: int, instructions: str = "") ->
     z = x.new_empty(count, height + 2 * padding - 2, width + 2 * padding - 2, post)
     _native.convolve(pixels.numpy(), packed.numpy(), z.numpy(), padding, instructions)
     return z.permute(0, 3, 1, 2)
+
+
+def scatter(post: Tensor, places: Tensor, image: tuple[int, int]) -> Tensor:
+    """Return ``post`` on the pixels of an ``image`` that it was pooled from, zeros elsewhere.
+
+    ``post``, ``places``: ``(batch, channels, height, width)``, as of ``max_pool2d``.
+
+    >>> places = torch.tensor([[[[1]]]])
+    >>> scatter(torch.ones(1, 1, 1, 1), places, (1, 3)).tolist()
+    [[[[0.0, 1.0, 0.0]]]]
+    """
+    rows, columns = image
+    if _native is None or not _plain(post) or post.dim() != 4:
+        blank = post.new_zeros(*post.shape[:-2], rows * columns)
+        filled = blank.scatter(-1, places.flatten(-2), post.flatten(-2))
+        return filled.unflatten(-1, image)
+    z = post.new_empty(post.shape[0], rows, columns, post.shape[1])
+    last = (part.detach().permute(0, 2, 3, 1).contiguous().numpy() for part in (post, places))
+    _native.scatter(*last, z.numpy())
+    return z.permute(0, 3, 1, 2)
+
+
+def _plain(*parts: Tensor) -> bool:
+    """Return whether kernels take these tensors, and autograd listens to none of them."""
+    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+        return False
+    types = (torch.float32, torch.float64)
+    return all(part.device.type == "cpu" and part.dtype in types for part in parts)
