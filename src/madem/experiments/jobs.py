@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing as mp
 import os
 import queue
@@ -43,10 +44,27 @@ class Job:
         """Do the job in this process, on one thread: how many cores there are changes nothing."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
+        keep_memory()
         try:
             self.function(*self.arguments, tell)
         finally:
             torch.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed, for the next tensor of that size.
+
+    Given back to the system, large tensors fault in page by page every time they are made, a
+    quarter of the time of a training. Does nothing where the library is not GNU's.
+    """
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**31 - 1)):
+            mallopt(option, size)
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""The options of ``mallopt`` (malloc.h)."""
 
 
 def run_jobs(jobs: Sequence[Job], tell: Tell, workers: int) -> None:

@@ -93,7 +93,7 @@ class Exact:
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
-        return torch.zeros(torch.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
+        return torch.zeros(np.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
 
     def write(self, changes: Sequence[Tensor]) -> None:
         """Add ``changes``, within the joint's limits."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -154,7 +155,7 @@ def read_cells(
     >>> round(float(found.currents), 3)  # 0.75 A if it were linear
     0.85
     """
-    chips = torch.broadcast_shapes(g.shape[:-2], v.shape[:-2])
+    chips = np.broadcast_shapes(g.shape[:-2], v.shape[:-2])
     batch = v.shape[-2]
     if tolerance is None:
         tolerance = {torch.float32: 1e-6, torch.float64: 1e-11}[g.dtype]

@@ -84,7 +84,7 @@ def scatter(post: Tensor, places: Tensor, image: tuple[int, int]) -> Tensor:
     if _native is None or not _plain(post) or post.dim() != 4:
         blank = post.new_zeros(*post.shape[:-2], rows * columns)
         filled = blank.scatter(-1, places.flatten(-2), post.flatten(-2))
-        return filled.unflatten(-1, image)
+        return filled.view(*post.shape[:-2], rows, columns)
     z = post.new_empty(post.shape[0], rows, columns, post.shape[1])
     last = (part.detach().permute(0, 2, 3, 1).contiguous().numpy() for part in (post, places))
     _native.scatter(*last, z.numpy())

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -183,7 +184,8 @@ def _solve(
     _check(g, v)
     wanted, budget, instructions = how
     tolerance = TOLERANCES[g.dtype] if wanted is None else wanted
-    chips = torch.broadcast_shapes(g.shape[:-2], v.shape[:-2])
+    # not torch.broadcast_shapes: its first call imports sympy, most of a second
+    chips = np.broadcast_shapes(g.shape[:-2], v.shape[:-2])
     many = g.expand(*chips, *g.shape[-2:]).reshape(-1, *g.shape[-2:]).contiguous()
     inputs = v.expand(*chips, *v.shape[-2:]).reshape(-1, *v.shape[-2:]).contiguous()
     if sources is not None:
