@@ -8,8 +8,9 @@ from torch import Tensor
 
 from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
-from madem.ledger import Event, Ledger
+from madem.ledger import Event, Ledger, load_prices
 from madem.machine import Periphery, Placement, SignedPair, Simulated, lay_out, verified
+from madem.machine.periphery import Partial
 from madem.machine.placement import Side
 from madem.machine.wired import Wired
 from madem.network import Box, Current, Free, Layer, Network, Readout, Wires, read
@@ -169,6 +170,25 @@ def test_events_are_counted_as_by_hand(ideal_cell: Cell) -> None:
     weights = 3 * 5 + 2 * 4
     assert float(ledger.totals["activity product"][0]) == 5 * weights
     assert ledger.totals["verified write"][0].tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_partial_sums_are_counted_as_by_hand(ideal_cell: Cell) -> None:
+    ledger, three = Ledger(), Network(4, (Layer(3, Box()), Layer(6, Box()), Layer(2, Readout())))
+    machine = chip(ideal_cell, three, ledger)
+    machine.periphery = Periphery(partial=tuple(Partial(r, c, 9.0) for r, c in ((2, 1),) * 3))
+    x = torch.ones(2, 5, 4)
+    free = machine.settle(x)
+    sweeps = free.rest.sweeps.sum(-1)
+    # the input once: 2 tiles of 3 outputs; hidden layers there (2 x 6) and back (3) every sweep;
+    # outputs once: 2 x 2
+    there = torch.tensor(5 * (2 * 3 + 2 * 2))
+    assert torch.equal(ledger.totals["partial sum conversion"][0], there + (12 + 3) * sweeps)
+    ledger.totals.clear()
+    nudged = machine.settle(x, Current(0.1, torch.ones(2, 5, 2)), start=free)
+    sweeps = nudged.rest.sweeps.sum(-1)
+    # the input's sums are kept; the outputs' current comes back to 6 units, in every sweep
+    assert torch.equal(ledger.totals["partial sum conversion"][0], (12 + 3 + 6) * sweeps)
+    assert ledger.rows(load_prices())
 
 
 def test_converters_quantise_what_is_seen_and_not_what_settles(ideal_cell: Cell) -> None:

@@ -6,8 +6,9 @@ and a random generator; none keeps anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -149,9 +150,21 @@ class Static:
     low: Tensor
     down: Tensor
 
-    def at(self, index: tuple[Tensor, ...]) -> Static:
+    def at(self, index: tuple[Tensor | slice, ...]) -> Static:
         """Return the draw of the cells at ``index``."""
-        return Static(*(getattr(self, entry.name)[index] for entry in fields(self)))
+        return self._each(lambda part: part[index])
+
+    @cached_property
+    def flat(self) -> Static:
+        """The draw of all cells one after another, made once."""
+        return self._each(torch.flatten)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Static:
+        parts = (change(part) for part in (self.stuck, self.level, self.high, self.low))
+        stuck, level, high, low = parts
+        step = change(self.step)
+        down = step if self.down is self.step else change(self.down)
+        return Static(stuck, level, high, step, low, down)
 
 
 def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:

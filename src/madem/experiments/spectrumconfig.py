@@ -53,7 +53,7 @@ class SpectrumConfig(Strict):
     chips: int = Field(32, ge=2)
     levels: int = Field(4, ge=1, le=4)
     stated: int = Field(3, ge=1, le=4)
-    steps: int = Field(200, ge=1)
+    steps: int = Field(160, ge=1)
     batch: int = Field(16, ge=1)
     tuning_chips: int = Field(4, ge=1)
     test_samples: int = Field(1000, ge=100)

@@ -289,20 +289,19 @@ def _first(bench: Bench, setting: Setting, run: Run) -> Weights:
     return first_weights(bench, run.chips, run.seed)
 
 
-def _least(units: Sequence[float], held: Condition, least: float) -> Accumulate:
-    """Return the accumulation that suits the way of writing: pulses need no more than a step."""
-    least = held.cell.pulse_step if held.pulsed else least
+def _least(units: Sequence[float], least: float) -> Accumulate:
+    """Return the accumulation of what is due to ``least``, S."""
     return Accumulate(tuple(least / unit for unit in units))
 
 
 def _by_model(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
-    return Learning(from_model, _least(bench.units, held, setting.own), absolute=True)
+    del held, run
+    return Learning(from_model, _least(bench.units, setting.own), absolute=True)
 
 
 def _by_loop(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
-    return Learning(in_the_loop, _least(bench.units, held, setting.own))
+    del held, run
+    return Learning(in_the_loop, _least(bench.units, setting.own))
 
 
 def _by_tiki_taka(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
@@ -312,27 +311,27 @@ def _by_tiki_taka(bench: Bench, held: Condition, setting: Setting, run: Run) -> 
 
 
 def _by_centred(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
+    del held, run
     slopes = contrasted(centred(bench.beta * setting.own), CrossEntropy())
-    return Learning(slopes, _least(bench.units, held, THRESHOLD))
+    return Learning(slopes, _least(bench.units, THRESHOLD))
 
 
 def _by_one_sided(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
+    del held, run
     slopes = contrasted(positive(bench.beta * setting.own), CrossEntropy())
-    return Learning(slopes, _least(bench.units, held, THRESHOLD))
+    return Learning(slopes, _least(bench.units, THRESHOLD))
 
 
 def _by_contrastive(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
+    del held, run
     slopes = contrasted(contrastive(), SquaredError())
-    return Learning(slopes, _least(bench.inside_units, held, setting.own), inside=True)
+    return Learning(slopes, _least(bench.inside_units, setting.own), inside=True)
 
 
 def _by_coupled(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:
-    del run
+    del held, run
     slopes = contrasted(coupled(setting.own), SquaredError())
-    return Learning(slopes, _least(bench.inside_units, held, THRESHOLD), inside=True)
+    return Learning(slopes, _least(bench.inside_units, THRESHOLD), inside=True)
 
 
 def _by_sparse(bench: Bench, held: Condition, setting: Setting, run: Run) -> Learning:

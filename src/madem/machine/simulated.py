@@ -372,6 +372,28 @@ class Simulated:
             self.listener(Event(item, float(samples * count)))
         read = "array read" if free else "nudged array read"
         self.listener(Event(read, float(samples), watts))
+        if self.periphery.partial:
+            self.listener(Event("partial sum conversion", self._partial_sums(settled, free)))
+
+    def _partial_sums(self, settled: Settled, free: bool) -> Tensor:
+        """Return how many sums of tiles were converted on the way to rest, a chip.
+
+        Those of the input once, the others in every sweep; a readout is read once at the end of a
+        free phase, and only drives in a nudged one.
+        """
+        sweeps = settled.rest.sweeps.sum(-1)
+        total = torch.zeros_like(sweeps)
+        samples = settled.output.shape[-2]
+        joints = zip(self.periphery.partial, self.network.shapes, strict=True)
+        for index, (tiles, (post, lines)) in enumerate(joints):
+            loaded = self.network.layers[index].law.loaded
+            if index and loaded:
+                total = total + tiles.rows * post * sweeps
+            elif free:
+                total = total + tiles.rows * post * samples
+            if index and (loaded or not free):
+                total = total + tiles.columns * (lines - 1) * sweeps
+        return total
 
 
 Side = tuple[Tensor | None, ...]
