@@ -118,14 +118,16 @@ def gaps(summary: Mapping[str, Any]) -> str:
         for row in (row for row in summary["rows"] if row["data"] == kind):
             held = row["averaged"]
             mean = 100 * np.array(held["gap"])
-            (line,) = axis.plot(mean, "o-", ms=3, label=f"{row['size']} samples")
+            (line,) = axis.plot(mean, "o-", ms=3)
+            named = (f"{row['size']} samples", (0, mean[0]))
+            axis.annotate(*named, xytext=(0, 9), textcoords="offset points", fontsize=8)
             band = [100 * np.array(held[f"gap_{side}"]) for side in ("low", "high")]
             places = np.arange(len(levels))
             axis.fill_between(places, *band, color=line.get_color(), alpha=0.2, linewidth=0)
         axis.set_xticks(range(len(levels)), levels)
         axis.set(title=UNITS[kind], xlabel="read noise (uS)", ylabel="training minus test (points)")
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8)
+        axis.margins(y=0.1)
     return figures.svg(figure)
 
 
