@@ -132,15 +132,15 @@ class Train:
         The longest trains come first, so that every next pulse goes to fewer of the first cells.
         """
         number, order = number.int().sort(descending=True, stable=True)
-        place, up = _flat(place, store.cells.shape)[order], up[order]
-        static, now = store.static.flat.at((place,)), store.cells.flatten()[place]
+        cell, up = _flat(place, store.cells.shape)[order], up[order]
+        static, now = store.static.flat.at((cell,)), store.cells.flatten()[cell]
         share = torch.where(up, 1.0, 1.0 - self.asymmetry)
         for sent in range(int(number[0]) if number.numel() else 0):
             first = slice(0, int((number > sent).sum()))
             here = now[first]
             moved = pulse(store.cell, here, up[first], static.at((first,)), store.writes)
             now[first] = here + share[first] * (moved - here) if self.asymmetry else moved
-        store.cells = store.cells.flatten().index_copy(0, place, now).view_as(store.cells)
+        store.cells = store.cells.flatten().index_copy(0, cell, now).view_as(store.cells)
 
 
 @dataclass(frozen=True)
