@@ -118,14 +118,17 @@ def test_a_killed_command_line_resumes(
     words.write_text("ab\ncd\nef\ngh\n")
     settings = [part for setting in SMALL for part in ("--set", setting)]
     command = [sys.executable, "-m", "madem", "run"]
-    for attempt in range(5):  # a run as small as this one may be done before the signal arrives
+    # a run as small as this one may be done before the signal arrives: then earlier, if need be
+    # before its first job has ended
+    signs = ("jobs/*.json", "jobs/*.json", "checkpoints/*", "checkpoints/*", "config.sha256")
+    for attempt, sign in enumerate(signs):
         out = tmp_path / f"run{attempt}"
         started = [*command, "braille", "--words", str(words), "--out", str(out), *settings]
         process = subprocess.Popen(
             started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         deadline = time.monotonic() + 60
-        while not list(out.glob("jobs/*.json")) and time.monotonic() < deadline:
+        while not list(out.glob(sign)) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(process.pid, kill)
         told = process.communicate(timeout=60)[1]
