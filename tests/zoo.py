@@ -105,6 +105,11 @@ ZOO = {
         (Layer(8, diodes()), Layer(6, SINGLE), Layer(4, Free(leak=0.0))),
         tuple(Amplified(j, 2.0, 0.5 + 0.5 * i) for i, j in enumerate(chain(9, 8, 6, 4))),
     ),
+    "feeble": Network(
+        9,
+        (Layer(8, HARD), Layer(6, HARD), Layer(4, Readout())),
+        (Dense((9,), 8), Amplified(Dense((8,), 6, (1, 2)), 1.0, 0.1), Dense((6,), 4, (2, 3))),
+    ),
     "custom": Network(
         9,
         (Layer(6, Tanh()), Layer(4, Free())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from madem.network import (
     Layer,
     Maximum,
     Network,
+    Readout,
     Resistive,
     Shockley,
     SquaredError,
@@ -103,6 +104,9 @@ def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
     units = (math.prod(shape), *net.hidden, CLASSES)
     pairs = list(enumerate(pairwise(units)))
     if net.kind == "resistive":
+        if net.readout:
+            raise InputError("network.readout must be false where network.kind is 'resistive': "
+                             "its outputs are nodes of the circuit")  # fmt: skip
         top = math.inf if net.g_max is None else net.g_max
         odd = [n for n in net.hidden if n % 2]
         if odd:
@@ -110,21 +114,37 @@ def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
                 f"network.hidden must be even, half of the nodes a kind, but has {odd[0]}"
             )
         joints: tuple[Joint, ...] = tuple(
-            _staged(config, Resistive((a,), b, (i, i + 1), gain=net.gain, g_min=net.g_min,
-                                      g_max=top, mirror=None if i else net.input_gain))
+            Resistive((a,), b, (i, i + 1), gain=net.gain, g_min=net.g_min,
+                      g_max=top, mirror=None if i else net.input_gain)
             for i, (a, b) in pairs
         )  # fmt: skip
         hidden = [Layer(n, _diodes(config)) for n in net.hidden]
-        return Network(units[0], (*hidden, Layer(CLASSES, Free(leak=0.0))), joints)
+        return _staged(config, units[0], (*hidden, Layer(CLASSES, Free(leak=0.0))), joints)
     joints = tuple(Dense((a,), b, (i, i + 1), gain=net.gain) for i, (a, b) in pairs)
     hidden = [Layer(n, Box(0.0, 1.0)) for n in net.hidden]
-    return Network(units[0], (*hidden, Layer(CLASSES, Free())), joints)
+    return _staged(config, units[0], (*hidden, _outputs(config)), joints)
 
 
-def _staged(config: ImagesConfig, joint: Resistive) -> Joint:
-    """Return the joint behind the amplifiers of the config, where it has any."""
+def _outputs(config: ImagesConfig) -> Layer:
+    """Return the outputs of a Hopfield network, inside its energy or outside."""
+    return Layer(CLASSES, Readout() if config.network.readout else Free())
+
+
+def _staged(
+    config: ImagesConfig,
+    inputs: int | tuple[int, ...],
+    layers: tuple[Layer, ...],
+    joints: Sequence[Joint],
+) -> Network:
+    """Return the network with the amplifiers of the config, where it has any.
+
+    They stand behind every layer but the input; a readout needs none.
+    """
     gains = config.network.voltage_gain, config.network.current_gain
-    return joint if joint.ends[0] == 0 or gains == (1.0, 1.0) else Amplified(joint, *gains)
+    fed = range(1, len(layers) if layers[-1].law.loaded else len(layers) - 1)
+    staged = (Amplified(j, *gains) if gains != (1.0, 1.0) and i in fed else j
+              for i, j in enumerate(joints))  # fmt: skip
+    return Network(inputs, layers, tuple(staged))
 
 
 def _diodes(config: ImagesConfig) -> Law:
@@ -161,7 +181,7 @@ def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
         below = (channels, *pixels)
         layers.append(Layer(below, Box(0.0, 1.0)))
     joints.append(Dense(below, CLASSES, (len(layers), len(layers) + 1), gain=net.gain))
-    return Network(shape, (*layers, Layer(CLASSES, Free())), tuple(joints))
+    return _staged(config, shape, (*layers, _outputs(config)), joints)
 
 
 def estimator_of(config: ImagesConfig) -> Estimator:

@@ -38,7 +38,9 @@ class NetworkConfig(Strict):
     input of 1 on the mirrored lines of a resistive network. ``g_min``, ``g_max``: range of its
     conductances. ``law``: of its diodes, ``saturation`` that of Shockley's at 300 K;
     ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer but the
-    input, none where both are 1; ``wire``: resistance of a segment of wire of its crossbars, of a
+    input, none where both are 1: a current gain below 1 weakens the feedback, so that fewer sweeps
+    settle it; ``readout``: whether the outputs are sensed outside the energy, so that they feed
+    nothing back in the free phase (not ``resistive``); ``wire``: resistance of a segment of wire of its crossbars, of a
     driver and of a sense input, for circuits (``madem spice``): training knows none without chips.
     """
 
@@ -52,6 +54,7 @@ class NetworkConfig(Strict):
     saturation: str = "1 nA"
     voltage_gain: Positive = 1.0
     current_gain: Positive = 1.0
+    readout: bool = False
     wire: Resistance | None = None
     kernel: int = Field(5, ge=1)
     padding: int = Field(0, ge=0)

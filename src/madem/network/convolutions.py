@@ -95,7 +95,8 @@ class Convolution:
 
     ``kernel``: ``(out, in, k, k)``; ``bias``: ``(out,)`` or None. With a maximum the pull on the
     lower layer depends on that layer itself. ``seen`` keeps what was last convolved, which both
-    pulls need; ``packed`` the kernel in the form of ``winograd``, and turned, for the way back.
+    pulls need; ``moved`` what was last displaced, which phases and contrasts share; ``packed`` the
+    kernel in the form of ``winograd``, and turned, for the way back.
 
     >>> c = Convolution(torch.ones(1, 1, 1, 1), None)
     >>> c.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
@@ -108,6 +109,7 @@ class Convolution:
     padding: int = 0
     pool: Pool = Average()
     seen: list[Seen] = field(default_factory=list, compare=False)
+    moved: list[MovedConvolution] = field(default_factory=list, compare=False)
     packed: dict[bool, Tensor] = field(default_factory=dict, compare=False)
 
     def felt(self, end: int) -> tuple[int, ...]:
@@ -198,7 +200,8 @@ class Convolution:
             kernel = -self.weigh(m_pre, self.spread([at[0], moved]))
         else:
             displaced = self.displaced(at)
-            up, down = (displaced.spread_change(_filled(side, at)) for side in (high, low))
+            # the low phase came last, and what it convolved is still there
+            down, up = (displaced.spread_change(_filled(side, at)) for side in (low, high))
             kernel = -self.weigh(m_pre, scaled(up - down, scale))
             kernel = kernel - self.weigh(d_pre, self.spread(at) + (up + down) / 2)
         if self.bias is None:
@@ -208,7 +211,11 @@ class Convolution:
 
     def displaced(self, at: States) -> MovedConvolution:
         """Return the coupling as displacements from ``at`` feel it."""
-        return MovedConvolution(replace(self, bias=None, seen=[]), tuple(at))
+        held = self.moved[0].at if self.moved else ()
+        if len(held) != len(at) or any(a is not b for a, b in zip(held, at, strict=True)):
+            plain = replace(self, bias=None, seen=[], moved=[])
+            self.moved[:] = [MovedConvolution(plain, tuple(at))]
+        return self.moved[0]
 
 
 def _filled(side: Displacement, at: States) -> list[Tensor]:

@@ -99,14 +99,18 @@ class Network:
 
     @cached_property
     def shares(self) -> tuple[float, ...]:
-        """Weight of every layer's currents in the one energy: 1 without amplifiers."""
+        """Weight of every layer's currents in the one energy: 1 without amplifiers.
+
+        A readout is outside the energy, so that no amplifier below it weighs its nudge.
+        """
         shares = {0: 1.0}
         for joint in sorted(self.joints, key=lambda j: max(j.ends)):
             ratio = joint.ratio if isinstance(joint, Amplified) else 1.0
             below, above = min(joint.ends), max(joint.ends)
             if below == above:
                 continue
-            share = shares.get(below, 1.0) * ratio
+            outside = above == len(self.layers) and not self.layers[-1].law.loaded
+            share = 1.0 if outside else shares.get(below, 1.0) * ratio
             if abs(shares.setdefault(above, share) - share) > 1e-12 * share:
                 raise InputError(
                     f"the joints into layer {above} come through amplifiers of different ratios "

@@ -295,6 +295,11 @@ class Problem:
         law, load = self.sites[index].law, self.loads[index]
         last = index + 1 == len(self.sites)
         if not law.loaded:
+            if nudge and nudge.stiffness:
+                raise InputError(
+                    "a readout outside the energy is nudged by a current, which needs no state of "
+                    f"its own, not by a {type(nudge).__name__}: use currents"
+                )
             load, drive = 0.0, torch.zeros_like(drive)
         if self.at:
             move, at = self.movers[index], self.at[index]

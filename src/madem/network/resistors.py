@@ -178,12 +178,14 @@ class Amplifier:
         return self.coupling.felt(end)
 
     def _driven(self, states: States) -> list[Tensor]:
-        return [self.gain * states[0], *states[1:]]
+        """Return the states that the coupling sees; the very same where nothing is amplified."""
+        return list(states) if self.gain == 1 else [self.gain * states[0], *states[1:]]
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the pull in units of the one energy."""
         factor = self.share * (self.gain if end == 0 else 1.0)
-        return factor * self.coupling.pull(end, self._driven(states))
+        pull = self.coupling.pull(end, self._driven(states))
+        return pull if factor == 1 else factor * pull
 
     def constant(self, end: int) -> Tensor | None:
         """Return the constant in units of the one energy."""
@@ -203,10 +205,12 @@ class Amplifier:
         self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
     ) -> tuple[Tensor, ...]:
         """Return the coupling's contrast between the amplified states."""
-        sides = [
-            [None if side[0] is None else self.gain * side[0], *side[1:]] for side in (high, low)
-        ]
-        parts = self.coupling.contrast(self._driven(at), sides[0], sides[1], scale)
+        if self.gain != 1:
+            high, low = (
+                [None if side[0] is None else self.gain * side[0], *side[1:]]
+                for side in (high, low)
+            )
+        parts = self.coupling.contrast(self._driven(at), high, low, scale)
         return tuple(self.share * part for part in parts)
 
     def displaced(self, at: States) -> Amplifier:
