@@ -319,7 +319,7 @@ def measure(case: Case, checkout: Path | None, rounds: int) -> dict[str, object]
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            repeats = 1 if len(times[name]) and times[name][0] > 0.2 else 3
+            repeats = 1 if len(times[name]) and times[name][0] > 0.2 else 10
             times[name].append(best_time(lambda step=step: step(x, target), repeats))
     ms = {name: 1e3 * sorted(t)[len(t) // 2] for name, t in times.items()}
     least = 1e3 * floor(case)

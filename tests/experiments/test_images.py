@@ -16,6 +16,7 @@ import torch
 from madem.data.images import digits, idx, shifted
 from madem.errors import InputError
 from madem.experiments.images import EXPERIMENT
+from madem.experiments.imagesbuild import network_of
 from madem.experiments.imagesconfig import make_images
 from madem.experiments.jobs import Progress
 
@@ -65,7 +66,9 @@ def test_every_kind_of_network_learns(kind: str, tmp_path: Path) -> None:
         "hopfield": {"network": {"kind": kind, "hidden": [32]}},
         "resistive": {"network": {"kind": kind, "hidden": [32], "gain": 1.0, "input_gain": 50.0},
                       "estimator": {"beta": 0.5, "nudge": "spring"}},
-        "conv-hopfield": {"network": {"kind": kind, "hidden": [8], "kernel": 3}},
+        "conv-hopfield": {"network": {"kind": kind, "hidden": [8], "kernel": 3, "padding": 1,
+                                      "current_gain": 0.01, "readout": True},
+                          "estimator": {"beta": 0.01}},
     }[kind]  # fmt: skip
     learning = {"optimiser": "adam", "rates": [0.003], "epochs": 8, "fall": "cosine"}
     config = make_images({"data": {"size": 8, "train": 320}, "learning": learning, **settings})
@@ -119,9 +122,39 @@ def test_chips_that_cannot_be(change: dict[str, object], told: str, tmp_path: Pa
         EXPERIMENT.run(make_images(held), tmp_path / "run", quiet)
 
 
-@pytest.mark.parametrize("source", ["examples/hopfield.yaml", "examples/resistive.yaml"])
-def test_gradcheck_of_the_examples(source: str, tmp_path: Path) -> None:
-    small = ["--set", "data.name=digits", "--set", "network.hidden=[64]", "--samples", "8"]
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"network": {"kind": "resistive", "readout": True}}, "network.readout must be false"),
+        ({"network": {"readout": True}, "estimator": {"nudge": "spring"}},
+         "estimator.nudge spring needs outputs inside the energy"),
+        ({"network": {"readout": True}, "estimator": {"name": "coupled"}},
+         "estimator.name coupled needs outputs inside the energy"),
+    ],
+)  # fmt: skip
+def test_readouts_that_cannot_be(change: dict[str, object], told: str, tmp_path: Path) -> None:
+    held = {"data": {"size": 8, "train": 32}} | change
+    with pytest.raises(InputError, match=told):
+        EXPERIMENT.check(make_images(held))
+
+
+def test_amplifiers_stand_between_the_layers_of_the_energy() -> None:
+    def gains(**network: object) -> list[float | None]:
+        made = network_of(make_images({"network": network}), (1, 28, 28))
+        return [getattr(joint, "current_gain", None) for joint in made.joints]
+
+    for kind in ("hopfield", "resistive", "conv-hopfield"):
+        two = {"kind": kind, "hidden": [8, 6], "kernel": 3, "current_gain": 0.1}
+        assert gains(**two) == [None, 0.1, 0.1]
+        if kind != "resistive":
+            assert gains(**two, readout=True) == [None, 0.1, None]
+
+
+@pytest.mark.parametrize("name", ["hopfield", "resistive", "conv"])
+def test_gradcheck_of_the_examples(name: str, tmp_path: Path) -> None:
+    source = f"examples/{name}.yaml"
+    hidden = "[8,8]" if name == "conv" else "[64]"
+    small = ["--set", "data.name=digits", "--set", f"network.hidden={hidden}", "--samples", "8"]
     files = ["--json", str(tmp_path / "g.json"), "--figure", str(tmp_path / "g.svg")]
     done = command("gradcheck", str(ROOT / source), *small, *files)
     assert done.returncode == 0, done.stderr

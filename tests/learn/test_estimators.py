@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -34,7 +35,7 @@ from madem.machine import Simulated
 from madem.network import Cost, CrossEntropy, Free, Layer, Network, Resistive, SquaredError, diodes
 from madem.randomness import stream
 from madem.solver import Sweep
-from tests.zoo import ANALYTIC, SMOOTH, ZOO, batch_of, machine_of
+from tests.zoo import ANALYTIC, SMOOTH, TIGHT, ZOO, batch_of, machine_of
 
 COSTS = {"softmax": CrossEntropy(), "squares": SquaredError()}
 
@@ -89,6 +90,31 @@ def test_references_agree(name: str) -> None:
 @pytest.mark.parametrize("name", ["pair", "custom"])
 def test_implicit_against_finite_differences(name: str) -> None:
     assert worst(name, FiniteDifference(1e-6), Implicit()) < 1e-7
+
+
+def test_feeble_feedback_gives_the_gradient_of_backpropagation() -> None:
+    """What comes back through a stage is weakened: then the rest is the forward pass."""
+    x, target = batch_of("feeble", 32)
+    held = machine_of("feeble").parameters
+    leaves = [p.detach().clone().requires_grad_() for p in held]
+    s = x
+    for weight, bias in zip(leaves[::2], leaves[1::2], strict=True):
+        s = torch.nn.functional.linear(s, weight, bias)
+        s = s if len(weight) == 4 else s.clamp(0, 1)
+    wanted = torch.autograd.grad(CrossEntropy().value(s, target).mean(), leaves)
+    below, stage, above = ZOO["feeble"].joints
+    errors = []
+    for gain in (1e-4, 1e-5):  # weak enough that no unit leaves or meets a limit
+        network = replace(
+            ZOO["feeble"],
+            joints=(below, replace(stage, current_gain=gain), above),  # type: ignore[type-var]
+        )
+        machine = Simulated.ideal(network, [held[i : i + 2] for i in (0, 2, 4)], TIGHT)
+        found = centred(1e-4 * gain)(machine, x, target, CrossEntropy()).weights
+        errors.append(max(float((f - w).norm() / w.norm())
+                          for f, w in zip(found, wanted, strict=True)))  # fmt: skip
+    assert errors[0] < 1e-3
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
 
 
 def test_random_sign_draws_both() -> None:

@@ -27,6 +27,7 @@ from madem.network import (
     Resistive,
     Shockley,
     Skip,
+    Spring,
     SquaredError,
     Table,
     Tanh,
@@ -247,6 +248,9 @@ BAD = {
     "layers must hold at least one": lambda: Network(2, ()),
     "only the last layer can be a readout": lambda: Network(
         2, (Layer(2, Readout()), Layer(2, Free()))
+    ),
+    "is nudged by a current": lambda: machine_of("readout").settle(
+        batch_of("readout")[0], Spring(0.1, torch.zeros(5, 4))
     ),
     "layer 1 has the shape": lambda: Network(2, (Layer(3, Free()),), (Dense((2,), 4),)),
     "ends at layer 2": lambda: Network(2, (Layer(3, Free()),), (Dense((2,), 3, (0, 2)),)),

@@ -189,6 +189,7 @@ def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:
 def check(config: ImagesConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built, its data included."""
     network = network_of(config, tuple(images_of(config).train.shape[1:]))
+    estimator_of(config)
     if config.chip is not None:
         chips_of(config, network)
 

@@ -187,6 +187,11 @@ def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
 def estimator_of(config: ImagesConfig) -> Estimator:
     """Return the estimator that the config names."""
     given = config.estimator
+    held = given.name in ("contrastive", "coupled")
+    if config.network.readout and (held or given.nudge == "spring"):
+        what = f"name {given.name}" if held else "nudge spring"
+        raise InputError(f"estimator.{what} needs outputs inside the energy: use estimator.nudge "
+                         "current, or network.readout false")  # fmt: skip
     pushing = springs if given.nudge == "spring" else currents
     if given.name in NUDGED:
         return NUDGED[given.name](given.beta, pushing)

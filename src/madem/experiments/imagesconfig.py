@@ -40,8 +40,9 @@ class NetworkConfig(Strict):
     ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer but the
     input, none where both are 1: a current gain below 1 weakens the feedback, so that fewer sweeps
     settle it; ``readout``: whether the outputs are sensed outside the energy, so that they feed
-    nothing back in the free phase (not ``resistive``); ``wire``: resistance of a segment of wire of its crossbars, of a
-    driver and of a sense input, for circuits (``madem spice``): training knows none without chips.
+    nothing back in the free phase (not ``resistive``); ``wire``: resistance of a segment of wire of
+    its crossbars, of a driver and of a sense input, for circuits (``madem spice``): training knows
+    none without chips.
     """
 
     kind: Literal["hopfield", "resistive", "conv-hopfield"] = "hopfield"
