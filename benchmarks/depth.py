@@ -1,6 +1,6 @@
 """Does the exact float32 gradient close the gap from deep resistive networks to backpropagation?
 
-    python benchmarks/depth.py [--width N] [--epochs N] [--seeds 0,1,2] [--json FILE]
+    python benchmarks/depth.py [--width N] [--epochs N] [--seeds 0,1,2] [--factor F] [--json FILE]
 
 Trains resistive networks of 1 and 3 hidden layers on Fashion-MNIST at the published input gains and
 strengths (arXiv 2312.15063) three times each: by activity differences contracted in difference form
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60_000, help="training images")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--hidden", default="1,3", help="numbers of hidden layers")
+    parser.add_argument("--arms", default="ours,subtracted,unrolled", help="which ways to train")
     parser.add_argument("--factor", type=float, default=1.0, help="multiplies the published rates")
     parser.add_argument("--data", type=Path, default=FASHION, help="a folder of IDX files")
     parser.add_argument("--json", type=Path, help="where results are kept")
@@ -126,7 +127,8 @@ def main() -> None:
     held = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for seed in options.seeds.split(","):
         for hidden in map(int, options.hidden.split(",")):
-            for name, estimate in estimators(CASES[hidden][1]).items():
+            for name in options.arms.split(","):
+                estimate = estimators(CASES[hidden][1])[name]
                 key = (f"{hidden} hidden of {options.width}, {options.images} images, "
                        f"{options.epochs} epochs, rates x {options.factor:g}, {name}, "
                        f"seed {seed}")  # fmt: skip

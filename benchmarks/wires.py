@@ -3,12 +3,12 @@
     python benchmarks/wires.py [--size N ...] [--json FILE] [--ngspice]
 
 All run in this process on one thread, alternating; the shortest of the rounds counts. The circuit
-is that of FACTS 4: 2 ohm a segment, conductances uniform in 1-100 uS. General solvers factor the
-nodal equations in float64 (``scipy-splu``, and ``qdldl``, ``pypardiso``, ``cholmod`` where their
-packages are installed) and solve for all reads at once; ``numba`` is the kernel's algorithm as a
-plain loop over reads, compiled (``pip install numba``); ``torch`` is the kernel's reference.
-``ngspice`` is one read. The floor is the kernel's own multiplications, counted, at the rate of a
-matrix product measured here.
+is that of docs/circuits.md: 2 ohm a segment, conductances uniform in 1-100 uS. General solvers
+factor the nodal equations in float64 (``scipy-splu``, and ``qdldl``, ``pypardiso``, ``cholmod``
+where their packages are installed) and solve for all reads at once; ``numba`` is the kernel's
+algorithm as a plain loop over reads, compiled (``pip install numba``); ``torch`` is the kernel's
+reference. ``ngspice`` is one read. The floor is the kernel's own multiplications, counted, at the
+rate of a matrix product measured here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shape of the code itself: who may import whom, and how large things may grow (DESIGN 3-5)."""
+"""The shape of the code itself: who may import whom, and how large things may grow."""
 
 from __future__ import annotations
 

@@ -110,6 +110,17 @@ ZOO = {
         (Layer(8, HARD), Layer(6, HARD), Layer(4, Readout())),
         (Dense((9,), 8), Amplified(Dense((8,), 6, (1, 2)), 1.0, 0.1), Dense((6,), 4, (2, 3))),
     ),
+    "amplified-readout": Network(
+        9,
+        (Layer(8, diodes()), Layer(6, diodes()), Layer(4, Readout())),
+        tuple(Amplified(j, 2.0, 0.5 + 0.5 * i) for i, j in enumerate(chain(9, 8, 6, 4))),
+    ),
+    "conv-amplified": Network(
+        (2, 8, 8),
+        (Layer((3, 6, 6), HARD), Layer((3, 2, 2), HARD), Layer(4, Readout())),
+        (Conv(2, 3, 3), Amplified(Conv(3, 3, 3, (1, 2), pool=Maximum(2)), 2.0, 0.2),
+         Amplified(Dense((3, 2, 2), 4, (2, 3)), 1.0, 0.5)),
+    ),
     "custom": Network(
         9,
         (Layer(6, Tanh()), Layer(4, Free())),

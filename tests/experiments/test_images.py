@@ -66,9 +66,8 @@ def test_every_kind_of_network_learns(kind: str, tmp_path: Path) -> None:
         "hopfield": {"network": {"kind": kind, "hidden": [32]}},
         "resistive": {"network": {"kind": kind, "hidden": [32], "gain": 1.0, "input_gain": 50.0},
                       "estimator": {"beta": 0.5, "nudge": "spring"}},
-        "conv-hopfield": {"network": {"kind": kind, "hidden": [8], "kernel": 3, "padding": 1,
-                                      "current_gain": 0.01, "readout": True},
-                          "estimator": {"beta": 0.01}},
+        "conv-hopfield": {"network": {"kind": kind, "hidden": [8, 8], "kernel": 3, "padding": 1,
+                                      "current_gain": 0.01, "readout": True}},
     }[kind]  # fmt: skip
     learning = {"optimiser": "adam", "rates": [0.003], "epochs": 8, "fall": "cosine"}
     config = make_images({"data": {"size": 8, "train": 320}, "learning": learning, **settings})
@@ -112,6 +111,10 @@ def test_chips_learn_on_tiles_and_resume(chip: dict[str, object], tmp_path: Path
     [
         ({"chip": {"arrays": 2}}, "chip.arrays must be at least 3 tiles of 64 x 64"),
         ({"chip": {"arrays": 9}, "network": {"kind": "resistive"}}, "only network.kind hopfield"),
+        (
+            {"chip": {"arrays": 9}, "network": {"hidden": [8, 8], "current_gain": 0.1}},
+            "must be 1 on chips, but are 1 and 0.1",
+        ),
         ({"chip": {"arrays": 9}, "learning": {"optimiser": "adam"}}, "optimiser must be sgd"),
         ({"chip": {"arrays": 9}, "writing": {"units": ["1 mS"] * 3}}, "writing.units needs 1 or 2"),
     ],
@@ -125,14 +128,17 @@ def test_chips_that_cannot_be(change: dict[str, object], told: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"network": {"kind": "resistive", "readout": True}}, "network.readout must be false"),
+        ({"network": {"readout": True, "current_gain": 0.1}}, "has no stage to amplify"),
         ({"network": {"readout": True}, "estimator": {"nudge": "spring"}},
-         "estimator.nudge spring needs outputs inside the energy"),
+         "estimator.nudge must be current, not spring, where network.readout is true"),
         ({"network": {"readout": True}, "estimator": {"name": "coupled"}},
-         "estimator.name coupled needs outputs inside the energy"),
+         "estimator.name must not be coupled where network.readout is true"),
+        ({"estimator": {"name": "holomorphic"}}, "holomorphic needs laws without limits"),
+        ({"learning": {"batch": 64}}, "learning.batch must be at most 32"),
+        ({"learning": {"rates": [0.1] * 3}}, "learning.rates needs 1 or 2 values"),
     ],
 )  # fmt: skip
-def test_readouts_that_cannot_be(change: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_configs_that_cannot_be(change: dict[str, object], told: str, tmp_path: Path) -> None:
     held = {"data": {"size": 8, "train": 32}} | change
     with pytest.raises(InputError, match=told):
         EXPERIMENT.check(make_images(held))
@@ -144,7 +150,7 @@ def test_amplifiers_stand_between_the_layers_of_the_energy() -> None:
         return [getattr(joint, "current_gain", None) for joint in made.joints]
 
     for kind in ("hopfield", "resistive", "conv-hopfield"):
-        two = {"kind": kind, "hidden": [8, 6], "kernel": 3, "current_gain": 0.1}
+        two = {"kind": kind, "hidden": [8, 6], "current_gain": 0.1}
         assert gains(**two) == [None, 0.1, 0.1]
         if kind != "resistive":
             assert gains(**two, readout=True) == [None, 0.1, None]
@@ -211,6 +217,21 @@ BAD = {
     "estimator.beta: input should be greater than 0, but is 0": ["--set", "estimator.beta=0"],
     "estimator.beta: input should be greater than 0, but is -1": ["--set", "estimator.beta=-1"],
     "unknown key 'network.hiden'": ["--set", "network.hiden=[3]"],
+    "network: law does nothing where kind is hopfield, but is 'shockley': leave it out": [
+        "--set",
+        "network.law=shockley",
+    ],
+    "learning: decay does nothing where fall is cosine": [
+        "--set",
+        "learning.fall=cosine",
+        "--set",
+        "learning.decay=0.9",
+    ],
+    "data: size does nothing where name is idx": ["--set", "data.name=idx", "--set", "data.size=8"],
+    "writing.chips does nothing where there is no chip, but is 2: leave it out": [
+        "--set",
+        "writing.chips=2",
+    ],
     "holds no train-images": ["--set", "data.name=idx", "--set", "data.path=/nowhere"],
 }
 

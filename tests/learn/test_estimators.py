@@ -32,9 +32,22 @@ from madem.learn import (
     springs,
 )
 from madem.machine import Simulated
-from madem.network import Cost, CrossEntropy, Free, Layer, Network, Resistive, SquaredError, diodes
+from madem.network import (
+    Amplified,
+    Box,
+    Cost,
+    CrossEntropy,
+    Dense,
+    Free,
+    Layer,
+    Network,
+    Readout,
+    Resistive,
+    SquaredError,
+    diodes,
+)
 from madem.randomness import stream
-from madem.solver import Sweep
+from madem.solver import Sweep, Synchronous
 from tests.zoo import ANALYTIC, SMOOTH, TIGHT, ZOO, batch_of, machine_of
 
 COSTS = {"softmax": CrossEntropy(), "squares": SquaredError()}
@@ -115,6 +128,21 @@ def test_feeble_feedback_gives_the_gradient_of_backpropagation() -> None:
                           for f, w in zip(found, wanted, strict=True)))  # fmt: skip
     assert errors[0] < 1e-3
     assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
+
+
+def test_feeble_feedback_reaches_the_lowest_layer() -> None:
+    """Displacements fall by the gain from layer to layer, far below the tolerance."""
+    hidden = tuple(Layer(8, Box(0.0, 1.0)) for _ in range(4))
+    joints = [Dense((8,), 4 if i == 4 else 8, (i, i + 1), gain=2.0) for i in range(5)]
+    fed = [Amplified(j, 1.0, 1e-4) if 0 < i < 4 else j for i, j in enumerate(joints)]
+    network = Network(8, (*hidden, Layer(4, Readout())), tuple(fed))
+    drawn = [[p.double() for p in mine] for mine in network.initial(stream(7, "feeble"))]
+    x = torch.rand(16, 8, generator=stream(8, "feeble"), dtype=torch.float64)
+    target = torch.arange(16) % 4
+    for solver in (Sweep(1e-4), Synchronous(1e-4)):
+        machine = Simulated.ideal(network, drawn, solver)
+        rows = compare(machine, x, target, CrossEntropy(), (centred(1e-14), Implicit()))
+        assert max(row.relative_error for row in rows) < 1e-3
 
 
 def test_random_sign_draws_both() -> None:

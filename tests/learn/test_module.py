@@ -139,6 +139,15 @@ def test_second_derivatives_are_refused() -> None:
         torch.autograd.grad(module(x).sum(), x, create_graph=True)
 
 
+def test_parameters_written_before_backward_are_refused() -> None:
+    module = Equilibrium(ZOO["pair"])
+    loss = module(torch.rand(2, 9)).sum()
+    with torch.no_grad():
+        next(module.parameters()).mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_mismatched_dtype_is_named() -> None:
     with pytest.raises(InputError, match="x is torch.float32 on cpu, but parameter 1_weight is"):
         Equilibrium(machine_of("pair"))(torch.zeros(2, 9))

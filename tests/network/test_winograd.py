@@ -98,3 +98,21 @@ def test_scattering_against_unpooling(size: int, dtype: torch.dtype) -> None:
 def test_a_place_outside_the_image_is_refused() -> None:
     with pytest.raises(IndexError, match="no such pixel"):
         scatter(torch.ones(1, 1, 1, 1), torch.tensor([[[[3]]]]), (1, 3))
+
+
+def test_what_was_displaced_is_not_taken_for_another_state() -> None:
+    draws = stream(5, "memo")
+    kernel = torch.randn(4, 3, 3, 3, generator=draws)
+    states = [
+        [torch.randn(2, 3, 6, 6, generator=draws), torch.randn(2, 4, 2, 2, generator=draws)]
+        for _ in range(3)
+    ]
+    *both, moved = states
+    used = Convolution(kernel, None, pool=Maximum(2))
+    for at in (*both, both[0]):
+        fresh = Convolution(kernel, None, pool=Maximum(2))
+        sides = moved, [None, None]
+        assert used.displaced(at) is used.displaced(at)
+        (found,), (wanted,) = (c.contrast(at, *sides, 1.0) for c in (used, fresh))
+        assert torch.equal(found, wanted)
+        assert torch.equal(used.displaced(at).pull(0, moved), fresh.displaced(at).pull(0, moved))

@@ -65,7 +65,7 @@ class Capacitor:
 
 @dataclass(frozen=True)
 class Amplifier:
-    """A bidirectional amplifier (FACTS 4): ``v(above) = voltage_gain v(below)``.
+    """A bidirectional amplifier (``network/amplifiers.py``): ``v(above) = voltage_gain v(below)``.
 
     Of the current that ``above`` delivers it draws ``current_gain`` times as much from ``below``;
     with 0 it is an ideal driver. With ``tau``, s, ``above`` follows as a low-pass of one pole.

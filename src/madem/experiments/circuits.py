@@ -28,10 +28,12 @@ from madem.experiments.build import plan
 from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
+    beta_of,
     flat_for,
     images_of,
     machine_of,
     network_of,
+    refuse_amplifiers,
     wires_of,
 )
 from madem.experiments.imagesconfig import ImagesConfig
@@ -146,13 +148,14 @@ def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int
         if config.network.kind == "conv-hopfield":
             raise InputError("network.kind conv-hopfield has no circuit (allowed: hopfield, "
                              "resistive)")  # fmt: skip
+        refuse_amplifiers(config, "in circuits of crossbars")
         bars = [pairs(mine[0], mine[1]) for mine in joints]
         return hopfield(network, bars, x, nudge, None, timing)
 
     given = config.estimator
     target = images.test_classes[sample : sample + 1]
     cost = COSTS[config.learning.cost]
-    return Bench(make, cost, target, given.beta, given.nudge == "spring")
+    return Bench(make, cost, target, beta_of(config, network), given.nudge == "spring")
 
 
 def bench_of_braille(

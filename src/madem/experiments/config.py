@@ -216,7 +216,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
         return f"{field}: unknown name {fault['input']!r}: {nearest(str(fault['input']), allowed)}"
     if fault["type"] == "value_error":
-        return f"{field}: {fault['ctx']['error']}"
+        return f"{field}: {fault['ctx']['error']}" if field else str(fault["ctx"]["error"])
     message = fault["msg"]
     return f"{field}: {message[0].lower() + message[1:]}, but is {fault['input']!r}"
 

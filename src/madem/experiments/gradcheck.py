@@ -81,7 +81,7 @@ def check_images(
         return Simulated(network, TIGHT if tight else made.solver, made.stores)
 
     cost, beta = COSTS[config.learning.cost], config.estimator.beta
-    return _check(make, None, (x, target, cost), estimator_of(config), beta)
+    return _check(make, None, (x, target, cost), estimator_of(config, network), beta)
 
 
 def check_braille(

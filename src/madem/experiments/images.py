@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.data.images import shifted
 from madem.errors import InputError
 from madem.experiments.experiment import Experiment
 from madem.experiments.imagesbuild import (
@@ -22,12 +20,12 @@ from madem.experiments.imagesbuild import (
     machine_of,
     network_of,
 )
-from madem.experiments.imageschips import ChipsTrainer, chips_of
+from madem.experiments.imageschips import ChipsTrainer
 from madem.experiments.imagesconfig import ImagesConfig, make_images
+from madem.experiments.imagessteps import batches, fall, rates_of, steps_of
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
 from madem.machine import Simulated
-from madem.randomness import stream
 
 JOB = "images"
 
@@ -39,25 +37,21 @@ class ImagesTrainer:
         """Load the data and draw the parameters."""
         self.config = config
         self.images = images_of(config)
+        self.steps = steps_of(config, self.images)
         self.network = network_of(config, tuple(self.images.train.shape[1:]))
         self.machine = machine_of(config, self.network, torch.float32)
-        self.estimator = estimator_of(config)
+        self.estimator = estimator_of(config, self.network)
         self.cost = COSTS[config.learning.cost]
         self.test = flat_for(self.network, self.images.test)
         self.optimiser = self._optimiser()
         self.epoch = 0
-        self.history: list[dict[str, float | int]] = []
+        self.history: list[dict[str, Any]] = []
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        learning = self.config.learning
-        rates = learning.rates
-        joints = len(self.network.joints)
-        if len(rates) not in (1, joints):
-            raise InputError(f"learning.rates needs 1 or {joints} values, but has {len(rates)}")
-        each = rates * joints if len(rates) == 1 else rates
+        learning, rates = self.config.learning, rates_of(self.config, len(self.network.joints))
         groups = [
             {"params": store.parameters, "lr": rate, "start": rate}
-            for store, rate in zip(self.machine.stores, each, strict=True)
+            for store, rate in zip(self.machine.stores, rates, strict=True)
         ]
         if learning.optimiser == "adam":
             return torch.optim.Adam(groups, weight_decay=learning.weight_decay)
@@ -65,34 +59,25 @@ class ImagesTrainer:
             groups, lr=rates[0], momentum=learning.momentum, weight_decay=learning.weight_decay
         )
 
-    @property
-    def steps(self) -> int:
-        """Batches of one epoch; what does not fill a batch is left out."""
-        return len(self.images.train) // self.config.learning.batch
+    def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+        """Learn one epoch, and return what came of it.
 
-    def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, float | int]:
-        """Learn one epoch, and return what came of it."""
-        learning = self.config.learning
+        ``unsettled``: the share of settlings that missed the tolerance, None where a tolerance of 0
+        asks for sweeps and not for rest.
+        """
         for group in self.optimiser.param_groups:
-            group["lr"] = group["start"] * self._fall()
-        order = torch.randperm(
-            len(self.images.train), generator=stream(self.config.seed, "e", self.epoch)
-        )
-        draws = stream(self.config.seed, "shift", self.epoch)
+            group["lr"] = group["start"] * fall(self.config, self.epoch)
         begin, wrong, cost = time.perf_counter(), 0, 0.0
         before = self.machine.settled, self.machine.unsettled
-        for step in range(self.steps):
-            rows = order[step * learning.batch : (step + 1) * learning.batch]
-            target = self.images.train_classes[rows]
-            images = shifted(self.images.train[rows], self.config.data.shift, draws)
+        for step, (images, target) in enumerate(batches(self.config, self.images, self.epoch), 1):
             x = flat_for(self.network, images)
             gradient = self.estimator(self.machine, x, target, self.cost)
             output = gradient.free.output
             wrong += int((~self.cost.correct(output, target)).sum())
             cost += float(self.cost.value(output, target).sum())
             self._descend(gradient.weights)
-            tell(step + 1)
-        seen = self.steps * learning.batch
+            tell(step)
+        seen = self.steps * self.config.learning.batch
         settled = max(1, self.machine.settled - before[0])
         unsettled = (self.machine.unsettled - before[1]) / settled
         self.epoch += 1
@@ -101,17 +86,11 @@ class ImagesTrainer:
             "train_error": wrong / seen,
             "train_cost": cost / seen,
             "test_error": error(self.machine, self.test, self.images.test_classes, self.cost),
-            "unsettled": unsettled,
+            "unsettled": unsettled if self.config.solver.tolerance else None,
             "seconds": time.perf_counter() - begin,
         }
         self.history.append(row)
         return row
-
-    def _fall(self) -> float:
-        learning = self.config.learning
-        if learning.fall == "cosine":
-            return (1 + math.cos(math.pi * self.epoch / learning.epochs)) / 2
-        return float(learning.decay**self.epoch)
 
     def _descend(self, gradient: tuple[Tensor, ...]) -> None:
         """Let the optimiser move the parameters, and keep them within their limits."""
@@ -161,10 +140,15 @@ def error(machine: Simulated, x: Tensor, target: Tensor, cost: Any) -> float:
     return wrong / len(x)
 
 
+def trainer_of(config: ImagesConfig) -> ImagesTrainer | ChipsTrainer:
+    """Return what trains the network, on chips or ideal, at its start."""
+    return ChipsTrainer(config) if config.chip else ImagesTrainer(config)
+
+
 def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
     """Train what is left of a run, an epoch at a time."""
     folder = RunDirectory(path)
-    trainer = ChipsTrainer(config) if config.chip else ImagesTrainer(config)
+    trainer = trainer_of(config)
     trainer.restore(folder)
     steps, epochs = trainer.steps, config.learning.epochs
     text = ""
@@ -174,7 +158,7 @@ def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
         def told(step: int, done: int = done, text: str = text) -> None:
             tell(Progress(JOB, done + step, epochs * steps, text))
 
-        row = trainer.learn(told)
+        row: dict[str, Any] = trainer.learn(told)
         text = f"epoch {row['epoch']}: test error {100 * row['test_error']:.2f} %"
         trainer.save(folder)
         tell(Progress(JOB, trainer.epoch * steps, epochs * steps, text))
@@ -188,10 +172,7 @@ def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:
 
 def check(config: ImagesConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built, its data included."""
-    network = network_of(config, tuple(images_of(config).train.shape[1:]))
-    estimator_of(config)
-    if config.chip is not None:
-        chips_of(config, network)
+    trainer_of(config)
 
 
 def summarise(config: ImagesConfig, folder: RunDirectory) -> dict[str, Any]:

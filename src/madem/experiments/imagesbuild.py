@@ -104,9 +104,6 @@ def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
     units = (math.prod(shape), *net.hidden, CLASSES)
     pairs = list(enumerate(pairwise(units)))
     if net.kind == "resistive":
-        if net.readout:
-            raise InputError("network.readout must be false where network.kind is 'resistive': "
-                             "its outputs are nodes of the circuit")  # fmt: skip
         top = math.inf if net.g_max is None else net.g_max
         odd = [n for n in net.hidden if n % 2]
         if odd:
@@ -138,13 +135,28 @@ def _staged(
 ) -> Network:
     """Return the network with the amplifiers of the config, where it has any.
 
-    They stand behind every layer but the input; a readout needs none.
+    They stand behind every layer but the input, and but the last hidden one below a readout, which
+    feeds nothing back.
     """
     gains = config.network.voltage_gain, config.network.current_gain
+    if gains == (1.0, 1.0):
+        return Network(inputs, layers, tuple(joints))
     fed = range(1, len(layers) if layers[-1].law.loaded else len(layers) - 1)
-    staged = (Amplified(j, *gains) if gains != (1.0, 1.0) and i in fed else j
-              for i, j in enumerate(joints))  # fmt: skip
+    if not fed:
+        raise InputError(
+            f"network.voltage_gain and current_gain are {gains[0]:g} and {gains[1]:g}, but one "
+            "hidden layer below a readout has no stage to amplify: leave them at 1"
+        )
+    staged = (Amplified(j, *gains) if i in fed else j for i, j in enumerate(joints))
     return Network(inputs, layers, tuple(staged))
+
+
+def refuse_amplifiers(config: ImagesConfig, where: str) -> None:
+    """Raise ``InputError`` where the network has amplifiers, which there are none of ``where``."""
+    gains = config.network.voltage_gain, config.network.current_gain
+    if gains != (1.0, 1.0):
+        raise InputError(f"network.voltage_gain and current_gain must be 1 {where}, but are "
+                         f"{gains[0]:g} and {gains[1]:g}")  # fmt: skip
 
 
 def _diodes(config: ImagesConfig) -> Law:
@@ -184,20 +196,36 @@ def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
     return _staged(config, shape, (*layers, _outputs(config)), joints)
 
 
-def estimator_of(config: ImagesConfig) -> Estimator:
-    """Return the estimator that the config names."""
-    given = config.estimator
+def beta_of(config: ImagesConfig, network: Network) -> float:
+    """Return beta in units of the one energy: the config's, times the share of the outputs in it.
+
+    So one beta moves the nudged layer as far at every gain of the amplifiers.
+    """
+    return config.estimator.beta * network.shares[-1]
+
+
+def estimator_of(config: ImagesConfig, network: Network) -> Estimator:
+    """Return the estimator that the config names, for ``network``.
+
+    Raises ``InputError`` for one that the network has no answer to.
+    """
+    given, beta = config.estimator, beta_of(config, network)
     held = given.name in ("contrastive", "coupled")
     if config.network.readout and (held or given.nudge == "spring"):
-        what = f"name {given.name}" if held else "nudge spring"
-        raise InputError(f"estimator.{what} needs outputs inside the energy: use estimator.nudge "
-                         "current, or network.readout false")  # fmt: skip
+        field = f"name must not be {given.name}" if held else "nudge must be current, not spring,"
+        raise InputError(f"estimator.{field} where network.readout is true: there is no output "
+                         "inside the energy to hold")  # fmt: skip
+    if given.name == "holomorphic" and not all(la.law.analytic for la in network.layers):
+        raise InputError(
+            "estimator.name holomorphic needs laws without limits, which of these networks "
+            "network.kind=resistive with network.law=shockley alone has"
+        )
     pushing = springs if given.nudge == "spring" else currents
     if given.name in NUDGED:
-        return NUDGED[given.name](given.beta, pushing)
+        return NUDGED[given.name](beta, pushing)
     others: dict[str, Callable[[], Any]] = {
-        "random-sign": lambda: RandomSign(given.beta, stream(config.seed, "sign"), pushing),
-        "holomorphic": lambda: holomorphic(given.beta),
+        "random-sign": lambda: RandomSign(beta, stream(config.seed, "sign"), pushing),
+        "holomorphic": lambda: holomorphic(beta),
         "contrastive": contrastive,
         "coupled": lambda: coupled(given.beta),
         "implicit": Implicit,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.data.images import shifted
 from madem.errors import InputError
 from madem.experiments.build import cell_of, periphery_of, wires_of
 from madem.experiments.imagesbuild import (
@@ -22,8 +20,10 @@ from madem.experiments.imagesbuild import (
     flat_for,
     images_of,
     network_of,
+    refuse_amplifiers,
 )
 from madem.experiments.imagesconfig import ImagesConfig
+from madem.experiments.imagessteps import batches, fall, rates_of, steps_of
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.training import observer
 from madem.learn import Accumulate
@@ -43,6 +43,7 @@ def chips_of(config: ImagesConfig, network: Network) -> Simulated:
     """
     chip = config.chip
     assert chip is not None
+    refuse_amplifiers(config, "on chips")
     if not all(isinstance(joint, Dense) for joint in network.joints):
         raise InputError("chip: only network.kind hopfield lies on pairs of cells")
     tiles = tiles_of(config, network)
@@ -101,46 +102,31 @@ class ChipsTrainer:
             )
         self.config = config
         self.images = images_of(config)
+        self.steps = steps_of(config, self.images)
         self.network = network_of(config, tuple(self.images.train.shape[1:]))
         self.ledger = Ledger()
         self.machine = chips_of(config, self.network)
         self.machine.listener = self.ledger
         cells = 2 * sum(post * pre for post, pre in self.network.shapes)
         self.ledger(Event("verified write", float(cells)))
-        joints = len(self.network.joints)
-        if len(learning.rates) not in (1, joints):
-            raise InputError(
-                f"learning.rates needs 1 or {joints} values, but has {len(learning.rates)}"
-            )
-        self.rates = learning.rates * joints if len(learning.rates) == 1 else learning.rates
+        self.rates = rates_of(config, len(self.network.joints))
         least = parse(config.writing.threshold, "siemens", "writing.threshold")
         self.rule = Accumulate(tuple(least / u for u in units_of(config, self.network)))
         self.memory = self.rule.init(self.machine.parameters)
-        self.estimator, self.cost = estimator_of(config), COSTS[learning.cost]
+        self.estimator, self.cost = estimator_of(config, self.network), COSTS[learning.cost]
         self.test = flat_for(self.network, self.images.test)
         self.epoch, self.written = 0, torch.zeros(config.writing.chips, dtype=torch.float64)
         self.history: list[dict[str, Any]] = []
 
-    @property
-    def steps(self) -> int:
-        """Batches of one epoch; what does not fill a batch is left out."""
-        return len(self.images.train) // self.config.learning.batch
-
     def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Learn one epoch, and return what came of it."""
-        learning, chips = self.config.learning, self.config.writing.chips
-        order = torch.randperm(
-            len(self.images.train), generator=stream(self.config.seed, "e", self.epoch)
-        )
-        draws = stream(self.config.seed, "shift", self.epoch)
+        chips = self.config.writing.chips
         begin, wrong, cost = time.perf_counter(), 0.0, 0.0
         before = self.machine.settled, self.machine.unsettled, self.written
-        rates = [rate * self._fall() for rate in self.rates]
-        for step in range(self.steps):
-            rows = order[step * learning.batch : (step + 1) * learning.batch]
-            images = shifted(self.images.train[rows], self.config.data.shift, draws)
+        rates = [rate * fall(self.config, self.epoch) for rate in self.rates]
+        for step, (images, classes) in enumerate(batches(self.config, self.images, self.epoch), 1):
             x = flat_for(self.network, images).expand(chips, -1, -1)
-            target = self.images.train_classes[rows].expand(chips, -1)
+            target = classes.expand(chips, -1)
             gradient = self.estimator(self.machine, x, target, self.cost)
             output = gradient.free.output
             wrong += float((~self.cost.correct(output, target)).double().mean())
@@ -149,7 +135,7 @@ class ChipsTrainer:
             for each in self.machine.write(wanted):
                 assert each is not None
                 self.written = self.written + each.cells
-            tell(step + 1)
+            tell(step)
         settled = max(1, self.machine.settled - before[0])
         errors = self.errors()
         cells = 2 * sum(post * pre for post, pre in self.network.shapes)
@@ -160,7 +146,8 @@ class ChipsTrainer:
             "train_cost": cost / self.steps,
             "test_error": float(errors.mean()),
             "test_error_sd": float(errors.std()) if len(errors) > 1 else 0.0,
-            "unsettled": (self.machine.unsettled - before[1]) / settled,
+            "unsettled": (self.machine.unsettled - before[1]) / settled
+            if self.config.solver.tolerance else None,
             "written_fraction_per_step": float((self.written - before[2]).mean())
             / cells / self.steps,
             "joules_all_in": totals(self.ledger.rows(load_prices()))["all_in"]["joules"],
@@ -168,12 +155,6 @@ class ChipsTrainer:
         }  # fmt: skip
         self.history.append(row)
         return row
-
-    def _fall(self) -> float:
-        learning = self.config.learning
-        if learning.fall == "cosine":
-            return (1 + math.cos(math.pi * self.epoch / learning.epochs)) / 2
-        return float(learning.decay**self.epoch)
 
     def errors(self) -> Tensor:
         """Return the share of wrong decisions of each chip on the test images, ``(chips,)``."""

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from madem.errors import InputError
 from madem.experiments.config import ChipConfig, Conductance, Resistance, Strict, Unit, explain
 
 Positive = Annotated[float, Field(gt=0)]
 Units = Annotated[int, Field(ge=1)]
+
+
+def refuse_idle(config: Strict, keys: Iterable[str], where: str, path: str = "") -> None:
+    """Raise ``ValueError`` for a key that was changed, though it does nothing ``where``."""
+    for key in keys:
+        value = getattr(config, key)
+        if value != type(config).model_fields[key].get_default():
+            raise ValueError(
+                f"{path}{key} does nothing where {where}, but is {value!r}: leave it out"
+            )
+
+
+IDLE = {
+    "hopfield": ("input_gain", "g_min", "g_max", "law", "saturation", "kernel", "padding"),
+    "conv-hopfield": ("input_gain", "g_min", "g_max", "law", "saturation", "wire"),
+    "resistive": ("kernel", "padding", "readout"),
+}
+"""Keys that a kind of network has no use for."""
 
 
 class DataConfig(Strict):
@@ -28,6 +46,11 @@ class DataConfig(Strict):
     train: int | None = Field(None, ge=1)
     shift: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> DataConfig:
+        refuse_idle(self, ("path",) if self.name == "digits" else ("size",), f"name is {self.name}")
+        return self
+
 
 class NetworkConfig(Strict):
     """Which network. Tuples hold one value a layer, from the input up.
@@ -40,7 +63,7 @@ class NetworkConfig(Strict):
     ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer but the
     input, none where both are 1: a current gain below 1 weakens the feedback, so that fewer sweeps
     settle it; ``readout``: whether the outputs are sensed outside the energy, so that they feed
-    nothing back in the free phase (not ``resistive``); ``wire``: resistance of a segment of wire of
+    nothing back in the free phase (Hopfield networks); ``wire``: resistance of a segment of wire of
     its crossbars, of a driver and of a sense input, for circuits (``madem spice``): training knows
     none without chips.
     """
@@ -60,9 +83,20 @@ class NetworkConfig(Strict):
     kernel: int = Field(5, ge=1)
     padding: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> NetworkConfig:
+        refuse_idle(self, IDLE[self.kind], f"kind is {self.kind}")
+        if self.law == "ideal":
+            refuse_idle(self, ("saturation",), "law is ideal")
+        return self
+
 
 class SolverConfig(Strict):
-    """How it comes to rest; with ``tolerance`` 0 after exactly ``budget`` sweeps."""
+    """How it comes to rest; with ``tolerance`` 0 after exactly ``budget`` sweeps.
+
+    What misses the tolerance is counted; with 0 nothing is, so look with ``madem gradcheck``. A
+    sweep carries a change across two layers, so that more layers need more sweeps.
+    """
 
     name: Literal["sweep", "synchronous", "over-relaxed", "anderson", "newton", "flow"] = "sweep"
     tolerance: float = Field(1e-4, ge=0, lt=1)
@@ -70,7 +104,12 @@ class SolverConfig(Strict):
 
 
 class EstimatorConfig(Strict):
-    """How the gradient is measured. ``nudge``: ``current`` or ``spring`` (squared error)."""
+    """How the gradient is measured.
+
+    ``beta``: strength of the nudge; behind amplifiers it is multiplied by the share that the nudged
+    layer has in the energy, so that it moves that layer as far at every gain. ``nudge``:
+    ``current`` or ``spring`` (squared error, and no readout).
+    """
 
     name: Literal[
         "centred", "positive", "negative", "random-sign", "richardson", "holomorphic",
@@ -96,6 +135,14 @@ class LearningConfig(Strict):
     decay: float = Field(0.99, gt=0, le=1)
     batch: int = Field(32, ge=1)
     epochs: int = Field(30, ge=1)
+
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> LearningConfig:
+        if self.optimiser == "adam":
+            refuse_idle(self, ("momentum",), "optimiser is adam")
+        if self.fall == "cosine":
+            refuse_idle(self, ("decay",), "fall is cosine")
+        return self
 
 
 class WritingConfig(Strict):
@@ -126,6 +173,12 @@ class ImagesConfig(Strict):
     learning: LearningConfig = LearningConfig()
     chip: ChipConfig | None = None
     writing: WritingConfig = WritingConfig()
+
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> ImagesConfig:
+        if self.chip is None:
+            refuse_idle(self.writing, WritingConfig.model_fields, "there is no chip", "writing.")
+        return self
 
 
 def make_images(held: Mapping[str, Any]) -> ImagesConfig:

@@ -200,7 +200,7 @@ def centred(beta: Beta, pushing: Pushing = currents) -> Contrast:
     """Return the contrast of the states nudged both ways, ``(dE(+b) - dE(-b)) / (2 b)``.
 
     Exact where the network is linear between its clamps, as long as no unit changes its clamp;
-    of second order in ``beta`` elsewhere (FACTS 4). The default of the package.
+    of second order in ``beta`` elsewhere. The default of the package.
 
     >>> centred(0.0)
     Traceback (most recent call last):

@@ -136,6 +136,7 @@ class _Settle(torch.autograd.Function):
                     f"x is {x.dtype} on {x.device}, but parameter {label} is {p.dtype} on "
                     f"{p.device}: move one with .to()"
                 )
+        ctx.save_for_backward(x, *held)  # so that autograd refuses when they change before backward
         ctx.module = module
         ctx.free = module.machine.settle(x, start=start)
         module._count()
@@ -149,11 +150,12 @@ class _Settle(torch.autograd.Function):
                 "an Equilibrium has no second derivative: its backward is a measurement, so "
                 "create_graph=True cannot be used through it"
             )
+        _, *held = ctx.saved_tensors
         (slope,) = slopes
         module, free = ctx.module, ctx.free
         size = float(slope.abs().max())
         if not size:
-            parts = [torch.zeros_like(p) for p in module.machine.parameters]
+            parts = [torch.zeros_like(p) for p in held]
             by_x = torch.zeros_like(free.states[0]) if ctx.needs_input_grad[1] else None
             return None, by_x, None, *parts
         unit = slope / size

@@ -75,7 +75,7 @@ class Sparse:
 
     A change below ``thresholds`` becomes one of the size of the threshold with the probability
     ``|change| / threshold``, else none, so that its mean is right; a larger one is asked for as it
-    is (the idea of EaPU, Nature Communications 2025, doi 10.1038/s41467-025-66240-7, FACTS 1). One
+    is (the idea of EaPU, Nature Communications 2025, doi 10.1038/s41467-025-66240-7). One
     threshold a coupling, in units of weight; ``draws`` decides.
 
     >>> rule = Sparse((1.0,), torch.Generator().manual_seed(0))

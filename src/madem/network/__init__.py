@@ -1,5 +1,6 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
+from madem.network.amplifiers import Amplified, Amplifier
 from madem.network.convolutions import Average, Convolution, Maximum, ResistorConvolution
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
 from madem.network.couplings import Coupling, Custom, Matrix
@@ -8,8 +9,8 @@ from madem.network.joints import Conv, Dense, Energy, Joint, Recurrent, Skip
 from madem.network.laws import Box, Free, Halves, Law, Readout, Tanh, diodes
 from madem.network.network import Layer, Network
 from madem.network.problem import Current, Hold, Nudge, Problem, Spring
-from madem.network.resistive import Amplified, Resistive, ResistiveConv
-from madem.network.resistors import Amplifier, Resistors
+from madem.network.resistive import Resistive, ResistiveConv
+from madem.network.resistors import Resistors
 from madem.network.wires import Reading, Wires, drops, effective, read, turned
 
 __all__ = [

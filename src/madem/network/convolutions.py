@@ -96,7 +96,9 @@ class Convolution:
     ``kernel``: ``(out, in, k, k)``; ``bias``: ``(out,)`` or None. With a maximum the pull on the
     lower layer depends on that layer itself. ``seen`` keeps what was last convolved, which both
     pulls need; ``moved`` what was last displaced, which phases and contrasts share; ``packed`` the
-    kernel in the form of ``winograd``, and turned, for the way back.
+    kernel in the form of ``winograd``, and turned, for the way back. All three know tensors by
+    identity: neither kernel nor states may be changed in place while the coupling lives, which is
+    one batch in a machine.
 
     >>> c = Convolution(torch.ones(1, 1, 1, 1), None)
     >>> c.pull(1, [torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)]).item()
@@ -108,9 +110,9 @@ class Convolution:
     stride: int = 1
     padding: int = 0
     pool: Pool = Average()
-    seen: list[Seen] = field(default_factory=list, compare=False)
-    moved: list[MovedConvolution] = field(default_factory=list, compare=False)
-    packed: dict[bool, Tensor] = field(default_factory=dict, compare=False)
+    seen: list[Seen] = field(default_factory=list, init=False, compare=False)
+    moved: list[MovedConvolution] = field(default_factory=list, init=False, compare=False)
+    packed: dict[bool, Tensor] = field(default_factory=dict, init=False, compare=False)
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return the other end; what goes back through a maximum also depends on its own."""
@@ -200,7 +202,7 @@ class Convolution:
             kernel = -self.weigh(m_pre, self.spread([at[0], moved]))
         else:
             displaced = self.displaced(at)
-            # the low phase came last, and what it convolved is still there
+            # of estimators that settle low last, what was convolved then is still there
             down, up = (displaced.spread_change(_filled(side, at)) for side in (low, high))
             kernel = -self.weigh(m_pre, scaled(up - down, scale))
             kernel = kernel - self.weigh(d_pre, self.spread(at) + (up + down) / 2)
@@ -213,7 +215,8 @@ class Convolution:
         """Return the coupling as displacements from ``at`` feel it."""
         held = self.moved[0].at if self.moved else ()
         if len(held) != len(at) or any(a is not b for a, b in zip(held, at, strict=True)):
-            plain = replace(self, bias=None, seen=[], moved=[])
+            plain = replace(self, bias=None)
+            plain.packed.update(self.packed)
             self.moved[:] = [MovedConvolution(plain, tuple(at))]
         return self.moved[0]
 

@@ -3,7 +3,7 @@
 It is asked for its pull on an end (minus the derivative of its energy, without the part that the
 curvature holds), for its curvature there, and for its contrast: the difference of the derivative
 of the energy by its parameters between two displacements ``high`` and ``low`` from the states
-``at``. Contrasts are taken in difference form (FACTS 4): with ``d = high - low`` and
+``at``. Contrasts are taken in difference form: with ``d = high - low`` and
 ``m = at + (high + low) / 2``, ``s+ r+ - s- r- = d_s m_r + m_s d_r``, safe from round-off.
 An end that did not move (a clamped input) is None in ``high`` and ``low``.
 """

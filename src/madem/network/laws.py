@@ -3,7 +3,7 @@
 A law is the scalar problem that a node solves, ``rest(a, d) = argmin_s a s^2 / 2 - d s + phi(s)``,
 where the curvature ``a`` is what the couplings load the node with (0 in a Hopfield network, the
 sum of conductances in a resistive one) and ``d`` is the drive. Laws differ in ``phi`` and nowhere
-else (DESIGN 4). ``move`` answers the same question for a *displacement* from a state at rest, in
+else. ``move`` answers the same question for a *displacement* from a state at rest, in
 a form that keeps its relative precision however small the displacement is:
 
     move(a, change, at, excess) = argmin_u a u^2 / 2 - change u + phi(at + u) - excess u

@@ -12,12 +12,11 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.network.amplifiers import Amplified, Amplifier
 from madem.network.couplings import Coupling, Shape
 from madem.network.joints import Dense, Joint
 from madem.network.laws import Law, Weighted
 from madem.network.problem import Problem, Site
-from madem.network.resistive import Amplified
-from madem.network.resistors import Amplifier
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Network:
     The energy is the sum of the joints' energies and of ``phi`` of every node. ``inputs`` is the
     number or the shape of the inputs; layers count from 1, the input is 0. Without ``joints`` it
     is a chain of dense couplings with biases,
-    ``E = sum_l |s_l|^2 / 2 - sum_l s_l . (W_l s_{l-1} + b_l)`` for laws of unit leak (DESIGN 2).
+    ``E = sum_l |s_l|^2 / 2 - sum_l s_l . (W_l s_{l-1} + b_l)`` for laws of unit leak.
 
     >>> from madem.network.laws import Box, Readout
     >>> Network(60, (Layer(31, Box()), Layer(32, Readout()))).shapes
@@ -99,18 +98,14 @@ class Network:
 
     @cached_property
     def shares(self) -> tuple[float, ...]:
-        """Weight of every layer's currents in the one energy: 1 without amplifiers.
-
-        A readout is outside the energy, so that no amplifier below it weighs its nudge.
-        """
+        """Weight of every layer's currents in the one energy: 1 without amplifiers."""
         shares = {0: 1.0}
         for joint in sorted(self.joints, key=lambda j: max(j.ends)):
             ratio = joint.ratio if isinstance(joint, Amplified) else 1.0
             below, above = min(joint.ends), max(joint.ends)
             if below == above:
                 continue
-            outside = above == len(self.layers) and not self.layers[-1].law.loaded
-            share = 1.0 if outside else shares.get(below, 1.0) * ratio
+            share = shares.get(below, 1.0) * ratio
             if abs(shares.setdefault(above, share) - share) > 1e-12 * share:
                 raise InputError(
                     f"the joints into layer {above} come through amplifiers of different ratios "

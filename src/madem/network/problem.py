@@ -243,6 +243,22 @@ class Problem:
         loaded = [site.law.loaded for site in self.sites]
         return tuple(sorted(range(len(self.sites)), key=lambda i: (loaded[i], i % 2)))
 
+    @cached_property
+    def reach(self) -> int:
+        """How many couplings a displacement crosses from the outputs to the farthest layer.
+
+        1 in absolute states, which do not start from nothing.
+        """
+        if not self.at:
+            return 1
+        met, crossed = {len(self.sites)}, 0
+        while True:
+            joined = {e for ends in self.ends if met & set(ends) for e in ends if e} - met
+            if not joined:
+                return max(1, crossed)
+            met |= joined
+            crossed += 1
+
     @property
     def direct(self) -> bool:
         """Whether one pass is exact, since at most one layer feels another that moves."""
@@ -321,7 +337,8 @@ class Problem:
     def output(self, states: Sequence[Tensor]) -> Tensor:
         """Return what the output lines carry: the state, or what a readout senses."""
         last = len(self.sites) - 1
-        return states[last] if self.sites[last].law.loaded else self.drive(last, states)
+        law = self.sites[last].law
+        return states[last] if law.loaded else law.rest(0.0, self.drive(last, states))
 
     def reaction(self, states: Sequence[Tensor]) -> Tensor:
         """Return what pulls on the clamped input: minus ``dE/dx``, but for the input's own load."""

@@ -1,4 +1,4 @@
-"""Resistive joints: resistors between layers, over images, and behind amplifiers."""
+"""Resistive joints: resistors between layers, and over images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from madem.errors import InputError
 from madem.network.convolutions import ResistorConvolution
 from madem.network.couplings import Shape
 from madem.network.joints import (
-    Joint,
     Limits,
     bias_of,
     draw_uniform,
@@ -20,7 +19,7 @@ from madem.network.joints import (
     match_shapes,
     shapes_of,
 )
-from madem.network.resistors import Amplifier, Mirrored, Resistors
+from madem.network.resistors import Mirrored, Resistors
 
 
 @dataclass(frozen=True)
@@ -149,89 +148,6 @@ class ResistiveConv:
             self.padding,
             shapes=(self.pre, self.post),
         )
-
-
-@dataclass(frozen=True)
-class Amplified:
-    """A joint behind bidirectional amplifiers: ``voltage_gain`` forward, ``current_gain`` back.
-
-    Each is one number, or one a line of the lower layer. There is an energy only if all lines of
-    the stage share one ratio of current gain to voltage gain (FACTS 4), so others are refused.
-
-    >>> Amplified(Resistive((2,), 1), (2.0, 2.0), (0.5, 1.0))
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: voltage_gain (2.0, 2.0) with current_gain (0.5, 1.0): the ratio of \
-current gain to voltage gain must be one number for all lines of a stage, or there is no energy
-    """
-
-    joint: Joint
-    voltage_gain: float | tuple[float, ...]
-    current_gain: float | tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse amplifiers without an energy."""
-        sides = (self.voltage_gain, self.current_gain)
-        up, back = (side if isinstance(side, tuple) else (side,) for side in sides)
-        count = max(len(up), len(back))
-        up, back = (side * count if len(side) == 1 else side for side in (up, back))
-        if len(up) != len(back) or not all(v > 0 and math.isfinite(v) for v in (*up, *back)):
-            raise InputError(
-                "voltage_gain and current_gain must be positive, one number or one a line, but "
-                f"are {self.voltage_gain} and {self.current_gain}"
-            )
-        ratios = [b / u for u, b in zip(up, back, strict=True)]
-        if any(abs(r - ratios[0]) > 1e-12 * ratios[0] for r in ratios):
-            raise InputError(
-                f"voltage_gain {self.voltage_gain} with current_gain {self.current_gain}: the "
-                "ratio of current gain to voltage gain must be one number for all lines of a "
-                "stage, or there is no energy"
-            )
-        if any(u != up[0] for u in up):
-            raise InputError(
-                f"voltage_gain must be one number for all lines of a stage, but is {up}"
-            )
-
-    @property
-    def _gains(self) -> tuple[float, float]:
-        up, back = (
-            side[0] if isinstance(side, tuple) else side
-            for side in (self.voltage_gain, self.current_gain)
-        )
-        return up, back
-
-    @property
-    def ratio(self) -> float:
-        """Current gain over voltage gain."""
-        up, back = self._gains
-        return back / up
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """Those of the joint."""
-        return self.joint.ends
-
-    @property
-    def parameters(self) -> dict[str, Shape]:
-        """Those of the joint."""
-        return self.joint.parameters
-
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """Those of the joint."""
-        return self.joint.limits
-
-    def check(self, shapes: Sequence[Shape]) -> None:
-        """Refuse what the joint refuses."""
-        self.joint.check(shapes)
-
-    def initial(self, draws: Generator) -> list[Tensor]:
-        """Draw what the joint draws."""
-        return self.joint.initial(draws)
-
-    def couple(self, parameters: Sequence[Tensor]) -> Amplifier:
-        """Return the coupling behind the amplifier, in a share of 1 of the energy."""
-        return Amplifier(self.joint.couple(parameters), self._gains[0], 1.0)
 
 
 def _check_range(low: float, high: float) -> None:

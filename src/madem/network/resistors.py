@@ -1,4 +1,4 @@
-"""Resistive couplings: resistors, the mirrored lines of an input, amplifiers between stages."""
+"""Resistive couplings: resistors, and the mirrored lines of an input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from madem.network.couplings import (
-    Coupling,
     Displacement,
     Matrix,
     Shape,
@@ -155,67 +154,6 @@ class Mirrored:
         """Return itself without the bias currents, which do not change."""
         del at
         return Mirrored(self.g, None, self.gain)
-
-
-@dataclass(frozen=True)
-class Amplifier:
-    """Any coupling behind a bidirectional amplifier: ``E = share E'(gain pre, post)``.
-
-    ``gain``: voltage gain forward; ``share``: the product of (current gain) / (voltage gain) of all
-    stages from the input up to here. With it the currents of every node derive from one energy,
-    though each stage passes back a current of its own choice (FACTS 4).
-
-    >>> Amplifier(Resistors(torch.ones(1, 1)), 4.0, 1.0).curvature(0).item()
-    16.0
-    """
-
-    coupling: Coupling
-    gain: float
-    share: float
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the coupling feels."""
-        return self.coupling.felt(end)
-
-    def _driven(self, states: States) -> list[Tensor]:
-        """Return the states that the coupling sees; the very same where nothing is amplified."""
-        return list(states) if self.gain == 1 else [self.gain * states[0], *states[1:]]
-
-    def pull(self, end: int, states: States) -> Tensor:
-        """Return the pull in units of the one energy."""
-        factor = self.share * (self.gain if end == 0 else 1.0)
-        pull = self.coupling.pull(end, self._driven(states))
-        return pull if factor == 1 else factor * pull
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the constant in units of the one energy."""
-        value = self.coupling.constant(end)
-        return None if value is None else self.share * value
-
-    def curvature(self, end: int) -> Tensor | float:
-        """Return the load in units of the one energy."""
-        factor = self.share * (self.gain**2 if end == 0 else 1.0)
-        return factor * self.coupling.curvature(end)
-
-    def energy(self, states: States) -> Tensor:
-        """Return this stage's part of the one energy."""
-        return self.share * self.coupling.energy(self._driven(states))
-
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
-        """Return the coupling's contrast between the amplified states."""
-        if self.gain != 1:
-            high, low = (
-                [None if side[0] is None else self.gain * side[0], *side[1:]]
-                for side in (high, low)
-            )
-        parts = self.coupling.contrast(self._driven(at), high, low, scale)
-        return tuple(self.share * part for part in parts)
-
-    def displaced(self, at: States) -> Amplifier:
-        """Return the displaced coupling behind the same amplifier."""
-        return Amplifier(self.coupling.displaced(self._driven(at)), self.gain, self.share)
 
 
 def _branches(d: Tensor, own: Tensor, other: Tensor) -> Tensor:

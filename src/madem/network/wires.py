@@ -8,7 +8,7 @@ At fixed conductances the currents sensed are ``A(G) v``, with one matrix ``A`` 
 reciprocity a transposed read, with the same terminations, is ``A^T``.
 
 Word lines are eliminated exactly, and conjugate gradients run on the bit lines, preconditioned by
-the bit lines themselves (FACTS 4). On a CPU the kernel ``native/wires.inl`` does it.
+the bit lines themselves. On a CPU the kernel ``native/wires.inl`` does it.
 """
 
 from __future__ import annotations

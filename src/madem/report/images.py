@@ -36,9 +36,13 @@ def curves(history: list[dict[str, float]]) -> str:
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
     """Print the errors at the last epoch."""
+    missed = summary["unsettled"]
+    settled = (
+        "a fixed number of sweeps, rest not asked for" if missed is None
+        else f"{100 * missed:.2g} % of the settlings missed the tolerance"
+    )  # fmt: skip
     console.print(
         f"test error {100 * summary['test_error']:.2f} %, train error "
-        f"{100 * summary['train_error']:.2f} %, {100 * summary['unsettled']:.2g} % of the "
-        "settlings missed the tolerance",
+        f"{100 * summary['train_error']:.2f} %, {settled}",
         highlight=False,
     )

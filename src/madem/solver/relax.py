@@ -2,7 +2,9 @@
 
 A solver maps the states to new ones and may then choose, from both, where the next sweep starts.
 The residual of a sample is the largest move of any unit in the last sweep, relative to the
-sample's largest state; it is compared with the tolerance sample by sample.
+sample's largest state; it is compared with the tolerance sample by sample. A displacement spreads
+from the outputs, and may be far smaller in each layer below: its residual must meet the tolerance
+in as many sweeps in a row as there are layers on the way.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ class Settling(Protocol):
 
     def start(self) -> list[Tensor]:
         """Return a state to start from."""
+
+    @property
+    def reach(self) -> int:
+        """In how many sweeps in a row the residual must meet the tolerance."""
 
     @property
     def batch(self) -> torch.Size:
@@ -129,6 +135,7 @@ def relax(
     whole, rows = states, None
     residual = torch.full(problem.batch, torch.inf, device=states[0].device)
     sweeps = torch.zeros(problem.batch, dtype=torch.int32, device=states[0].device)
+    met, reach = sweeps, problem.reach
     for count in range(1, budget + 1):
         now = sweep(problem, states, nudge)
         if not tolerance and count < budget:
@@ -136,8 +143,9 @@ def relax(
             continue
         moved = residuals(problem.batch, states, now).to(residual.dtype)
         residual = moved if rows is None else residual.index_copy(0, rows, moved)
-        sweeps = torch.where((sweeps == 0) & (residual <= tolerance), count, sweeps)
-        still = moved > tolerance
+        met = torch.where(residual <= tolerance, met + 1, 0)
+        sweeps = torch.where((sweeps == 0) & (met >= reach), count, sweeps)
+        still = (met if rows is None else met[rows]) < reach
         left = int(still.sum())
         if left == 0 or count == budget:
             whole = _put(whole, rows, now)
@@ -155,7 +163,8 @@ def relax(
             "the states grow without bound: the energy is not bounded below "
             "(couplings too strong for layers without limits)"
         )
-    return Rest(tuple(whole), sweeps, residual, residual <= (tolerance or torch.inf))
+    at_rest = met >= reach if tolerance else torch.ones_like(met, dtype=torch.bool)
+    return Rest(tuple(whole), sweeps, residual, at_rest)
 
 
 def _settled(states: States, problem: Settling) -> Rest:
