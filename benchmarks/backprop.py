@@ -1,8 +1,9 @@
 """The yardstick of a config: backpropagation through the feed-forward network of the same layers.
 
 Dense layers or convolutions with maxima of 2 x 2, each followed by a ReLU, trained by Adam on the
-config's cost, batch, epochs and shifts, its rate falling as a half cosine. Prints the test error of
-the last epoch, which is the one that counts, and the lowest of any.
+config's cost, batch, epochs and shifts, its rate (``--rate``) falling as a half cosine; the
+config's own optimiser, rates, momentum, weight decay and fall do not count. Prints the test error
+of the last epoch, which is the one that counts, and the lowest of any.
 
     python benchmarks/backprop.py examples/resistive.yaml --seed 0 --rate 0.001
 """

@@ -2,7 +2,8 @@
 
 The published circuit (arXiv 2006.01981) restores levels with them; with a current gain far below 1
 what comes back is feeble, so that few sweeps settle a network and its rest is nearly the forward
-pass of the same layers.
+pass of the same layers. What is behind amplifiers counts ``network.shares`` times in the energy, so
+that a nudge of strength ``beta shares[-1]`` moves the outputs as far as ``beta`` without them.
 """
 
 from __future__ import annotations
