@@ -23,14 +23,15 @@ from torch import nn
 from madem.data.images import shifted
 from madem.experiments.imagesbuild import COSTS, flat_for, images_of, network_of
 from madem.experiments.imagesconfig import ImagesConfig, make_images
-from madem.network import Conv, Network
+from madem.network import Amplified, Conv, Network
 from madem.randomness import stream
 
 
 def feed_forward(network: Network) -> nn.Sequential:
     """Return the feed-forward network of the same layers."""
     parts: list[nn.Module] = []
-    for joint, (below, above) in zip(network.joints, pairwise(network.state_shapes), strict=True):
+    joints = [j.joint if isinstance(j, Amplified) else j for j in network.joints]
+    for joint, (below, above) in zip(joints, pairwise(network.state_shapes), strict=True):
         if isinstance(joint, Conv):
             conv = nn.Conv2d(below[0], above[0], joint.size, padding=joint.padding)
             parts += [conv, nn.MaxPool2d(2), nn.ReLU()]
