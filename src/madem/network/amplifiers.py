@@ -32,7 +32,7 @@ class Amplified:
     >>> Amplified(Dense((4,), 2, (1, 2)), 1.0, 0.01).ratio
     0.01
 
-    >>> Amplified(Resistive((2,), 1), (2.0, 2.0), (0.5, 1.0))
+    >>> Amplified(Dense((2,), 1), (2.0, 2.0), (0.5, 1.0))
     Traceback (most recent call last):
     ...
     madem.errors.InputError: voltage_gain (2.0, 2.0) with current_gain (0.5, 1.0): the ratio of \
@@ -116,6 +116,7 @@ class Amplifier:
     stages from the input up to here. With it the currents of every node derive from one energy,
     though each stage passes back a current of its own choice.
 
+    >>> from madem.network.resistors import Resistors
     >>> Amplifier(Resistors(torch.ones(1, 1)), 4.0, 1.0).curvature(0).item()
     16.0
     """
