@@ -116,6 +116,7 @@ class Amplifier:
     stages from the input up to here. With it the currents of every node derive from one energy,
     though each stage passes back a current of its own choice.
 
+    >>> import torch
     >>> from madem.network.resistors import Resistors
     >>> Amplifier(Resistors(torch.ones(1, 1)), 4.0, 1.0).curvature(0).item()
     16.0
