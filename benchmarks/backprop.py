@@ -20,11 +20,10 @@ import yaml
 from rich.progress import track
 from torch import nn
 
-from madem.data.images import shifted
 from madem.experiments.imagesbuild import COSTS, flat_for, images_of, network_of
 from madem.experiments.imagesconfig import ImagesConfig, make_images
+from madem.experiments.imagessteps import batches
 from madem.network import Amplified, Conv, Network
-from madem.randomness import stream
 
 
 def feed_forward(network: Network) -> nn.Sequential:
@@ -47,17 +46,12 @@ def train(config: ImagesConfig, rate: float) -> Sequence[float]:
     network = network_of(config, tuple(images.train.shape[1:]))
     torch.manual_seed(config.seed)
     model, cost, learning = feed_forward(network), COSTS[config.learning.cost], config.learning
-    steps = len(images.train) // learning.batch
     optimiser = torch.optim.Adam(model.parameters(), rate)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, learning.epochs)
     test, errors = flat_for(network, images.test), []
     for epoch in track(range(learning.epochs), "backpropagation"):
-        order = torch.randperm(len(images.train), generator=stream(config.seed, "e", epoch))
-        draws = stream(config.seed, "shift", epoch)
-        for rows in order[: steps * learning.batch].split(learning.batch):
-            x = flat_for(network, shifted(images.train[rows], config.data.shift, draws))
-            target = images.train_classes[rows]
-            loss = cost.value(model(x), target).mean()
+        for shown, target in batches(config, images, epoch):
+            loss = cost.value(model(flat_for(network, shown)), target).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
