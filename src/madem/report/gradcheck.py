@@ -65,7 +65,7 @@ def _bars(axes: Axes, values: dict[str, float], title: str) -> None:
     axes.set_xscale("log")
     axes.set_xlim(1e-16, 10)
     axes.axvline(1e-2, color="#bb5566", linewidth=1)
-    axes.text(1.3e-2, -0.45, "1 %", color="#bb5566", fontsize=8, va="bottom")
+    axes.text(1.3e-2, -0.45, "1 %", color="#bb5566", fontsize=8, va="top")
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("relative error")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from rich.console import Console
 
 from madem.experiments.rundir import RunDirectory
@@ -29,6 +30,8 @@ def curves(history: list[dict[str, float]]) -> str:
     for key, name in (("train_error", "training images"), ("test_error", "test images")):
         axes.plot(epochs, [100 * row[key] for row in history], "o-", markersize=3, label=name)
     axes.set(xlabel="epoch", ylabel="wrong (%)", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))  # 6, not 6 x 10^0
     axes.legend(frameon=False)
     axes.grid(alpha=0.3, which="both")
     return figures.svg(figure)
