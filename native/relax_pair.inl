@@ -109,31 +109,49 @@ static void sweep(const Sample<T> &p, T *__restrict s, T *__restrict y, T &moved
 #pragma GCC unroll 16
     for (int k = 0; k < K; ++k) sums[k] = vec{}, spread[k] = vec{} + y[k];
     vec far = vec{}, top = vec{};
-    for (int64_t h = 0; h < p.padded; h += abreast * L) {
-        vec v[abreast];
-#pragma GCC unroll 4
-        for (int i = 0; i < abreast; ++i) v[i] = load(p.drive + h + i * L);
+    const auto rest = [&](vec v, int64_t at) {
+        v *= load(p.ease + at);
+        const vec low = load(p.low + at), high = load(p.high + at);
+        v = v < low ? low : v;
+        v = v > high ? high : v;
+        if constexpr (Watch) watch<T>(v, load(s + at), far, top), store(s + at, v);
+        return v;
+    };
+    if constexpr (MADEM_BYTES == 64) {
+        // 32 registers: weights are loaded once for both products, and a vector of units pulls
+        // upwards while the next one, whose own sum would else be waited for, is pulled downwards
+        vec held[K] = {}, v = vec{};
+        for (int64_t h = 0; h < p.padded; h += L) {
+            vec part[2] = {load(p.drive + h), vec{}};
 #pragma GCC unroll 16
-        for (int k = 0; k < K; ++k) {
-            const vec own = spread[k];
-#pragma GCC unroll 4
-            for (int i = 0; i < abreast; ++i)
-                v[i] += load(p.weight + k * p.padded + h + i * L) * own;
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < abreast; ++i) {
-            const int64_t at = h + i * L;
-            v[i] *= load(p.ease + at);
-            const vec low = load(p.low + at), high = load(p.high + at);
-            v[i] = v[i] < low ? low : v[i];
-            v[i] = v[i] > high ? high : v[i];
-            if constexpr (Watch) watch<T>(v[i], load(s + at), far, top), store(s + at, v[i]);
+            for (int k = 0; k < K; ++k) sums[k] += held[k] * v;
+#pragma GCC unroll 16
+            for (int k = 0; k < K; ++k) {
+                held[k] = load(p.weight + k * p.padded + h);
+                part[k % 2] += held[k] * spread[k];
+            }
+            v = rest(part[0] + part[1], h);
         }
 #pragma GCC unroll 16
-        for (int k = 0; k < K; ++k)
+        for (int k = 0; k < K; ++k) sums[k] += held[k] * v;
+    } else {
+        for (int64_t h = 0; h < p.padded; h += abreast * L) {
+            vec v[abreast];
 #pragma GCC unroll 4
-            for (int i = 0; i < abreast; ++i)
-                sums[k] += load(p.weight + k * p.padded + h + i * L) * v[i];
+            for (int i = 0; i < abreast; ++i) v[i] = load(p.drive + h + i * L);
+#pragma GCC unroll 16
+            for (int k = 0; k < K; ++k)
+#pragma GCC unroll 4
+                for (int i = 0; i < abreast; ++i)
+                    v[i] += load(p.weight + k * p.padded + h + i * L) * spread[k];
+#pragma GCC unroll 4
+            for (int i = 0; i < abreast; ++i) v[i] = rest(v[i], h + i * L);
+#pragma GCC unroll 16
+            for (int k = 0; k < K; ++k)
+#pragma GCC unroll 4
+                for (int i = 0; i < abreast; ++i)
+                    sums[k] += load(p.weight + k * p.padded + h + i * L) * v[i];
+        }
     }
     upper<T, K, Watch, 0>(p, sums, y, far, top);
     if constexpr (Watch) moved = largest_of<T>(far), largest = largest_of<T>(top);
@@ -236,25 +254,24 @@ class Seat {
         const T *at = p.at + b * p.lower, *at_up = p.at_up + b * p.upper;
         T *felt = drive.data(), *least = low.data(), *most = high.data(), *rest = s.data();
         std::memcpy(rest, at, p.lower * sizeof(T));
-        for (int64_t k = 0; k < p.upper; ++k) {
-            const T *w = weight + k * padded;
-            const T y = at_up[k];
-            vec total = vec{};
-            for (int64_t h = 0; h < padded; h += Lanes<T>::count) {
-                store(felt + h, load(felt + h) + load(w + h) * y);
-                total += load(w + h) * load(rest + h);
-            }
-            T *limits = own + most_upper + k;
-            const bool inside = y > limits[0] && y < limits[most_upper];
-            own[k] = inside ? T(0) : own[k] + sum<T>(total) - y / p.ease_up.at[k];
-            limits[0] -= y, limits[most_upper] -= y;
-        }
+        vec total[most_upper] = {};
         for (int64_t h = 0; h < padded; h += Lanes<T>::count) {
             const vec v = load(rest + h), lower = load(least + h), upper = load(most + h);
+            vec d = load(felt + h);
+            for (int64_t k = 0; k < p.upper; ++k) {
+                const vec w = load(weight + k * padded + h);
+                d += w * at_up[k], total[k] += w * v;
+            }
             const auto outside = (v <= lower) | (v >= upper);
-            const vec held = load(felt + h) - v / load(ease + h);
-            store(felt + h, outside ? held : vec{});
+            store(felt + h, outside ? d - v / load(ease + h) : vec{});
             store(least + h, lower - v), store(most + h, upper - v);
+        }
+        for (int64_t k = 0; k < p.upper; ++k) {
+            const T y = at_up[k];
+            T *limits = own + most_upper + k;
+            const bool inside = y > limits[0] && y < limits[most_upper];
+            own[k] = inside ? T(0) : own[k] + sum<T>(total[k]) - y / p.ease_up.at[k];
+            limits[0] -= y, limits[most_upper] -= y;
         }
     }
 

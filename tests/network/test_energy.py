@@ -21,6 +21,7 @@ from madem.network import (
     Logistic,
     Matrix,
     Maximum,
+    Move,
     Network,
     Readout,
     Recurrent,
@@ -126,8 +127,9 @@ def test_contrast_is_the_difference_of_energy_slopes(name: str) -> None:
     problem = machine.network.bind(machine.couple(machine.parameters), x)
     found = []
     for coupling, ends in zip(problem.couplings, problem.ends, strict=True):
-        sides = [[None if e == 0 else side[e - 1] for e in ends] for side in (up, down)]
-        found += coupling.contrast([problem._state(e, at) for e in ends], *sides, scale)
+        found += coupling.contrast(
+            [Move(at[e - 1], up[e - 1], down[e - 1], scale) if e else Move(x) for e in ends]
+        )
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -200,7 +202,7 @@ def test_contrast_keeps_a_small_difference_in_float32() -> None:
     # products of about one that differ by 1e-6: subtracted as they are, float32 keeps one digit
     pre, at = torch.ones(1, 4), torch.ones(1, 2)
     moved = torch.full((1, 2), 2.0**-20)
-    (found,) = Matrix(torch.zeros(2, 4)).contrast([pre, at], [None, moved], [None, None], 1.0)
+    (found,) = Matrix(torch.zeros(2, 4)).contrast([Move(pre), Move(at, moved)])
     torch.testing.assert_close(found, torch.full((2, 4), -(2.0**-20)), rtol=1e-6, atol=0)
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from madem.learn import Implicit, centred, compare
 from madem.machine import Simulated
-from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Network, SquaredError
+from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Move, Network, SquaredError
 from madem.network.convolutions import Convolution
 from madem.network.winograd import convolve, fits, pack, scatter
 from madem.randomness import stream
@@ -111,8 +111,8 @@ def test_what_was_displaced_is_not_taken_for_another_state() -> None:
     used = Convolution(kernel, None, pool=Maximum(2))
     for at in (*both, both[0]):
         fresh = Convolution(kernel, None, pool=Maximum(2))
-        sides = moved, [None, None]
+        moves = [Move(s, u) for s, u in zip(at, moved, strict=True)]
         assert used.displaced(at) is used.displaced(at)
-        (found,), (wanted,) = (c.contrast(at, *sides, 1.0) for c in (used, fresh))
+        (found,), (wanted,) = (c.contrast(moves) for c in (used, fresh))
         assert torch.equal(found, wanted)
         assert torch.equal(used.displaced(at).pull(0, moved), fresh.displaced(at).pull(0, moved))

@@ -20,7 +20,7 @@ from madem.ledger import Event
 from madem.machine.stores import SignedPair
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix
-from madem.network.couplings import Displacement
+from madem.network.couplings import Moves
 
 
 class FastSlow:
@@ -67,16 +67,9 @@ class FastSlow:
         """Return the matrix ``[W b]``."""
         return self.slow.couple(parameters)
 
-    def contrast(
-        self,
-        coupling: Coupling,
-        at: Sequence[Tensor],
-        high: Displacement,
-        low: Displacement,
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast as it lies on the lines."""
-        return self.slow.contrast(coupling, at, high, low, scale)
+        return self.slow.contrast(coupling, moves)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return the power of the slow array's reads, W a chip."""

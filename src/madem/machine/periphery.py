@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.network import Coupling, Matrix
+from madem.network.couplings import Moves
 
 
 @dataclass(frozen=True)
@@ -150,15 +151,9 @@ class Lopsided:
         """Return the energy that the forward read would have."""
         return self.forward.energy(states)
 
-    def contrast(
-        self,
-        at: Sequence[Tensor],
-        high: Sequence[Tensor | None],
-        low: Sequence[Tensor | None],
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of activities, which does not read the weights."""
-        return self.forward.contrast(at, high, low, scale)
+        return self.forward.contrast(moves)
 
     def displaced(self, at: Sequence[Tensor]) -> Lopsided:
         """Return itself without the bias."""
@@ -207,15 +202,9 @@ class Digitised:
         """Return the energy of the matrix: converted sums have none of their own."""
         return self.matrix.energy(states)
 
-    def contrast(
-        self,
-        at: Sequence[Tensor],
-        high: Sequence[Tensor | None],
-        low: Sequence[Tensor | None],
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of activities, which does not read the weights."""
-        return self.matrix.contrast(at, high, low, scale)
+        return self.matrix.contrast(moves)
 
     def displaced(self, at: Sequence[Tensor]) -> Coupling:
         """Return the matrix's."""

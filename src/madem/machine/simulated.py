@@ -15,7 +15,8 @@ from madem.ledger import Event
 from madem.machine.periphery import Digitised, Lopsided, Periphery
 from madem.machine.stores import Exact, Store
 from madem.machine.writing import Written
-from madem.network import Coupling, Matrix, Network, Nudge, Problem
+from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
+from madem.network.couplings import Moves
 from madem.solver import Rest, Solver, Sweep
 
 
@@ -123,15 +124,9 @@ class Fluctuating:
         """Return the energy of the mean coupling."""
         return self.coupling.energy(states)
 
-    def contrast(
-        self,
-        at: Sequence[Tensor],
-        high: Sequence[Tensor | None],
-        low: Sequence[Tensor | None],
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of activities, which does not read the weights."""
-        return self.coupling.contrast(at, high, low, scale)
+        return self.coupling.contrast(moves)
 
     def displaced(self, at: Sequence[Tensor]) -> Coupling:
         """Return the mean coupling's."""
@@ -250,15 +245,13 @@ class Simulated:
 
         Every sample counts ``scale`` times (a number, or one a sample), and is summed.
         """
-        at, up, down = _sides(high, low)
+        moves = [Move(*sides, scale) for sides in zip(*_sides(high, low), strict=True)]
         self._tell_contrast(high)
         parts: list[Tensor] = []
         problem = (high.origin or low.origin or low).problem
         bound = zip(self.stores, problem.couplings, problem.ends, strict=True)
         for store, coupling, ends in bound:
-            sides = [[side[e] for e in ends] for side in (up, down)]
-            states = [at[e] for e in ends]
-            parts += store.contrast(coupling, states, sides[0], sides[1], scale)
+            parts += store.contrast(coupling, [moves[e] for e in ends])
         return tuple(parts)
 
     @torch.no_grad()

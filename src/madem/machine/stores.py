@@ -14,7 +14,7 @@ from madem.errors import InputError
 from madem.machine.wired import Solved, Wired
 from madem.machine.writing import Writing, Written
 from madem.network import Coupling, Joint, Matrix
-from madem.network.couplings import Displacement
+from madem.network.couplings import Moves
 
 
 @runtime_checkable
@@ -32,14 +32,7 @@ class Store(Protocol):
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
         """Return the coupling with ``parameters`` in the store's form."""
 
-    def contrast(
-        self,
-        coupling: Coupling,
-        at: Sequence[Tensor],
-        high: Displacement,
-        low: Displacement,
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of ``coupling`` in the form of the store's parameters."""
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -80,16 +73,9 @@ class Exact:
         """Return the coupling of the joint."""
         return self.joint.couple(parameters)
 
-    def contrast(
-        self,
-        coupling: Coupling,
-        at: Sequence[Tensor],
-        high: Displacement,
-        low: Displacement,
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the coupling's contrast."""
-        return tuple(coupling.contrast(at, high, low, scale))
+        return tuple(coupling.contrast(moves))
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
@@ -186,18 +172,11 @@ class SignedPair:
         """Return the matrix ``[W b]``."""
         return Matrix.of_lines(parameters[0])
 
-    def contrast(
-        self,
-        coupling: Coupling,
-        at: Sequence[Tensor],
-        high: Displacement,
-        low: Displacement,
-        scale: Tensor | complex | float,
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast as it lies on the lines, by the terminals' or the cells' voltages."""
         if self.wired is not None and self.wired.seen and self.solved is not None:
-            return (self.wired.contrast(self.solved, at, high, low, scale),)
-        weight, bias = coupling.contrast(at, high, low, scale)
+            return (self.wired.contrast(self.solved, moves),)
+        weight, bias = coupling.contrast(moves)
         return (torch.cat([weight, bias.unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:

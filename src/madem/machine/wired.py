@@ -9,7 +9,6 @@ what they changed; an array is solved anew once they have changed more than a st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from madem.machine.placement import Side
 from madem.machine.tiles import Tiles
 from madem.network import Wires, drops, effective, turned
-from madem.network.couplings import Displacement, moves
+from madem.network.couplings import Moves
 
 TOLERANCE = 1e-4
 """Relative residual of the weights that training sees: far below their read noise."""
@@ -122,21 +121,18 @@ class Wired:
         """Return a gradient by the weights between terminals as one by the pairs' own weights."""
         return self.halves(solved.gradient(self.spread(gradient)), *gradient.shape[-2:])
 
-    def contrast(
-        self,
-        solved: Solved,
-        at: Sequence[Tensor],
-        high: Displacement,
-        low: Displacement,
-        scale: Tensor | complex | float,
-    ) -> Tensor:
+    def contrast(self, solved: Solved, moves: Moves) -> Tensor:
         """Return the contrast of ``[W b]`` by the voltages that every cell sees in both reads."""
-        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, -scale)
-        total, shape = torch.zeros_like(solved.arrays), (m_post.shape[-1], m_pre.shape[-1] + 1)
-        for pre, post, one in ((m_pre, d_post, 1.0), (d_pre, m_post, 0.0)):
+        below, above = moves
+        shape = above.at.shape[-1], below.at.shape[-1] + 1
+        total = torch.zeros_like(solved.arrays)
+        for pre, post, one in (
+            (below.middle, above.change, 1.0),
+            (below.change, above.middle, 0.0),
+        ):
             if pre is not None and post is not None:
                 bias = torch.full_like(pre[..., :1], one)
-                total = total + solved.products(*self.driven(torch.cat([pre, bias], -1), post))
+                total = total - solved.products(*self.driven(torch.cat([pre, bias], -1), post))
         return self.halves(total, *shape)
 
     def driven(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:

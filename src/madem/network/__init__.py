@@ -3,7 +3,7 @@
 from madem.network.amplifiers import Amplified, Amplifier
 from madem.network.convolutions import Average, Convolution, Maximum, ResistorConvolution
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
-from madem.network.couplings import Coupling, Custom, Matrix
+from madem.network.couplings import Coupling, Custom, Matrix, Move
 from madem.network.diodes import Shockley, Table
 from madem.network.joints import Conv, Dense, Energy, Joint, Recurrent, Skip
 from madem.network.laws import Box, Free, Halves, Law, Readout, Tanh, diodes
@@ -36,6 +36,7 @@ __all__ = [
     "Logistic",
     "Matrix",
     "Maximum",
+    "Move",
     "Network",
     "Nudge",
     "Problem",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.couplings import Coupling, Displacement, Shape, States
+from madem.network.couplings import Coupling, Move, Moves, Shape, States
 from madem.network.joints import Joint, Limits
 
 
@@ -154,16 +154,13 @@ class Amplifier:
         """Return this stage's part of the one energy."""
         return self.share * self.coupling.energy(self._driven(states))
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the coupling's contrast between the amplified states."""
         if self.gain != 1:
-            high, low = (
-                [None if side[0] is None else self.gain * side[0], *side[1:]]
-                for side in (high, low)
-            )
-        parts = self.coupling.contrast(self._driven(at), high, low, scale)
+            pre, gain = moves[0], self.gain
+            high, low = (None if side is None else gain * side for side in (pre.high, pre.low))
+            moves = [Move(gain * pre.at, high, low, pre.scale), *moves[1:]]
+        parts = self.coupling.contrast(moves)
         return tuple(self.share * part for part in parts)
 
     def displaced(self, at: States) -> Amplifier:

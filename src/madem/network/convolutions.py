@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional, grad
 
 from madem.network import winograd
-from madem.network.couplings import Displacement, States, moves, scaled
+from madem.network.couplings import Moves, States
 
 Image = tuple[int, int]
 
@@ -192,23 +192,22 @@ class Convolution:
             total = total + self.bias[:, None, None]
         return -(states[1] * total).flatten(-3).sum(-1)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the kernel and of the bias, where there is one."""
-        (d_pre, m_pre), (d_post, _) = moves(at, high, low, scale)
-        if d_pre is None:  # clamped: what is largest stays so
-            moved = torch.zeros_like(at[1]) if d_post is None else d_post
-            kernel = -self.weigh(m_pre, self.spread([at[0], moved]))
+        pre, post = moves
+        at, change = [move.at for move in moves], post.change
+        if pre.change is None:  # clamped: what is largest stays so
+            moved = torch.zeros_like(post.at) if change is None else change
+            kernel = -self.weigh(pre.middle, self.spread([pre.at, moved]))
         else:
             displaced = self.displaced(at)
             # of estimators that settle low last, what was convolved then is still there
-            down, up = (displaced.spread_change(_filled(side, at)) for side in (low, high))
-            kernel = -self.weigh(m_pre, scaled(up - down, scale))
-            kernel = kernel - self.weigh(d_pre, self.spread(at) + (up + down) / 2)
+            down, up = (displaced.spread_change([move.sides[i] for move in moves]) for i in (1, 0))
+            kernel = -self.weigh(pre.middle, pre.scaled(up - down))
+            kernel = kernel - self.weigh(pre.change, self.spread(at) + (up + down) / 2)
         if self.bias is None:
             return (kernel,)
-        bias = torch.zeros_like(self.bias) if d_post is None else -d_post.sum((0, 2, 3))
+        bias = torch.zeros_like(self.bias) if change is None else -change.sum((0, 2, 3))
         return kernel, bias
 
     def displaced(self, at: States) -> MovedConvolution:
@@ -219,10 +218,6 @@ class Convolution:
             plain.packed.update(self.packed)
             self.moved[:] = [MovedConvolution(plain, tuple(at))]
         return self.moved[0]
-
-
-def _filled(side: Displacement, at: States) -> list[Tensor]:
-    return [torch.zeros_like(s) if u is None else u for u, s in zip(side, at, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -300,11 +295,9 @@ class MovedConvolution:
         moved = [s + u for s, u in zip(self.at, states, strict=True)]
         return self.plain.energy(moved) - self.plain.energy(self.at)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the convolution's contrast."""
-        return self.plain.contrast(at, high, low, scale)
+        return self.plain.contrast(moves)
 
     def displaced(self, at: States) -> MovedConvolution:
         """Return the convolution displaced further."""
@@ -356,22 +349,21 @@ class ResistorConvolution:
         squares = [(s.square() * self.curvature(end)).flatten(-3) for end, s in enumerate(states)]
         return sum(part.sum(-1) for part in squares) / 2 + self._plain.energy(states)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the conductances, ``d m`` of the branch voltages."""
-        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
+        pre, post = moves
         plain = self._plain
         g = torch.zeros_like(self.g)
-        if d_post is not None:
-            own = plain.weigh(torch.ones_like(m_pre), d_post * m_post)
-            g = g + own - plain.weigh(m_pre, d_post)
-        if d_pre is not None:
-            own = plain.weigh(d_pre * m_pre, torch.ones_like(m_post))
-            g = g + own - plain.weigh(d_pre, m_post)
+        if post.change is not None:
+            own = plain.weigh(torch.ones_like(pre.middle), post.change * post.middle)
+            g = g + own - plain.weigh(pre.middle, post.change)
+        if pre.change is not None:
+            own = plain.weigh(pre.change * pre.middle, torch.ones_like(post.middle))
+            g = g + own - plain.weigh(pre.change, post.middle)
         if self.bias is None:
             return (g,)
-        bias = torch.zeros_like(self.bias) if d_post is None else -d_post.sum((0, 2, 3))
+        change = post.change
+        bias = torch.zeros_like(self.bias) if change is None else -change.sum((0, 2, 3))
         return g, bias
 
     def displaced(self, at: States) -> ResistorConvolution:

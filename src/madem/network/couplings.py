@@ -2,16 +2,16 @@
 
 It is asked for its pull on an end (minus the derivative of its energy, without the part that the
 curvature holds), for its curvature there, and for its contrast: the difference of the derivative
-of the energy by its parameters between two displacements ``high`` and ``low`` from the states
-``at``. Contrasts are taken in difference form: with ``d = high - low`` and
-``m = at + (high + low) / 2``, ``s+ r+ - s- r- = d_s m_r + m_s d_r``, safe from round-off.
-An end that did not move (a clamped input) is None in ``high`` and ``low``.
+of the energy by its parameters between two settlings, from how each of its ends moved. Contrasts
+are taken in difference form: with ``d`` the difference and ``m`` the mean of the two states of an
+end, ``s+ r+ - s- r- = d_s m_r + m_s d_r``, safe from round-off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -19,8 +19,54 @@ from jaxtyping import Float
 from torch import Tensor
 
 States = Sequence[Tensor]
-Displacement = Sequence[Tensor | None]
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a layer moved between two settlings, and how often each sample counts.
+
+    ``high`` and ``low``: displacements from the state ``at``, None where it stayed; ``scale``: one
+    number, or one a sample. Shared by all joints of a layer, so that nothing is computed twice.
+
+    >>> move = Move(torch.ones(1, 1), torch.tensor([[0.5]]), torch.tensor([[-0.5]]), scale=3.0)
+    >>> move.change.item(), move.middle.item(), Move(torch.ones(1, 1)).change
+    (3.0, 1.0, None)
+    """
+
+    at: Tensor
+    high: Tensor | None = None
+    low: Tensor | None = None
+    scale: Tensor | complex | float = 1.0
+
+    @cached_property
+    def change(self) -> Tensor | None:
+        """The scaled difference of the two states; None where the layer is clamped."""
+        if self.high is None and self.low is None:
+            return None
+        return self.scaled(self.sides[0] if self.low is None else self.sides[0] - self.low)
+
+    @cached_property
+    def middle(self) -> Tensor:
+        """The mean of the two states."""
+        moved = [side for side in (self.high, self.low) if side is not None]
+        return torch.add(self.at, sum(moved[1:], moved[0]), alpha=0.5) if moved else self.at
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Both displacements, zero where the layer stayed."""
+        high, low = (torch.zeros_like(self.at) if s is None else s for s in (self.high, self.low))
+        return high, low
+
+    def scaled(self, difference: Tensor) -> Tensor:
+        """Return ``difference`` times the scale, one a sample, as wide as the batch axes."""
+        scale = self.scale
+        if isinstance(scale, Tensor):
+            scale = scale.reshape(scale.shape + (1,) * (difference.dim() - scale.dim()))
+        return difference * scale
+
+
+Moves = Sequence[Move]
 
 
 @runtime_checkable
@@ -42,10 +88,8 @@ class Coupling(Protocol):
     def energy(self, states: States) -> Tensor:
         """Return the coupling's part of the energy of each sample, shape ``(*chips, batch)``."""
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
-        """Return the contrast of every parameter, ``scale`` a sample, summed over the batch."""
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the contrast of every parameter, summed over the batch, from each end's move."""
 
     def displaced(self, at: States) -> Coupling:
         """Return the coupling as displacements from ``at`` feel it."""
@@ -101,18 +145,18 @@ class Matrix:
             total = total + self.bias.unsqueeze(-2)
         return -(states[1] * total).sum(-1)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the weight and of the bias, where there is one."""
-        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, -scale)
+        pre, post = moves
         weight = bias = None
-        if d_post is not None:
-            weight = torch.matmul(d_post.mT, flat(m_pre, self.shape).to(d_post.dtype))
-            bias = d_post.sum(-2)
-        if d_pre is not None:
-            below = torch.matmul(m_post.mT.to(d_pre.dtype), flat(d_pre, self.shape))
-            weight = below if weight is None else weight.add_(below)
+        if post.change is not None:
+            fall = -post.change
+            weight = torch.matmul(fall.mT, flat(pre.middle, self.shape).to(fall.dtype))
+            bias = fall.sum(-2)
+        if pre.change is not None:
+            change = flat(pre.change, self.shape)
+            below = torch.matmul(post.middle.mT.to(change.dtype), change)
+            weight = -below if weight is None else weight.sub_(below)
         weight = torch.zeros_like(self.weight) if weight is None else weight
         if self.bias is None:
             return (weight,)
@@ -127,31 +171,6 @@ class Matrix:
 def flat(state: Tensor, shape: Shape) -> Tensor:
     """Return ``state`` with the axes of ``shape`` as one."""
     return state.flatten(-len(shape)) if len(shape) > 1 else state
-
-
-def moves(
-    at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-) -> list[tuple[Tensor | None, Tensor]]:
-    """Return for each end the scaled difference and the mean of two displaced states."""
-    moves: list[tuple[Tensor | None, Tensor]] = []
-    for state, up, down in zip(at, high, low, strict=True):
-        if up is None and down is None:
-            moves.append((None, state))
-            continue
-        risen = torch.zeros_like(state) if up is None else up
-        if down is None:
-            moves.append((scaled(risen, scale), torch.add(state, risen, alpha=0.5)))
-        else:
-            middle = torch.add(state, risen + down, alpha=0.5)
-            moves.append((scaled(risen - down, scale), middle))
-    return moves
-
-
-def scaled(difference: Tensor, scale: Tensor | complex | float) -> Tensor:
-    """Return ``difference`` times ``scale``, one a sample, as wide as the batch axes."""
-    if isinstance(scale, Tensor):
-        scale = scale.reshape(scale.shape + (1,) * (difference.dim() - scale.dim()))
-    return difference * scale
 
 
 @dataclass(frozen=True)
@@ -186,11 +205,9 @@ class Identity:
         """Return ``-strength post . pre``."""
         return -self.strength * (states[0] * states[1]).flatten(-self.axes).sum(-1)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return nothing: the strength is fixed."""
-        del at, high, low, scale
+        del moves
         return ()
 
     def displaced(self, at: States) -> Identity:
@@ -238,14 +255,12 @@ class Lateral:
         """Return ``-s^T W s / 2`` of the symmetric part."""
         return -(states[0] * self.pull(0, states)).sum(-1) / 2
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of the weight."""
-        [(d, m)] = moves(at, high, low, scale)
-        if d is None:
+        (own,) = moves
+        if own.change is None:
             return (torch.zeros_like(self.weight),)
-        product = torch.matmul(d.mT, m.to(d.dtype))
+        product = torch.matmul(own.change.mT, own.middle.to(own.change.dtype))
         product = -(product + product.mT) / 2
         return (product - torch.diag_embed(product.diagonal(dim1=-2, dim2=-1)),)
 
@@ -288,11 +303,9 @@ class Offset:
         """Return the change of the energy."""
         return self.coupling.energy(self._moved(states)) - self.coupling.energy(self.at)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the coupling's contrast."""
-        return self.coupling.contrast(at, high, low, scale)
+        return self.coupling.contrast(moves)
 
     def displaced(self, at: States) -> Coupling:
         """Return the coupling displaced further."""
@@ -345,18 +358,14 @@ class Custom:
         """Return the function's value."""
         return self.function(states, self.parameters)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the difference of the derivative by each parameter."""
         leaves = [p.detach().requires_grad_() for p in self.parameters]
         with torch.enable_grad():
-            ends = [
-                [s if u is None else s + u for s, u in zip(at, side, strict=True)]
-                for side in (high, low)
-            ]
-            change = self.function(ends[0], leaves) - self.function(ends[1], leaves)
-            grads = torch.autograd.grad((change * scale).sum(), leaves)
+            high, low = (
+                self.function([move.at + move.sides[i] for move in moves], leaves) for i in (0, 1)
+            )
+            grads = torch.autograd.grad(moves[0].scaled(high - low).sum(), leaves)
         return tuple(grads)
 
     def displaced(self, at: States) -> Offset:

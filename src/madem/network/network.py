@@ -158,7 +158,7 @@ class Network:
         if tuple(x.shape[-len(wanted) :]) != wanted or x.dim() <= len(wanted):
             raise InputError(f"x must have the shape (batch, {', '.join(map(str, wanted))}), but "
                              f"has {tuple(x.shape)}")  # fmt: skip
-        if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+        if not math.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
             raise InputError("x must be finite, but holds NaN or infinity")
         sums = [self._sums(site, couplings, x) for site in self.sites]
         loads, fixed = zip(*sums, strict=True)

@@ -447,7 +447,8 @@ class Problem:
             if clip is None:
                 return ()
             low, high = limits(clip, like.dtype, like.device)
-            load = torch.as_tensor(self.loads[index] + clip.leak, dtype=like.dtype)
+            load = self.loads[index] + clip.leak
+            load = load if isinstance(load, Tensor) else like.new_full((1, 1), load)
             made.append(Nodes(like, (1 / load).expand(1, low.shape[-1]), low, high))
         return tuple(made)
 

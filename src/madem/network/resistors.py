@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from madem.network.couplings import (
-    Displacement,
     Matrix,
+    Moves,
     Shape,
     States,
     flat,
-    moves,
 )
 
 
@@ -66,18 +65,16 @@ class Resistors:
         squares = (pre.square() * below).sum(-1) + (post.square() * above).sum(-1)
         return squares / 2 + self._matrix.energy(states)
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the conductances, ``d_ij m_ij`` of the branch voltages."""
-        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
-        pre = flat(m_pre, self.shape)
+        pre, post = moves
+        middle = flat(pre.middle, self.shape)
         g = bias = None
-        if d_post is not None:
-            g = _branches(d_post, m_post, pre)
-            bias = -d_post.sum(-2)
-        if d_pre is not None:
-            below = _branches(flat(d_pre, self.shape), pre, m_post).mT
+        if post.change is not None:
+            g = _branches(post.change, post.middle, middle)
+            bias = -post.change.sum(-2)
+        if pre.change is not None:
+            below = _branches(flat(pre.change, self.shape), middle, post.middle).mT
             g = below if g is None else g + below
         g = torch.zeros_like(self.g) if g is None else g
         if self.bias is None:
@@ -133,22 +130,21 @@ class Mirrored:
         lines = torch.cat([pre, -pre], -1)
         return Resistors(self.g, self.bias).energy([lines, states[1]])
 
-    def contrast(
-        self, at: States, high: Displacement, low: Displacement, scale: Tensor | complex | float
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the conductances and of the bias, where there is one."""
-        (d_pre, m_pre), (d_post, m_post) = moves(at, high, low, scale)
-        if d_pre is not None:
+        pre, post = moves
+        if pre.change is not None:
             raise NotImplementedError("mirrored lines come from the clamped input alone")
-        if d_post is None:
+        change = post.change
+        if change is None:
             return tuple(torch.zeros_like(p) for p in (self.g, self.bias) if p is not None)
-        own = (d_post * m_post).sum(-2)[:, None]
-        g = torch.empty_like(self.g, dtype=d_post.dtype)
+        own = (change * post.middle).sum(-2)[:, None]
+        g = torch.empty_like(self.g, dtype=change.dtype)
         plus, minus = g.chunk(2, -1)
-        torch.mm(d_post.mT, (self.gain * m_pre).to(d_post.dtype), out=plus)
+        torch.mm(change.mT, (self.gain * pre.middle).to(change.dtype), out=plus)
         torch.add(own, plus, out=minus)
         torch.sub(own, plus, out=plus)
-        return (g,) if self.bias is None else (g, -d_post.sum(-2))
+        return (g,) if self.bias is None else (g, -change.sum(-2))
 
     def displaced(self, at: States) -> Mirrored:
         """Return itself without the bias currents, which do not change."""
