@@ -94,12 +94,12 @@ static void gather(const Images<T> &p, const Tile<T> &tile, const T *from, int64
     }
 }
 
-// R rows of a product with one panel of columns.
-template <typename T, int R>
-static inline void multiply(const T *__restrict a, int64_t in, const T *__restrict panel,
+// R rows of a product with P panels of columns: as many sums as fit into registers.
+template <typename T, int R, int P>
+static inline void multiply(const T *__restrict a, int64_t in, const T *__restrict panels,
                             T *__restrict to, int64_t out) {
     typedef typename Lanes<T>::vec vec;
-    constexpr int L = Lanes<T>::count, width = panel_bytes / sizeof(T), V = width / L;
+    constexpr int L = Lanes<T>::count, width = panel_bytes / sizeof(T), V = P * width / L;
     vec sums[R][V];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -107,10 +107,13 @@ static inline void multiply(const T *__restrict a, int64_t in, const T *__restri
         for (int v = 0; v < V; ++v) sums[r][v] = vec{};
 #pragma GCC unroll 4
     for (int64_t c = 0; c < in; ++c) {
-        __builtin_prefetch(panel + (in + c) * width, 0, 2);  // of the next panel
         vec b[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) b[v] = load(panel + c * width + v * L);
+        for (int v = 0; v < V; ++v) {
+            const T *at = panels + (v * L / width * in + c) * width + v * L % width;
+            __builtin_prefetch(at + P * in * width, 0, 2);  // of the next panels
+            b[v] = load(at);
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -125,32 +128,35 @@ static inline void multiply(const T *__restrict a, int64_t in, const T *__restri
 template <typename T>
 using Multiply = void (*)(const T *, int64_t, const T *, T *, int64_t);
 
-template <typename T, int R>
+template <typename T, int R, int P>
 static Multiply<T> of_rows(int64_t wanted) {
     if constexpr (R == 1)
-        return &multiply<T, 1>;
+        return &multiply<T, 1, P>;
     else
-        return wanted == R ? &multiply<T, R> : of_rows<T, R - 1>(wanted);
+        return wanted == R ? &multiply<T, R, P> : of_rows<T, R - 1, P>(wanted);
 }
 
-// The products of one plane, as many rows at a time as accumulators fit into registers.
-template <typename T>
-static void product(const T *a, int64_t tiles, int64_t in, const T *kernel, T *to, int64_t out) {
+// The products of one plane with P panels at a time, from the channel `first` on; returns how far.
+template <typename T, int P>
+static int64_t product(const T *a, int64_t tiles, int64_t in, const T *kernel, T *to, int64_t out,
+                       int64_t first) {
     constexpr int width = panel_bytes / sizeof(T);
-    constexpr int most = 12 / (panel_bytes / MADEM_BYTES);
+    constexpr int most = 12 * MADEM_BYTES / panel_bytes;
     const int64_t rests = (tiles + most - 1) / most;
-    for (int64_t first = 0; first < out; first += width, kernel += in * width) {
+    for (; first + P * width <= out; first += P * width) {
         for (int64_t i = 0, t = 0; i < rests; ++i) {
             const int64_t rows = (tiles - t + rests - i - 1) / (rests - i);
-            of_rows<T, most>(rows)(a + t * in, in, kernel, to + t * out + first, out);
+            of_rows<T, most, P>(rows)(a + t * in, in, kernel + first * in, to + t * out + first, out);
             t += rows;
         }
     }
+    return first;
 }
 
 template <typename T>
 void convolve(const Images<T> &p) {
     constexpr int64_t line = panel_bytes / sizeof(T), half = 1 << 18;
+    constexpr int wide = MADEM_BYTES == 64 ? 2 : 1;  // 32 registers hold the sums of two panels
     std::vector<Tile<T>> tiles;
     for (int64_t image = 0; image < p.count; ++image)
         for (int64_t row = 0; row < p.rows_out; row += 4)
@@ -169,8 +175,12 @@ void convolve(const Images<T> &p) {
         const int64_t count = std::min(block, all - first);
         for (int64_t t = 0; t < count; ++t)
             spread(p, tiles[first + t], blank.get(), a + t * p.in, before);
-        for (int i = 0; i < planes; ++i)
-            product(a + i * before, count, p.in, p.kernel + i * p.in * p.out, b + i * after, p.out);
+        for (int i = 0; i < planes; ++i) {
+            const T *from = a + i * before, *kernel = p.kernel + i * p.in * p.out;
+            T *to = b + i * after;
+            const int64_t done = product<T, wide>(from, count, p.in, kernel, to, p.out, 0);
+            product<T, 1>(from, count, p.in, kernel, to, p.out, done);
+        }
         for (int64_t t = 0; t < count; ++t) gather(p, tiles[first + t], b + t * p.out, after);
     }
 }

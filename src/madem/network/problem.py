@@ -191,11 +191,15 @@ class Pair:
 
 
 @cache
-def limits(clip: Clip, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the limits of every unit as two rows, made once."""
-    sides = [[value for run in clip.runs for value in [run[side]] * run[0]] for side in (1, 2)]
-    low, high = (torch.tensor([side], dtype=dtype, device=device) for side in sides)
-    return low, high
+def rows(clip: Clip, load: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return ease under ``load``, lower and upper limit of every unit, a row each, made once."""
+    low, high = (
+        torch.tensor([[run[side] for run in clip.runs for _ in range(run[0])]], dtype=torch.float64)
+        for side in (1, 2)
+    )
+    stiff = torch.full_like(low, load + clip.leak)
+    ease, low, high = (row.to(dtype=dtype, device=device) for row in (1 / stiff, low, high))
+    return ease, low, high
 
 
 @dataclass(frozen=True)
@@ -446,10 +450,12 @@ class Problem:
             clip, like = site.law.clip(site.shape[0]), self.fixed[index]
             if clip is None:
                 return ()
-            low, high = limits(clip, like.dtype, like.device)
-            load = self.loads[index] + clip.leak
-            load = load if isinstance(load, Tensor) else like.new_full((1, 1), load)
-            made.append(Nodes(like, (1 / load).expand(1, low.shape[-1]), low, high))
+            load = self.loads[index]
+            fixed = 0.0 if isinstance(load, Tensor) else load
+            ease, low, high = rows(clip, fixed, like.dtype, like.device)
+            if isinstance(load, Tensor):
+                ease = (1 / (load + clip.leak)).expand(1, low.shape[-1])
+            made.append(Nodes(like, ease, low, high))
         return tuple(made)
 
     def energy(self, states: Sequence[Tensor]) -> Tensor:
