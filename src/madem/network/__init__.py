@@ -8,7 +8,8 @@ from madem.network.diodes import Shockley, Table
 from madem.network.joints import Conv, Dense, Energy, Joint, Recurrent, Skip
 from madem.network.laws import Box, Free, Halves, Law, Readout, Tanh, diodes
 from madem.network.network import Layer, Network
-from madem.network.problem import Current, Hold, Nudge, Problem, Spring
+from madem.network.nudges import Current, Hold, Nudge, Spring
+from madem.network.problem import Problem
 from madem.network.resistive import Resistive, ResistiveConv
 from madem.network.resistors import Resistors
 from madem.network.wires import Reading, Wires, drops, effective, read, turned
