@@ -71,10 +71,11 @@ class Resistors:
         middle = flat(pre.middle, self.shape)
         g = bias = None
         if post.change is not None:
-            g = _branches(post.change, post.middle, middle)
-            bias = -post.change.sum(-2)
+            moved, seen = _branches(post.change, post.middle, middle)
+            g, bias = torch.matmul(moved.mT, seen), -post.change.sum(-2)
         if pre.change is not None:
-            below = _branches(flat(pre.change, self.shape), middle, post.middle).mT
+            moved, seen = _branches(flat(pre.change, self.shape), middle, post.middle)
+            below = torch.matmul(seen.mT, moved)
             g = below if g is None else g + below
         g = torch.zeros_like(self.g) if g is None else g
         if self.bias is None:
@@ -152,12 +153,12 @@ class Mirrored:
         return Mirrored(self.g, None, self.gain)
 
 
-def _branches(d: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """Return ``sum_batch d_j (own_j - other_i)``, shape ``(*chips, j, i)``, in one product.
+def _branches(d: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two matrices whose product over their rows is ``sum_batch d_j (own_j - other_i)``.
 
     The first term is the same along ``i``: it rides along as one more sample whose other is one.
     """
     own_part = (d * own).sum(-2, keepdim=True)
-    rows = torch.cat([d, own_part], -2)
-    columns = torch.cat([-other, torch.ones_like(other[..., :1, :])], -2)
-    return torch.matmul(rows.mT, columns.to(rows.dtype))
+    moved = torch.cat([d, own_part], -2)
+    seen = torch.cat([-other, torch.ones_like(other[..., :1, :])], -2)
+    return moved, seen.to(moved.dtype)
