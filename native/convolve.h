@@ -9,13 +9,22 @@ constexpr int planes = 36;        // numbers that a tile of 6 x 6 pixels becomes
 constexpr int panel_bytes = 64;   // channels go side by side by the line of the cache
 
 // Images, channels last, in panels of channels; `kernel` lies as planes x panels out x in x panel.
+// Rows and columns are those of the images that are convolved and of the convolution.
 template <typename T>
 struct Images {
-    int64_t count, rows, columns, in;   // of x
-    int64_t rows_out, columns_out, out; // of z
+    int64_t count, rows, columns, in;
+    int64_t rows_out, columns_out, out;
     int64_t padding;
     const T *x, *kernel;
     T *z;
+    // Where `corner` is given, x is pooled: each number lies on one of 2 x 2 pixels, counted by
+    // rows, and the others are zero. Where `corner_at` is given as well, x is a displacement from
+    // `at`, which lay on that corner: what it was taken from has moved with it.
+    const T *corner, *at, *corner_at;
+    // Where `corner_out` is given, z takes the largest of 2 x 2 pixels of the convolution, plus
+    // `offset` where given, and `corner_out` which of them that is.
+    T *corner_out;
+    const T *offset;
 };
 
 #define MADEM_DECLARE(isa)          \

@@ -1,4 +1,5 @@
 // Convolution with kernels of 3 x 3 in tiles of 4 x 4 pixels: Winograd's F(4 x 4, 3 x 3).
+// Pooling 2 x 2 pixels, and going back to the pixels that were largest, happens on the way.
 //
 //   z = A^T [ (G g G^T) . (B^T x B) ] A        (Lavin and Gray, arXiv 1509.09308)
 //
@@ -44,26 +45,75 @@ struct Tile {
     int64_t image, row, column;
 };
 
-// One tile of x onto its place in every plane.
-template <typename T>
+// One tile of x onto its place in every plane. What lies beyond the border is `blank`.
+template <typename T, bool Pooled, bool Moved>
 static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *to, int64_t plane) {
     typedef typename Lanes<T>::vec vec;
-    const T *at[planes];
+    constexpr int size = Pooled ? 2 : 1;
+    const T *x[planes], *corner[planes], *at[planes], *corner_at[planes];
+    int which[planes];
     for (int i = 0; i < planes; ++i) {
         const int64_t row = tile.row + i / 6 - p.padding, column = tile.column + i % 6 - p.padding;
         const bool inside = row >= 0 && row < p.rows && column >= 0 && column < p.columns;
-        at[i] = inside ? p.x + ((tile.image * p.rows + row) * p.columns + column) * p.in : blank;
+        const int64_t cell = (tile.image * (p.rows / size) + row / size) * (p.columns / size);
+        const int64_t there = (cell + column / size) * p.in;
+        x[i] = inside ? p.x + there : blank;
+        if constexpr (Pooled) {
+            corner[i] = inside ? p.corner + there : blank;
+            which[i] = static_cast<int>(row % 2 * 2 + column % 2);
+        }
+        if constexpr (Moved) {
+            at[i] = inside ? p.at + there : blank;
+            corner_at[i] = inside ? p.corner_at + there : blank;
+        }
     }
     for (int64_t c = 0; c < p.in; c += Lanes<T>::count) {
         vec d[planes];
 #pragma GCC unroll 36
-        for (int i = 0; i < planes; ++i) d[i] = load(at[i] + c);
+        for (int i = 0; i < planes; ++i) {
+            d[i] = load(x[i] + c);
+            if constexpr (Pooled) {
+                const vec now = load(corner[i] + c), here = vec{} + T(which[i]);
+                if constexpr (Moved) {
+                    const vec before = load(corner_at[i] + c);
+                    const vec rest = now != before ? load(at[i] + c) : vec{};
+                    d[i] = (now == here ? d[i] + rest : vec{}) - (before == here ? rest : vec{});
+                } else {
+                    d[i] = now == here ? d[i] : vec{};
+                }
+            }
+        }
 #pragma GCC unroll 6
         for (int i = 0; i < 6; ++i) enter<6>(d + i);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; ++i) enter<1>(d + 6 * i);
 #pragma GCC unroll 36
         for (int i = 0; i < planes; ++i) store(to + i * plane + c, d[i]);
+    }
+}
+
+// The largest of every 2 x 2 of a tile's pixels, and which it is; the first of equals.
+template <typename T>
+static void pool(const Images<T> &p, const Tile<T> &tile, typename Lanes<T>::vec *m, int64_t c) {
+    typedef typename Lanes<T>::vec vec;
+    const int64_t rows = std::min<int64_t>(4, p.rows_out - tile.row);
+    const int64_t columns = std::min<int64_t>(4, p.columns_out - tile.column);
+    const int64_t first = tile.image * p.rows_out + tile.row;
+    for (int64_t i = 0; i < rows; i += 2) {
+        for (int64_t j = 0; j < columns; j += 2) {
+            vec largest, which = vec{};
+            for (int k = 0; k < 4; ++k) {
+                const int64_t row = i + k / 2, column = j + k % 2;
+                vec v = m[6 * row + column];
+                if (p.offset)
+                    v += load(p.offset + ((first + row) * p.columns_out + tile.column + column) * p.out
+                              + c);
+                which = k && v > largest ? vec{} + T(k) : which;
+                largest = !k || v > largest ? v : largest;
+            }
+            const int64_t cell = ((first + i) / 2 * (p.columns_out / 2) + (tile.column + j) / 2) * p.out;
+            store(p.z + cell + c, largest), store(p.corner_out + cell + c, which);
+        }
     }
 }
 
@@ -82,7 +132,9 @@ static void gather(const Images<T> &p, const Tile<T> &tile, const T *from, int64
         for (int i = 0; i < 6; ++i) leave<6>(m + i);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) leave<1>(m + 6 * i);
-        if (rows == 4 && columns == 4) {
+        if (p.corner_out) {
+            pool(p, tile, m, c);
+        } else if (rows == 4 && columns == 4) {
 #pragma GCC unroll 16
             for (int i = 0; i < 16; ++i)
                 store(to + (i / 4 * p.columns_out + i % 4) * p.out + c, m[i / 4 * 6 + i % 4]);
@@ -157,6 +209,9 @@ template <typename T>
 void convolve(const Images<T> &p) {
     constexpr int64_t line = panel_bytes / sizeof(T), half = 1 << 18;
     constexpr int wide = MADEM_BYTES == 64 ? 2 : 1;  // 32 registers hold the sums of two panels
+    const auto read = !p.corner      ? &spread<T, false, false>
+                      : !p.corner_at ? &spread<T, true, false>
+                                     : &spread<T, true, true>;
     std::vector<Tile<T>> tiles;
     for (int64_t image = 0; image < p.count; ++image)
         for (int64_t row = 0; row < p.rows_out; row += 4)
@@ -174,7 +229,7 @@ void convolve(const Images<T> &p) {
     for (int64_t first = 0; first < all; first += block) {
         const int64_t count = std::min(block, all - first);
         for (int64_t t = 0; t < count; ++t)
-            spread(p, tiles[first + t], blank.get(), a + t * p.in, before);
+            read(p, tiles[first + t], blank.get(), a + t * p.in, before);
         for (int i = 0; i < planes; ++i) {
             const T *from = a + i * before, *kernel = p.kernel + i * p.in * p.out;
             T *to = b + i * after;

@@ -140,20 +140,47 @@ static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, W
 template <typename T>
 using Pixels = nb::ndarray<T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
-// x: images x rows x columns x channels; kernel: planes x panels x channels x panel.
 template <typename T>
-static void turn(Pixels<const T> x, Pixels<const T> kernel, Pixels<T> z, int padding,
-                 const std::string &isa) {
+using Some = std::optional<Pixels<const T>>;
+
+template <typename T, typename A, typename B>
+static bool alike(const A &a, const B &b) {
+    for (int i = 0; i < 4; ++i)
+        if (a.shape(i) != b.shape(i)) return false;
+    return true;
+}
+
+// x: images x rows x columns x channels; kernel: planes x panels x channels x panel. With `corner`
+// x is pooled, with `corner_out` z; with `corner_at` x is a displacement from `at`.
+template <typename T>
+static void turn(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corner_at,
+                 Pixels<const T> kernel, Pixels<T> z, std::optional<Pixels<T>> corner_out,
+                 Some<T> offset, int padding, const std::string &isa) {
     constexpr int64_t panel = panel_bytes / sizeof(T);
-    Images<T> p;
-    p.count = x.shape(0), p.rows = x.shape(1), p.columns = x.shape(2), p.in = x.shape(3);
-    p.rows_out = z.shape(1), p.columns_out = z.shape(2), p.out = z.shape(3), p.padding = padding;
+    const int from = corner ? 2 : 1, to = corner_out ? 2 : 1;
+    Images<T> p{};
+    p.count = x.shape(0), p.rows = from * x.shape(1), p.columns = from * x.shape(2);
+    p.rows_out = to * z.shape(1), p.columns_out = to * z.shape(2);
+    p.in = x.shape(3), p.out = z.shape(3), p.padding = padding;
     if (p.in % panel || p.out % panel || kernel.shape(0) != planes ||
         int64_t(kernel.shape(1)) * panel != p.out || int64_t(kernel.shape(2)) != p.in ||
         int64_t(kernel.shape(3)) != panel || int64_t(z.shape(0)) != p.count ||
         p.rows_out != p.rows + 2 * padding - 2 || p.columns_out != p.columns + 2 * padding - 2)
         throw std::invalid_argument("images and kernel do not fit one another");
+    for (const Some<T> *each : {&corner, &at, &corner_at})
+        if (*each && (!corner || !alike<T>(**each, x)))
+            throw std::invalid_argument("corners do not fit the images");
+    if (bool(at) != bool(corner_at) || (corner_out && !alike<T>(*corner_out, z)) ||
+        (offset && (!corner_out || int64_t(offset->shape(0)) != p.count ||
+                    int64_t(offset->shape(1)) != p.rows_out ||
+                    int64_t(offset->shape(2)) != p.columns_out ||
+                    int64_t(offset->shape(3)) != p.out)))
+        throw std::invalid_argument("corners do not fit the convolution");
     p.x = x.data(), p.kernel = kernel.data(), p.z = z.data();
+    p.corner = corner ? corner->data() : nullptr, p.at = at ? at->data() : nullptr;
+    p.corner_at = corner_at ? corner_at->data() : nullptr;
+    p.corner_out = corner_out ? corner_out->data() : nullptr;
+    p.offset = offset ? offset->data() : nullptr;
     const std::string use = chosen(isa);
     nb::gil_scoped_release release;
 #if defined(MADEM_X86)
@@ -163,24 +190,25 @@ static void turn(Pixels<const T> x, Pixels<const T> kernel, Pixels<T> z, int pad
     baseline::convolve<T>(p);
 }
 
-// What lies on pooled pixels back on the pixels `places` (row times columns, plus column) of z.
+// What lies on pooled pixels back on the one of size x size pixels that `corner` counts by rows.
 template <typename T>
-static void scatter(Pixels<const T> post, Pixels<const int64_t> places, Pixels<T> z) {
-    const int64_t count = post.shape(0), channels = post.shape(3), size = z.shape(1) * z.shape(2);
-    const int64_t pooled = post.shape(1) * post.shape(2);
-    if (int64_t(z.shape(0)) != count || int64_t(z.shape(3)) != channels ||
-        places.size() != post.size() || int64_t(places.shape(3)) != channels)
-        throw std::invalid_argument("images and places do not fit one another");
-    const T *from = post.data();
-    const int64_t *at = places.data();
+static void scatter(Pixels<const T> post, Pixels<const T> corner, Pixels<T> z, int size) {
+    const int64_t count = post.shape(0), channels = post.shape(3);
+    const int64_t rows = post.shape(1), columns = post.shape(2);
+    const int64_t height = z.shape(1), width = z.shape(2);
+    if (!alike<T>(corner, post) || int64_t(z.shape(0)) != count ||
+        int64_t(z.shape(3)) != channels || height / size != rows || width / size != columns)
+        throw std::invalid_argument("images and corners do not fit one another");
+    const T *from = post.data(), *which = corner.data();
     T *to = z.data();
     nb::gil_scoped_release release;
-    for (int64_t n = 0; n < count; ++n, to += size * channels) {
-        std::fill(to, to + size * channels, T(0));
-        for (int64_t i = 0; i < pooled; ++i, from += channels, at += channels)
-            for (int64_t c = 0; c < channels; ++c) {
-                if (uint64_t(at[c]) >= uint64_t(size)) throw std::out_of_range("no such pixel");
-                to[at[c] * channels + c] = from[c];
+    if (height % size || width % size) std::fill(to, to + z.size(), T(0));
+    for (int64_t cell = 0; cell < count * rows; ++cell) {
+        T *line = to + (cell / rows * height + cell % rows * size) * width * channels;
+        for (int64_t j = 0; j < columns; ++j, from += channels, which += channels)
+            for (int k = 0; k < size * size; ++k) {
+                T *pixel = line + ((k / size) * width + j * size + k % size) * channels;
+                for (int64_t c = 0; c < channels; ++c) pixel[c] = which[c] == T(k) ? from[c] : T(0);
             }
     }
 }
@@ -189,8 +217,12 @@ NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
     m.attr("most_upper") = most_upper;
-    m.def("convolve", &turn<float>);
-    m.def("convolve", &turn<double>);
+    m.def("convolve", &turn<float>, nb::arg(), nb::arg().none(), nb::arg().none(),
+          nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
+          nb::arg());
+    m.def("convolve", &turn<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
+          nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
+          nb::arg());
     m.def("scatter", &scatter<float>);
     m.def("scatter", &scatter<double>);
     m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),

@@ -10,7 +10,7 @@ from madem.learn import Implicit, centred, compare
 from madem.machine import Simulated
 from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Move, Network, SquaredError
 from madem.network.convolutions import Convolution
-from madem.network.winograd import convolve, fits, pack, scatter
+from madem.network.winograd import Cornered, convolve, convolve_largest, fits, pack, scatter
 from madem.randomness import stream
 from madem.solver import Sweep
 from tests.conftest import skip_without
@@ -85,19 +85,73 @@ def test_gradient_of_a_network_in_tiles() -> None:
 @pytest.mark.parametrize("size", [2, 3])
 def test_scattering_against_unpooling(size: int, dtype: torch.dtype) -> None:
     z = torch.randn(3, 5, 8, 7, generator=stream(2, "tiles"), dtype=dtype)
-    values, places = functional.max_pool2d(z, size, return_indices=True)
+    values, corner = Maximum(size)(z)
+    _, places = functional.max_pool2d(z, size, return_indices=True)
     wanted = functional.max_unpool2d(values, places, size, output_size=z.shape[-2:])
-    assert torch.equal(scatter(values, places, (8, 7)), wanted)
+    assert torch.equal(scatter(values, corner, size, (8, 7)), wanted)
     values.requires_grad_()  # autograd listens: PyTorch's own operations
-    listened = scatter(values, places, (8, 7))
+    listened = scatter(values, corner, size, (8, 7))
     assert torch.equal(listened.detach(), wanted)
     listened.sum().backward()
     assert torch.equal(values.grad, torch.ones_like(values))
 
 
-def test_a_place_outside_the_image_is_refused() -> None:
-    with pytest.raises(IndexError, match="no such pixel"):
-        scatter(torch.ones(1, 1, 1, 1), torch.tensor([[[[3]]]]), (1, 3))
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", ERRORS)
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_pooling_on_the_way(padding: int, dtype: torch.dtype, instructions: str) -> None:
+    skip_without(instructions)
+    draws = stream(3, "tiles")
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draws, dtype=torch.float64)
+
+    x, kernel = drawn(2, 16, 8, 6), drawn(48, 16, 3, 3)
+    plain = functional.conv2d(x, kernel, padding=padding)
+    offset = 10 * drawn(*plain.shape)
+    packed = pack(kernel.to(dtype))
+    for added in (None, offset):
+        z = plain if added is None else plain + added
+        values, corner = Maximum(2)(z)
+        cast = None if added is None else added.to(dtype)
+        found = convolve_largest(x.to(dtype), packed, padding, cast, instructions)
+        assert relative(found.values.double(), values) < ERRORS[dtype]
+        assert torch.equal(found.corner.double(), corner)
+        assert corner.unique().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", ERRORS)
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_going_back_to_corners_on_the_way(
+    padding: int, dtype: torch.dtype, instructions: str
+) -> None:
+    skip_without(instructions)
+    draws = stream(4, "tiles")
+    shape = (2, 48, 4, 3)
+    post, at = (torch.randn(shape, generator=draws, dtype=torch.float64) for _ in range(2))
+    now, before = (torch.randint(4, shape, generator=draws).double() for _ in range(2))
+    kernel = torch.randn(32, 48, 3, 3, generator=draws, dtype=torch.float64)
+    packed = pack(kernel.to(dtype))
+    here = scatter(post, now, 2, (8, 6))
+    moved = here + scatter(at, now, 2, (8, 6)) - scatter(at, before, 2, (8, 6))
+    values, corner, at, before = (part.to(dtype) for part in (post, now, at, before))
+    for rest, image in ((None, here), (Cornered(at, before), moved)):
+        pooled = Cornered(values, corner, rest)
+        assert relative(pooled.spread(2, (8, 6)).double(), image) < ERRORS[dtype]
+        found = convolve(pooled, packed, padding, instructions)
+        wanted = functional.conv2d(image, kernel, padding=padding)
+        assert relative(found.double(), wanted) < ERRORS[dtype]
+
+
+def test_pooled_images_that_do_not_fit_are_refused() -> None:
+    packed, ones = pack(torch.zeros(16, 16, 3, 3)), torch.ones(1, 16, 2, 2)
+    with pytest.raises(ValueError, match="corners do not fit the images"):
+        convolve(Cornered(ones, ones[..., :1]), packed, 1)
+    with pytest.raises(ValueError, match="corners do not fit the convolution"):
+        convolve_largest(ones, packed, 1, torch.ones(1, 16, 1, 1))
+    with pytest.raises(ValueError, match="do not fit one another"):
+        scatter(ones, ones, 2, (6, 4))
 
 
 def test_what_was_displaced_is_not_taken_for_another_state() -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional, grad
 
 from madem.network import winograd
 from madem.network.couplings import Moves, States
+from madem.network.winograd import Cornered
 
 Image = tuple[int, int]
 
@@ -31,9 +32,9 @@ class Pool(Protocol):
         """Whether the pooling is linear."""
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the pooled image, and the places it was taken from where that matters."""
+        """Return the pooled image, and which pixel it was taken from where that matters."""
 
-    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
         """Return ``post`` on the pixels of an ``image`` (height, width) that it was pooled from."""
 
 
@@ -52,9 +53,9 @@ class Average:
         """Return the means."""
         return (z if self.size == 1 else functional.avg_pool2d(z, self.size)), None
 
-    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
         """Return every unit's share on all of its pixels."""
-        del places
+        del corner
         if self.size == 1:
             return post
         wide = post.repeat_interleave(self.size, -1).repeat_interleave(self.size, -2)
@@ -66,27 +67,30 @@ class Average:
 class Maximum:
     """The largest of ``size x size`` neighbours; a unit's state goes back to that one.
 
-    >>> Maximum(2)(torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]]))[0].item()
-    3.0
+    Its pixel is counted by rows within the window, in the type of the image.
+
+    >>> Maximum(2)(torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]]))
+    (tensor([[[[3.]]]]), tensor([[[[2.]]]]))
     """
 
     size: int = 2
     linear: bool = False
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the maxima and their places."""
+        """Return the maxima and which pixel each is."""
         values, places = functional.max_pool2d(z, self.size, return_indices=True)
-        return values, places
+        row, column = places // z.shape[-1], places % z.shape[-1]
+        return values, (row % self.size * self.size + column % self.size).to(values.dtype)
 
-    def spread(self, post: Tensor, places: Tensor | None, image: Image) -> Tensor:
+    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
         """Return every unit's state on its largest pixel, zeros elsewhere."""
-        if places is None:
-            raise ValueError("a maximum goes back to the places it was taken from")
-        return winograd.scatter(post, places, image)
+        if corner is None:
+            raise ValueError("a maximum goes back to the pixel it was taken from")
+        return winograd.scatter(post, corner, self.size, image)
 
 
 Seen = tuple[Tensor, Tensor, Tensor | None]
-"""A lower state, its pooled convolution, and the places that was taken from."""
+"""A lower state, its pooled convolution, and which pixels that was taken from."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +125,30 @@ class Convolution:
     def convolve(self, pre: Tensor) -> Tensor:
         """Return ``kernel * pre``."""
         if self.stride == 1 and winograd.fits(self.kernel, self.padding, pre):
-            return self._tiled(pre, turned=False)
+            return winograd.convolve(pre, self._packed(turned=False), self.padding)
         # channels last in memory, as tiles leave them: pooling is many times faster
         kernel = self.kernel.contiguous(memory_format=torch.channels_last)
         return functional.conv2d(pre, kernel, stride=self.stride, padding=self.padding)
 
     def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the pooled convolution of ``pre``, and the places it was taken from."""
+        """Return the pooled convolution of ``pre``, and which pixels it was taken from."""
         if not self.seen or self.seen[0][0] is not pre:
-            self.seen[:] = [(pre, *self.pool(self.convolve(pre)))]
+            self.seen[:] = [(pre, *self.pool_of(pre))]
         return self.seen[0][1:]
+
+    def pool_of(self, pre: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the pooled sum of the convolution and ``offset``, in one go where tiles can."""
+        if self._halves(pre) and winograd.fits(self.kernel, self.padding, pre):
+            packed = self._packed(turned=False)
+            found = winograd.convolve_largest(pre, packed, self.padding, offset)
+            return found.values, found.corner
+        z = self.convolve(pre)
+        return self.pool(z if offset is None else z + offset)
+
+    def _halves(self, pre: Tensor) -> bool:
+        """Return whether pooling halves the sides of the image, as tiles can on the way."""
+        whole = not any(n % 2 for n in self.image(pre))
+        return whole and self.stride == 1 and self.pool == Maximum(2)
 
     def image(self, pre: Tensor) -> Image:
         """Return height and width of the convolution of ``pre``."""
@@ -145,18 +163,25 @@ class Convolution:
         """
         back = self.kernel.transpose(0, 1)
         if self.stride == 1 and winograd.fits(back, 2 - self.padding, image):
-            return self._tiled(image, turned=True)
+            return winograd.convolve(image, self._packed(turned=True), 2 - self.padding)
         found: Tensor = grad.conv2d_input(
             pre.shape, self.kernel, image, stride=self.stride, padding=self.padding
         )
         return found
 
-    def _tiled(self, image: Tensor, turned: bool) -> Tensor:
+    def back(self, post: Cornered, pre: Tensor) -> Tensor:
+        """Return the transposed convolution of what lies on the pixels it was pooled from."""
+        kernel, padding = self.kernel.transpose(0, 1), 2 - self.padding
+        if self._halves(pre) and winograd.fits(kernel, padding, post.values, 2):
+            return winograd.convolve(post, self._packed(turned=True), padding)
+        return self.transpose(post.spread(self.pool.size, self.image(pre)), pre)
+
+    def _packed(self, turned: bool) -> Tensor:
+        """Return the kernel, or the kernel of the way back, in the form of ``winograd``."""
         if turned not in self.packed:
             kernel = self.kernel.transpose(0, 1).flip(-2, -1) if turned else self.kernel
             self.packed[turned] = winograd.pack(kernel)
-        padding = 2 - self.padding if turned else self.padding
-        return winograd.convolve(image, self.packed[turned], padding)
+        return self.packed[turned]
 
     def weigh(self, pre: Tensor, image: Tensor) -> Tensor:
         """Return the derivative of ``image . (kernel * pre)`` by the kernel."""
@@ -167,14 +192,18 @@ class Convolution:
 
     def spread(self, states: States) -> Tensor:
         """Return the upper state on the pixels before pooling."""
-        places = None if self.pool.linear else self.pooled(states[0])[1]
-        return self.pool.spread(states[1], places, self.image(states[0]))
+        corner = None if self.pool.linear else self.pooled(states[0])[1]
+        return self.pool.spread(states[1], corner, self.image(states[0]))
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the pooled convolution, or the transposed convolution of the spread state."""
+        pre, post = states
         if end == 1:
-            return self.pooled(states[0])[0]
-        return self.transpose(self.spread(states), states[0])
+            return self.pooled(pre)[0]
+        corner = None if self.pool.linear else self.pooled(pre)[1]
+        if corner is None:
+            return self.transpose(self.spread(states), pre)
+        return self.back(Cornered(post, corner), pre)
 
     def constant(self, end: int) -> Tensor | None:
         """Return the bias."""
@@ -234,52 +263,51 @@ class MovedConvolution:
     seen: list[Seen] = field(default_factory=list, compare=False)
 
     @cached_property
-    def rest(self) -> tuple[Tensor, Tensor]:
-        """How far each pixel at rest lies below the largest of its neighbourhood, and whose it is.
+    def rest(self) -> tuple[Tensor, Cornered]:
+        """How far each pixel at rest lies below the largest of its window, and what lies on whose.
 
         Zero at the largest, so that small displacements keep their precision.
         """
         z = self.plain.convolve(self.at[0])
-        values, places = self.plain.pool(z)
+        values, corner = self.plain.pool(z)
         wide = Average(self.plain.pool.size)
         largest = wide.spread(values, None, self.plain.image(self.at[0])) * wide.size**2
-        if places is None:
+        if corner is None:
             raise ValueError("a linear pooling has no largest pixels")
-        return z - largest, places
+        return z - largest, Cornered(self.at[1], corner)
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return what the convolution feels."""
         return self.plain.felt(end)
 
     def pooled(self, pre: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the change of the pooled convolution, and the places it is now taken from."""
+        """Return the change of the pooled convolution, and which pixels it is now taken from."""
         if self.plain.pool.linear:
             return self.plain.pooled(pre)
         if not self.seen or self.seen[0][0] is not pre:
-            z = self.plain.convolve(pre).add_(self.rest[0])
-            self.seen[:] = [(pre, *self.plain.pool(z))]
+            self.seen[:] = [(pre, *self.plain.pool_of(pre, self.rest[0]))]
         return self.seen[0][1:]
+
+    def cornered(self, states: States) -> Cornered | None:
+        """Return the change of the upper state, and on which pixels it lies; None on all."""
+        corner = self.pooled(states[0])[1]
+        return None if corner is None else Cornered(states[1], corner, self.rest[1])
 
     def spread_change(self, states: States) -> Tensor:
         """Return the change of the upper state on the pixels before pooling."""
-        image, pool = self.plain.image(states[0]), self.plain.pool
-        if pool.linear:
+        post = None if self.plain.pool.linear else self.cornered(states)
+        if post is None:
             return self.plain.spread(states)
-        (_, places), (_, before) = self.pooled(states[0]), self.rest
-        if places is None:
-            raise ValueError("a maximum goes back to the places it was taken from")
-        shifted = torch.ne(places, before)
-        if not bool(shifted.any()):
-            return pool.spread(states[1], places, image)
-        rest = torch.where(shifted, self.at[1], 0.0)
-        here = pool.spread(states[1] + rest, places, image)
-        return here - pool.spread(rest, before, image)
+        return post.spread(self.plain.pool.size, self.plain.image(states[0]))
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the change of the pull."""
-        if end == 0:
-            return self.plain.transpose(self.spread_change(states), states[0])
-        return self.pooled(states[0])[0]
+        if end == 1:
+            return self.pooled(states[0])[0]
+        post = None if self.plain.pool.linear else self.cornered(states)
+        if post is None:
+            return self.plain.pull(0, states)
+        return self.plain.back(post, states[0])
 
     def constant(self, end: int) -> None:
         """Return nothing: constants do not change."""

@@ -10,8 +10,13 @@ maximum keeps it so.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 try:
     from madem import _native  # type: ignore[attr-defined]
@@ -25,11 +30,11 @@ TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
 
 
-def fits(kernel: Tensor, padding: int, x: Tensor) -> bool:
+def fits(kernel: Tensor, padding: int, x: Tensor, size: int = 1) -> bool:
     """Return whether ``pack`` and ``convolve`` can turn ``x`` by ``kernel``, and save work.
 
-    ``x``: ``(batch, in, height, width)``; ``kernel``: ``(out, in, 3, 3)``. Both counts of channels
-    must be multiples of 16.
+    ``x``: ``(batch, in, height, width)``, pooled from windows of ``size``; ``kernel``: ``(out, in,
+    3, 3)``. Both counts of channels must be multiples of 16.
     """
     post, pre = kernel.shape[:2]
     if _native is None or kernel.shape[2:] != (3, 3) or post % 16 or pre % 16:
@@ -38,7 +43,7 @@ def fits(kernel: Tensor, padding: int, x: Tensor) -> bool:
         return False
     if x.dim() != 4 or not _plain(x, kernel):
         return False
-    rows, columns = (n + 2 * padding - 2 for n in x.shape[-2:])
+    rows, columns = (size * n + 2 * padding - 2 for n in x.shape[-2:])
     tiles = -(-rows // 4) * -(-columns // 4)
     ours = 36 * tiles * (pre * post + TRANSFORM * (pre + post))
     return ours < 9 * rows * columns * pre * post
@@ -58,37 +63,99 @@ def pack(kernel: Tensor) -> Tensor:
     return planes.view(36, post // panel, pre, panel)
 
 
-def convolve(x: Tensor, packed: Tensor, padding: int, instructions: str = "") -> Tensor:
+@dataclass(frozen=True)
+class Cornered:
+    """A pooled image, each number of which lies on one of the pixels it was pooled from.
+
+    ``values`` and ``corner``: ``(batch, channels, height, width)``; ``corner`` counts the pixels
+    of a window by rows, in the type of the values. Where ``rest`` is given, ``values`` are a
+    displacement from it, and ``corner`` may have moved.
+    """
+
+    values: Tensor
+    corner: Tensor
+    rest: Cornered | None = None
+
+    @property
+    def parts(self) -> list[Any]:
+        """The arrays for a kernel, channels last: values and corner, those at rest or None."""
+        own = [_last(self.values), _last(self.corner)]
+        return own + (self.rest.parts[:2] if self.rest else [None, None])
+
+    def spread(self, size: int, image: tuple[int, int]) -> Tensor:
+        """Return the values on their pixels of an ``image``, zeros elsewhere.
+
+        >>> Cornered(torch.ones(1, 1, 1, 1), torch.tensor([[[[3.0]]]])).spread(2, (2, 3)).tolist()
+        [[[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]]
+        """
+        if self.rest is None:
+            return scatter(self.values, self.corner, size, image)
+        moved = torch.ne(self.corner, self.rest.corner)
+        if not bool(moved.any()):
+            return scatter(self.values, self.corner, size, image)
+        rest = torch.where(moved, self.rest.values, 0.0)
+        here = scatter(self.values + rest, self.corner, size, image)
+        return here - scatter(rest, self.rest.corner, size, image)
+
+
+def convolve(x: Tensor | Cornered, packed: Tensor, padding: int, instructions: str = "") -> Tensor:
     """Return the convolution of ``x`` by a packed kernel, stride 1, ``padding`` of 0 to 2 pixels.
 
-    ``instructions`` names an instruction set, by default the best of the processor.
+    ``x`` may be pooled from windows of 2 x 2. ``instructions`` names an instruction set, by
+    default the best of the processor.
     """
-    count, _, height, width = x.shape
-    post = packed.shape[1] * packed.shape[3]
-    pixels = x.detach().permute(0, 2, 3, 1).contiguous()
-    z = x.new_empty(count, height + 2 * padding - 2, width + 2 * padding - 2, post)
-    _native.convolve(pixels.numpy(), packed.numpy(), z.numpy(), padding, instructions)
-    return z.permute(0, 3, 1, 2)
+    parts = x.parts if isinstance(x, Cornered) else [_last(x), None, None, None]
+    size = 2 if isinstance(x, Cornered) else 1
+    rows, columns = (size * n + 2 * padding - 2 for n in parts[0].shape[1:3])
+    z = _blank(parts[0], rows, columns, packed)
+    _native.convolve(*parts, packed.numpy(), z, None, None, padding, instructions)
+    return _first(z)
 
 
-def scatter(post: Tensor, places: Tensor, image: tuple[int, int]) -> Tensor:
-    """Return ``post`` on the pixels of an ``image`` that it was pooled from, zeros elsewhere.
+def convolve_largest(
+    x: Tensor, packed: Tensor, padding: int, offset: Tensor | None = None, instructions: str = ""
+) -> Cornered:
+    """Return the largest of every 2 x 2 pixels of the convolution plus ``offset``.
 
-    ``post``, ``places``: ``(batch, channels, height, width)``, as of ``max_pool2d``.
-
-    >>> places = torch.tensor([[[[1]]]])
-    >>> scatter(torch.ones(1, 1, 1, 1), places, (1, 3)).tolist()
-    [[[[0.0, 1.0, 0.0]]]]
+    The convolution must have an even number of rows and of columns.
     """
+    pixels = _last(x)
+    rows, columns = (n // 2 + padding - 1 for n in pixels.shape[1:3])
+    z, corner = (_blank(pixels, rows, columns, packed) for _ in range(2))
+    added = None if offset is None else _last(offset)
+    _native.convolve(
+        pixels, None, None, None, packed.numpy(), z, corner, added, padding, instructions
+    )
+    return Cornered(_first(z), _first(corner))
+
+
+def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> Tensor:
+    """Return ``post`` on those pixels of windows of ``size x size`` that ``corner`` counts."""
     rows, columns = image
     if _native is None or not _plain(post) or post.dim() != 4:
-        blank = post.new_zeros(*post.shape[:-2], rows * columns)
-        filled = blank.scatter(-1, places.flatten(-2), post.flatten(-2))
-        return filled.view(*post.shape[:-2], rows, columns)
-    z = post.new_empty(post.shape[0], rows, columns, post.shape[1])
-    last = (part.detach().permute(0, 2, 3, 1).contiguous().numpy() for part in (post, places))
-    _native.scatter(*last, z.numpy())
-    return z.permute(0, 3, 1, 2)
+        windows = [torch.where(corner == k, post, 0.0) for k in range(size * size)]
+        filled = functional.pixel_shuffle(torch.stack(windows, -3).flatten(-4, -3), size)
+        missing = (0, columns - filled.shape[-1], 0, rows - filled.shape[-2])
+        return functional.pad(filled, missing)
+    values = _last(post)
+    z = np.empty((len(values), rows, columns, post.shape[1]), values.dtype)
+    _native.scatter(values, _last(corner), z, size)
+    return _first(z)
+
+
+def _last(image: Tensor) -> Any:
+    """Return an image as an array with its channels last."""
+    return image.detach().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _first(image: Any) -> Tensor:
+    """Return an array with its channels last as an image."""
+    return torch.from_numpy(image).permute(0, 3, 1, 2)
+
+
+def _blank(like: Any, rows: int, columns: int, packed: Tensor) -> Any:
+    """Return an array for a convolution by ``packed``, channels last."""
+    return np.empty((like.shape[0], rows, columns, packed.shape[1] * packed.shape[3]), like.dtype)
 
 
 def _plain(*parts: Tensor) -> bool:
