@@ -199,7 +199,7 @@ static void scatter(Pixels<const T> post, Pixels<const T> corner, Pixels<T> z, i
     if (!alike<T>(corner, post) || int64_t(z.shape(0)) != count ||
         int64_t(z.shape(3)) != channels || height / size != rows || width / size != columns)
         throw std::invalid_argument("images and corners do not fit one another");
-    const T *from = post.data(), *which = corner.data();
+    const T *__restrict from = post.data(), *__restrict which = corner.data();
     T *to = z.data();
     nb::gil_scoped_release release;
     if (height % size || width % size) std::fill(to, to + z.size(), T(0));
@@ -207,8 +207,11 @@ static void scatter(Pixels<const T> post, Pixels<const T> corner, Pixels<T> z, i
         T *line = to + (cell / rows * height + cell % rows * size) * width * channels;
         for (int64_t j = 0; j < columns; ++j, from += channels, which += channels)
             for (int k = 0; k < size * size; ++k) {
-                T *pixel = line + ((k / size) * width + j * size + k % size) * channels;
-                for (int64_t c = 0; c < channels; ++c) pixel[c] = which[c] == T(k) ? from[c] : T(0);
+                T *__restrict pixel = line + ((k / size) * width + j * size + k % size) * channels;
+                for (int64_t c = 0; c < channels; ++c) {
+                    const T value = from[c];  // read in any case: so the loop is one of vectors
+                    pixel[c] = which[c] == T(k) ? value : T(0);
+                }
             }
     }
 }

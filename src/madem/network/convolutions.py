@@ -79,8 +79,12 @@ class Maximum:
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maxima and which pixel each is."""
         values, places = functional.max_pool2d(z, self.size, return_indices=True)
-        row, column = places // z.shape[-1], places % z.shape[-1]
-        return values, (row % self.size * self.size + column % self.size).to(values.dtype)
+        width, (rows, columns) = z.shape[-1], places.shape[-2:]
+        down, right = (torch.arange(n, device=z.device) for n in (rows, columns))
+        first = self.size * (down[:, None] * width + right)
+        beyond = (places - first).float()  # small whole numbers: exact, and fast
+        corner = beyond - (beyond / width).floor() * (width - self.size)
+        return values, corner.to(values.dtype)
 
     def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
         """Return every unit's state on its largest pixel, zeros elsewhere."""
