@@ -97,7 +97,8 @@ static inline void upper(const Sample<T> &p, const typename Lanes<T>::vec *sums,
     }
 }
 
-constexpr int abreast = 4;  // vectors of lower units that share what is loaded of the upper ones
+// Vectors of lower units that share what is loaded of the upper ones, where registers are 16.
+constexpr int abreast = MADEM_BYTES == 64 ? 1 : 4;
 
 // One sweep of one sample. The lower states follow from the upper ones, so that they are kept only
 // where Watch, which also says how far the units moved, and the largest state.

@@ -86,6 +86,12 @@ ZOO = {
         (Layer((3, 4, 4), HARD), Layer(4, Free())),
         (Conv(1, 3, 3, stride=2, padding=1), Dense((3, 4, 4), 4, (1, 2))),
     ),
+    "conv-average-deep": Network(
+        (1, 8, 8),
+        (Layer((2, 8, 8), HARD), Layer((3, 2, 2), HARD), Layer(4, Free())),
+        (Conv(1, 2, 3, padding=1), Conv(2, 3, 3, (1, 2), stride=2, padding=1, pool=Average(2)),
+         Dense((3, 2, 2), 4, (2, 3))),
+    ),
     "resistive": resistive(9, 8, 6, 4),
     "resistive-mirror": Network(
         9,
@@ -96,6 +102,12 @@ ZOO = {
         (1, 6, 6),
         (Layer((4, 4, 4), diodes(-3)), Layer(4, Free(leak=0.0))),
         (ResistiveConv((1, 6, 6), 4, 3), Resistive((4, 4, 4), 4, (1, 2))),
+    ),
+    "resistive-conv-deep": Network(
+        (1, 6, 6),
+        (Layer((4, 5, 5), diodes(-3)), Layer((2, 2, 2), diodes(-3)), Layer(4, Free(leak=0.0))),
+        (ResistiveConv((1, 6, 6), 4, 2), ResistiveConv((4, 5, 5), 2, 3, (1, 2), stride=2),
+         Resistive((2, 2, 2), 4, (2, 3))),
     ),
     "single-diodes": resistive(9, 8, 4, law=SINGLE),
     "double-diodes": resistive(9, 8, 4, law=DOUBLE),

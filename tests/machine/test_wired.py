@@ -12,7 +12,17 @@ from madem.machine import SignedPair, Simulated, verified
 from madem.machine.placement import Side
 from madem.machine.tiles import Tiles
 from madem.machine.wired import FOLLOWED, Wired
-from madem.network import Box, CrossEntropy, Layer, Network, Readout, Wires, effective
+from madem.network import (
+    Box,
+    CrossEntropy,
+    Layer,
+    Matrix,
+    Move,
+    Network,
+    Readout,
+    Wires,
+    effective,
+)
 from madem.network.joints import Dense
 from madem.randomness import stream
 from madem.solver import Sweep
@@ -148,3 +158,16 @@ def test_the_rule_by_cell_voltages_is_exact(side: Side, lines: int) -> None:
         through = store.wired.through(store.solved, at_terminals.float())
         assert float((found[i] - through).norm() / through.norm()) < 1e-2
         assert float((terminal[i] - through).norm() / through.norm()) > 3e-2
+
+
+@pytest.mark.parametrize("lines", [64, 4])
+@pytest.mark.parametrize("side", SIDES)
+def test_the_rule_by_cell_voltages_where_both_ends_move(side: Side, lines: int) -> None:
+    wired, cells = Wired(WIRES, side, lines=lines), cells_of(5, 7)
+    solved, draws = wired.solve(cells), stream(0, "both")
+    moves = [
+        Move(*torch.randn(3, 3, 4, n, generator=draws, dtype=cells.dtype).unbind()) for n in (6, 5)
+    ]
+    weight, bias = Matrix.of_lines(wired.weigh(cells)).contrast(moves)
+    wanted = wired.through(solved, torch.cat([weight, bias.unsqueeze(-1)], -1))
+    torch.testing.assert_close(wired.contrast(solved, moves), wanted)

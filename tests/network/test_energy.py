@@ -26,6 +26,7 @@ from madem.network import (
     Readout,
     Recurrent,
     Resistive,
+    Resistors,
     Shockley,
     Skip,
     Spring,
@@ -103,8 +104,9 @@ def test_drive_and_load_are_the_slope_of_the_energy(name: str) -> None:
         torch.testing.assert_close(force, slope)
 
 
+@pytest.mark.parametrize("sides", ["both", "high", "low"])
 @pytest.mark.parametrize("name", ZOO)
-def test_contrast_is_the_difference_of_energy_slopes(name: str) -> None:
+def test_contrast_is_the_difference_of_energy_slopes(name: str, sides: str) -> None:
     machine = machine_of(name)
     x = batch_of(name)[0]
     scale = torch.rand(len(x), generator=stream(0, "scale"), dtype=x.dtype)
@@ -122,14 +124,20 @@ def test_contrast_is_the_difference_of_energy_slopes(name: str) -> None:
         return torch.autograd.grad((problem.energy(at) * scale).sum(), leaves)
 
     at, up, down = states("at"), states("up"), states("down")
-    high, low = ([a + m for a, m in zip(at, side, strict=True)] for side in (up, down))
+    up, down = (
+        side if sides in ("both", which) else [None] * len(at)
+        for which, side in (("high", up), ("low", down))
+    )
+    high, low = (
+        [a if m is None else a + m for a, m in zip(at, side, strict=True)] for side in (up, down)
+    )
     expected = [h - b for h, b in zip(slopes(high), slopes(low), strict=True)]
     problem = machine.network.bind(machine.couple(machine.parameters), x)
     found = []
     for coupling, ends in zip(problem.couplings, problem.ends, strict=True):
-        found += coupling.contrast(
-            [Move(at[e - 1], up[e - 1], down[e - 1], scale) if e else Move(x) for e in ends]
-        )
+        moves = [Move(x, scale=scale)]
+        moves += [Move(*parts, scale) for parts in zip(at, up, down, strict=True)]
+        found += coupling.contrast([moves[e] for e in ends])
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -196,6 +204,21 @@ def test_transposed_read_is_the_transpose() -> None:
     pre, post = (torch.randn(2, 7, n, generator=stream(0, n), dtype=torch.float64) for n in (5, 3))
     across = (post * coupling.pull(1, [pre, post])).sum(-1)
     torch.testing.assert_close(across, (pre * coupling.pull(0, [pre, post])).sum(-1))
+
+
+@pytest.mark.parametrize("coupling", [Matrix, Resistors])
+def test_contrast_of_chips_with_a_scale_a_sample(coupling: type[Matrix | Resistors]) -> None:
+    draws = stream(0, "chips")
+    weight = torch.rand(3, 2, 4, generator=draws, dtype=torch.float64)
+    pre, post = (torch.randn(4, 3, 5, n, generator=draws, dtype=torch.float64) for n in (4, 2))
+    scale = torch.rand(3, 5, generator=draws, dtype=torch.float64)
+    moves = [Move(part[0], part[1], part[2], scale) for part in (pre, post)]
+    leaf = weight.requires_grad_()
+    ends = [[part[0] + part[i] for part in (pre, post)] for i in (1, 2)]
+    change = coupling(leaf).energy(ends[0]) - coupling(leaf).energy(ends[1])
+    (wanted,) = torch.autograd.grad((scale * change).sum(), leaf)
+    (found,) = coupling(weight.detach()).contrast(moves)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_contrast_keeps_a_small_difference_in_float32() -> None:

@@ -25,7 +25,9 @@ def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
 @pytest.mark.parametrize("dtype", ERRORS)
 @pytest.mark.parametrize("padding", [0, 1, 2])
-@pytest.mark.parametrize("shape", [(2, 16, 32, 9, 6), (3, 48, 16, 4, 4), (1, 32, 48, 3, 17)])
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 32, 9, 6), (3, 48, 16, 4, 4), (1, 32, 64, 3, 17), (1, 16, 48, 5, 4)]
+)
 def test_tiles_against_the_direct_form(
     shape: tuple[int, ...], padding: int, dtype: torch.dtype, instructions: str
 ) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.network import Current, Spring
+from madem.machine import Simulated
+from madem.network import Box, Current, Free, Layer, Network, Spring
 from madem.randomness import stream
 from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
 from madem.solver.native import relax_pair
@@ -85,6 +86,28 @@ def test_kernel_against_its_reference(name: str, dtype: torch.dtype, instruction
             size = float(reference.abs().max())
             assert float((mine - reference).abs().max()) < max(accuracy, tolerance) * size
         assert int((ours.sweeps - theirs.sweeps).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("upper", [1, 5, 9, 10, 16])
+@pytest.mark.parametrize("lower", [17, 65, 130])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+def test_kernel_of_every_width(
+    lower: int, upper: int, dtype: torch.dtype, instructions: str
+) -> None:
+    skip_without(instructions)
+    network = Network(6, (Layer(lower, Box(0.0, 1.0)), Layer(upper, Free())))
+    parameters = [[p.to(dtype) for p in joint] for joint in network.initial(stream(0, "width"))]
+    machine = Simulated.ideal(network, parameters)
+    x = torch.rand(3, 6, generator=stream(1, "width"), dtype=dtype)
+    free, nudge = machine.settle(x), Spring(0.2, torch.ones(3, upper, dtype=dtype))
+    for problem, push in ((free.problem, None), (free.displacements, nudge)):
+        ours = relax_pair(problem.pair(push), None, 0.0, 6, instructions)
+        theirs = relax(problem, push, None, 0.0, 6)
+        assert ours is not None
+        for mine, reference in zip(ours.states, theirs.states, strict=True):
+            accuracy = (1e-5 if dtype == torch.float32 else 1e-13) * float(reference.abs().max())
+            torch.testing.assert_close(mine, reference, rtol=0, atol=accuracy)
 
 
 @pytest.mark.parametrize("kind", [Sweep, Synchronous, OverRelaxed, Anderson, Newton, Flow])

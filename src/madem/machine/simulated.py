@@ -266,9 +266,7 @@ class Simulated:
         for side, sign in ((up, -1), (down, 1)):
             if side[-1] is not None:
                 change = change + sign * moved.reaction([s for s in side if s is not None])
-        if isinstance(scale, Tensor):
-            scale = scale.reshape(scale.shape + (1,) * (change.dim() - scale.dim()))
-        return change * scale
+        return Move(at[0], scale=scale).scaled(change)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Change the parameters by ``changes``, as well as their stores can."""

@@ -235,7 +235,12 @@ class Convolution:
         else:
             displaced = self.displaced(at)
             # of estimators that settle low last, what was convolved then is still there
-            down, up = (displaced.spread_change([move.sides[i] for move in moves]) for i in (1, 0))
+            down, up = (
+                displaced.spread_change([move.sides[i] for move in moves])
+                if any(side is not None for side in given)
+                else pre.at.new_zeros(())
+                for i, given in ((1, [m.low for m in moves]), (0, [m.high for m in moves]))
+            )
             kernel = -self.weigh(pre.middle, pre.scaled(up - down))
             kernel = kernel - self.weigh(pre.change, self.spread(at) + (up + down) / 2)
         if self.bias is None:

@@ -27,7 +27,8 @@ class Move:
     """How a layer moved between two settlings, and how often each sample counts.
 
     ``high`` and ``low``: displacements from the state ``at``, None where it stayed; ``scale``: one
-    number, or one a sample. Shared by all joints of a layer, so that nothing is computed twice.
+    number, or one a sample, the same for all layers. All joints of a layer share a move, so that
+    nothing is computed twice: never change its tensors in place.
 
     >>> move = Move(torch.ones(1, 1), torch.tensor([[0.5]]), torch.tensor([[-0.5]]), scale=3.0)
     >>> move.change.item(), move.middle.item(), Move(torch.ones(1, 1)).change
@@ -41,7 +42,7 @@ class Move:
 
     @cached_property
     def change(self) -> Tensor | None:
-        """The scaled difference of the two states; None where the layer is clamped."""
+        """The scaled difference of the two states; None where the layer stayed."""
         if self.high is None and self.low is None:
             return None
         return self.scaled(self.sides[0] if self.low is None else self.sides[0] - self.low)

@@ -164,9 +164,11 @@ class Network:
         loads, fixed = zip(*sums, strict=True)
         for number, (site, load) in enumerate(zip(self.sites, loads, strict=True), 1):
             clip = site.law.clip(site.shape[-1])
-            if clip and not clip.leak and isinstance(load, Tensor) and not bool((load > 0).all()):
+            held = clip is None or clip.leak or bool((torch.as_tensor(load) > 0).all())
+            if not held:
                 raise InputError(
-                    f"a node of layer {number} floats: none of its conductances is above zero"
+                    f"a node of layer {number} floats: its law has no leak, and none of its "
+                    "conductances is above zero"
                 )
         return Problem(
             self.sites,

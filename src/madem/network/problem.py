@@ -58,15 +58,17 @@ class Pair:
 
 
 @cache
-def rows(clip: Clip, load: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return ease under ``load``, lower and upper limit of every unit, a row each, made once."""
-    low, high = (
-        torch.tensor([[run[side] for run in clip.runs for _ in range(run[0])]], dtype=torch.float64)
-        for side in (1, 2)
-    )
-    stiff = torch.full_like(low, load + clip.leak)
-    ease, low, high = (row.to(dtype=dtype, device=device) for row in (1 / stiff, low, high))
-    return ease, low, high
+def limits(clip: Clip, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the limits of every unit as two rows, made once."""
+    sides = [[run[side] for run in clip.runs for _ in range(run[0])] for side in (1, 2)]
+    low, high = (torch.tensor([side], dtype=dtype, device=device) for side in sides)
+    return low, high
+
+
+@cache
+def row(value: float, units: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a row of ``units`` times ``value``, made once."""
+    return torch.full((1, units), value, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -317,11 +319,12 @@ class Problem:
             clip, like = site.law.clip(site.shape[0]), self.fixed[index]
             if clip is None:
                 return ()
-            load = self.loads[index]
-            fixed = 0.0 if isinstance(load, Tensor) else load
-            ease, low, high = rows(clip, fixed, like.dtype, like.device)
+            low, high = limits(clip, like.dtype, like.device)
+            load = self.loads[index] + clip.leak
             if isinstance(load, Tensor):
-                ease = (1 / (load + clip.leak)).expand(1, low.shape[-1])
+                ease = (1 / load).expand(1, low.shape[-1])
+            else:
+                ease = row(1 / load, low.shape[-1], like.dtype, like.device)
             made.append(Nodes(like, ease, low, high))
         return tuple(made)
 
