@@ -164,8 +164,8 @@ class Network:
         loads, fixed = zip(*sums, strict=True)
         for number, (site, load) in enumerate(zip(self.sites, loads, strict=True), 1):
             clip = site.law.clip(site.shape[-1])
-            held = clip is None or clip.leak or bool((torch.as_tensor(load) > 0).all())
-            if not held:
+            least = load.min() if isinstance(load, Tensor) else load
+            if clip and not clip.leak and not float(least) > 0:
                 raise InputError(
                     f"a node of layer {number} floats: its law has no leak, and none of its "
                     "conductances is above zero"
