@@ -164,7 +164,7 @@ class Network:
         loads, fixed = zip(*sums, strict=True)
         for number, (site, load) in enumerate(zip(self.sites, loads, strict=True), 1):
             clip = site.law.clip(site.shape[-1])
-            least = load.min() if isinstance(load, Tensor) else load
+            least = load.detach().min() if isinstance(load, Tensor) else load
             if clip and not clip.leak and not float(least) > 0:
                 raise InputError(
                     f"a node of layer {number} floats: its law has no leak, and none of its "
