@@ -25,7 +25,7 @@ from madem.network import (
     Readout,
     Tanh,
 )
-from madem.network.convolutions import Pool
+from madem.network.pooling import Pool
 from madem.solver import Solver
 
 WHY_NOT = {

@@ -1,7 +1,7 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
 from madem.network.amplifiers import Amplified, Amplifier
-from madem.network.convolutions import Average, Convolution, Maximum, ResistorConvolution
+from madem.network.convolutions import Convolution, ResistorConvolution
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
 from madem.network.couplings import Coupling, Custom, Matrix, Move
 from madem.network.diodes import Shockley, Table
@@ -9,6 +9,7 @@ from madem.network.joints import Conv, Dense, Energy, Joint, Recurrent, Skip
 from madem.network.laws import Box, Free, Halves, Law, Readout, Tanh, diodes
 from madem.network.network import Layer, Network
 from madem.network.nudges import Current, Hold, Nudge, Spring
+from madem.network.pooling import Average, Maximum
 from madem.network.problem import Problem
 from madem.network.resistive import Resistive, ResistiveConv
 from madem.network.resistors import Resistors

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,84 +13,8 @@ from torch.nn import functional, grad
 
 from madem.network import winograd
 from madem.network.couplings import Moves, States
+from madem.network.pooling import Average, Image, Maximum, Pool
 from madem.network.winograd import Cornered
-
-Image = tuple[int, int]
-
-
-@runtime_checkable
-class Pool(Protocol):
-    """How neighbouring outputs of a convolution become one unit, and how its state goes back."""
-
-    @property
-    def size(self) -> int:
-        """How many pixels side by side become one."""
-
-    @property
-    def linear(self) -> bool:
-        """Whether the pooling is linear."""
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the pooled image, and which pixel it was taken from where that matters."""
-
-    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
-        """Return ``post`` on the pixels of an ``image`` (height, width) that it was pooled from."""
-
-
-@dataclass(frozen=True)
-class Average:
-    """The mean of ``size x size`` neighbours; with size 1, no pooling.
-
-    >>> Average(2)(torch.ones(1, 1, 2, 2))[0].item()
-    1.0
-    """
-
-    size: int = 1
-    linear: bool = True
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, None]:
-        """Return the means."""
-        return (z if self.size == 1 else functional.avg_pool2d(z, self.size)), None
-
-    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
-        """Return every unit's share on all of its pixels."""
-        del corner
-        if self.size == 1:
-            return post
-        wide = post.repeat_interleave(self.size, -1).repeat_interleave(self.size, -2)
-        missing = (0, image[1] - wide.shape[-1], 0, image[0] - wide.shape[-2])
-        return functional.pad(wide, missing) / self.size**2
-
-
-@dataclass(frozen=True)
-class Maximum:
-    """The largest of ``size x size`` neighbours; a unit's state goes back to that one.
-
-    Its pixel is counted by rows within the window, in the type of the image.
-
-    >>> Maximum(2)(torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]]))
-    (tensor([[[[3.]]]]), tensor([[[[2.]]]]))
-    """
-
-    size: int = 2
-    linear: bool = False
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the maxima and which pixel each is."""
-        values, places = functional.max_pool2d(z, self.size, return_indices=True)
-        width, (rows, columns) = z.shape[-1], places.shape[-2:]
-        down, right = (torch.arange(n, device=z.device) for n in (rows, columns))
-        first = self.size * (down[:, None] * width + right)
-        beyond = (places - first).float()  # small whole numbers: exact, and fast
-        corner = beyond - (beyond / width).floor() * (width - self.size)
-        return values, corner.to(values.dtype)
-
-    def spread(self, post: Tensor, corner: Tensor | None, image: Image) -> Tensor:
-        """Return every unit's state on its largest pixel, zeros elsewhere."""
-        if corner is None:
-            raise ValueError("a maximum goes back to the pixel it was taken from")
-        return winograd.scatter(post, corner, self.size, image)
-
 
 Seen = tuple[Tensor, Tensor, Tensor | None]
 """A lower state, its pooled convolution, and which pixels that was taken from."""
@@ -298,13 +221,13 @@ class MovedConvolution:
         return self.seen[0][1:]
 
     def cornered(self, states: States) -> Cornered | None:
-        """Return the change of the upper state, and on which pixels it lies; None on all."""
-        corner = self.pooled(states[0])[1]
+        """Return the change of the upper state, and on which pixels it lies; None for all."""
+        corner = None if self.plain.pool.linear else self.pooled(states[0])[1]
         return None if corner is None else Cornered(states[1], corner, self.rest[1])
 
     def spread_change(self, states: States) -> Tensor:
         """Return the change of the upper state on the pixels before pooling."""
-        post = None if self.plain.pool.linear else self.cornered(states)
+        post = self.cornered(states)
         if post is None:
             return self.plain.spread(states)
         return post.spread(self.plain.pool.size, self.plain.image(states[0]))
@@ -313,7 +236,7 @@ class MovedConvolution:
         """Return the change of the pull."""
         if end == 1:
             return self.pooled(states[0])[0]
-        post = None if self.plain.pool.linear else self.cornered(states)
+        post = self.cornered(states)
         if post is None:
             return self.plain.pull(0, states)
         return self.plain.back(post, states[0])

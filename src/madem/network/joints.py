@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.convolutions import Average, Convolution, Pool
+from madem.network.convolutions import Convolution
 from madem.network.couplings import (
     Coupling,
     Custom,
@@ -24,6 +24,7 @@ from madem.network.couplings import (
     Shape,
     States,
 )
+from madem.network.pooling import Average, Pool
 
 Limits = tuple[float, float]
 
