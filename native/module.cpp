@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "convolve.h"
+#include "mirrored.h"
 #include "relax_pair.h"
 #include "wires.h"
 
@@ -137,6 +138,48 @@ static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, W
     baseline::read_wires<T>(c, T(tolerance), budget);
 }
 
+// x: samples x pre; g and contrast: post x 2 pre; drive, change and middle: samples x post.
+template <typename T, typename Units, typename Lines>
+static Mirror<T> mirror(const Out<const T> &x, const Units &units, const Lines &g, double gain) {
+    const Mirror<T> p{int64_t(x.shape(0)), int64_t(g.shape(0)), int64_t(x.shape(1)), x.data(),
+                      T(gain)};
+    if (int64_t(g.shape(1)) != 2 * p.pre || int64_t(units.shape(0)) != p.samples ||
+        int64_t(units.shape(1)) != p.post)
+        throw std::invalid_argument("conductances, inputs and nodes do not fit one another");
+    return p;
+}
+
+template <typename T>
+static void read_both(Out<const T> g, Out<const T> x, double gain, Out<T> drive, Line<T> load,
+                      const std::string &isa) {
+    const Mirror<T> p = mirror<T>(x, drive, g, gain);
+    if (int64_t(load.shape(0)) != p.post)
+        throw std::invalid_argument("loads do not fit the conductances");
+    const std::string use = chosen(isa);
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::read_mirrored<T>(p, g.data(), drive.data(), load.data());
+    if (use == "avx2") return avx2::read_mirrored<T>(p, g.data(), drive.data(), load.data());
+#endif
+    baseline::read_mirrored<T>(p, g.data(), drive.data(), load.data());
+}
+
+template <typename T>
+static void contrast_both(Out<const T> change, Out<const T> middle, Out<const T> x, double gain,
+                          Out<T> contrast, const std::string &isa) {
+    const Mirror<T> p = mirror<T>(x, change, contrast, gain);
+    if (middle.size() != change.size())
+        throw std::invalid_argument("changes and means do not fit one another");
+    const T *moved = change.data(), *seen = middle.data();
+    const std::string use = chosen(isa);
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::contrast_mirrored<T>(p, moved, seen, contrast.data());
+    if (use == "avx2") return avx2::contrast_mirrored<T>(p, moved, seen, contrast.data());
+#endif
+    baseline::contrast_mirrored<T>(p, moved, seen, contrast.data());
+}
+
 template <typename T>
 using Pixels = nb::ndarray<T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -228,6 +271,10 @@ NB_MODULE(_native, m) {
           nb::arg());
     m.def("scatter", &scatter<float>);
     m.def("scatter", &scatter<double>);
+    m.def("read_mirrored", &read_both<float>);
+    m.def("read_mirrored", &read_both<double>);
+    m.def("contrast_mirrored", &contrast_both<float>);
+    m.def("contrast_mirrored", &contrast_both<double>);
     m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());

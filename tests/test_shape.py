@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "madem"
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"errors", "units", "randomness"}
+BASE = {"errors", "units", "randomness", "native"}
 MAY_IMPORT: dict[str, set[str]] = {
     "network": BASE,
     "device": BASE,

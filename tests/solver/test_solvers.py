@@ -10,7 +10,7 @@ from madem.machine import Simulated
 from madem.network import Box, Current, Free, Layer, Network, Spring
 from madem.randomness import stream
 from madem.solver import Anderson, Flow, Newton, OverRelaxed, Solver, Sweep, Synchronous
-from madem.solver.native import relax_pair
+from madem.solver.pairs import relax_pair
 from madem.solver.relax import relax
 from tests.conftest import skip_without
 from tests.zoo import ZOO, batch_of, machine_of

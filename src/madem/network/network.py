@@ -187,12 +187,12 @@ class Network:
         total: Tensor | None = None
         for joint, end in site.ends:
             coupling, ends = couplings[joint], self.joints[joint].ends
-            load = load + coupling.curvature(end)
             clamped = not any(ends[k] for k in coupling.felt(end))
             for part in (coupling.pull(end, [x] * len(ends)) if clamped else None,
                          coupling.constant(end)):  # fmt: skip
                 if part is not None:
                     total = part if total is None else total + part
+            load = load + coupling.curvature(end)  # last: a pull may find it on the way
         total = x.new_zeros(()) if total is None else total
         batch = x.shape[: x.dim() - len(self.state_shapes[0])]
         shape = (*batch, *site.shape)

@@ -18,10 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-try:
-    from madem import _native  # type: ignore[attr-defined]
-except ImportError:  # built without a compiler
-    _native = None
+from madem.native import kernels, takes
 
 ENDS = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
 """``24 G``: what three numbers of a kernel become at the points 0, 1, -1, 2, -2 and infinity."""
@@ -37,11 +34,11 @@ def fits(kernel: Tensor, padding: int, x: Tensor, size: int = 1) -> bool:
     3, 3)``. Both counts of channels must be multiples of 16.
     """
     post, pre = kernel.shape[:2]
-    if _native is None or kernel.shape[2:] != (3, 3) or post % 16 or pre % 16:
+    if kernel.shape[2:] != (3, 3) or post % 16 or pre % 16:
         return False
     if not 0 <= padding <= 2:
         return False
-    if x.dim() != 4 or not _plain(x, kernel):
+    if x.dim() != 4 or not takes(x, kernel):
         return False
     rows, columns = (size * n + 2 * padding - 2 for n in x.shape[-2:])
     tiles = -(-rows // 4) * -(-columns // 4)
@@ -108,7 +105,7 @@ def convolve(x: Tensor | Cornered, packed: Tensor, padding: int, instructions: s
     size = 2 if isinstance(x, Cornered) else 1
     rows, columns = (size * n + 2 * padding - 2 for n in parts[0].shape[1:3])
     z = _blank(parts[0], rows, columns, packed)
-    _native.convolve(*parts, packed.numpy(), z, None, None, padding, instructions)
+    kernels.convolve(*parts, packed.numpy(), z, None, None, padding, instructions)
     return _first(z)
 
 
@@ -123,7 +120,7 @@ def convolve_largest(
     rows, columns = (n // 2 + padding - 1 for n in pixels.shape[1:3])
     z, corner = (_blank(pixels, rows, columns, packed) for _ in range(2))
     added = None if offset is None else _last(offset)
-    _native.convolve(
+    kernels.convolve(
         pixels, None, None, None, packed.numpy(), z, corner, added, padding, instructions
     )
     return Cornered(_first(z), _first(corner))
@@ -132,14 +129,14 @@ def convolve_largest(
 def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> Tensor:
     """Return ``post`` on those pixels of windows of ``size x size`` that ``corner`` counts."""
     rows, columns = image
-    if _native is None or not _plain(post) or post.dim() != 4:
+    if post.dim() != 4 or not takes(post):
         windows = [torch.where(corner == k, post, 0.0) for k in range(size * size)]
         filled = functional.pixel_shuffle(torch.stack(windows, -3).flatten(-4, -3), size)
         missing = (0, columns - filled.shape[-1], 0, rows - filled.shape[-2])
         return functional.pad(filled, missing)
     values = _last(post)
     z = np.empty((len(values), rows, columns, post.shape[1]), values.dtype)
-    _native.scatter(values, _last(corner), z, size)
+    kernels.scatter(values, _last(corner), z, size)
     return _first(z)
 
 
@@ -156,11 +153,3 @@ def _first(image: Any) -> Tensor:
 def _blank(like: Any, rows: int, columns: int, packed: Tensor) -> Any:
     """Return an array for a convolution by ``packed``, channels last."""
     return np.empty((like.shape[0], rows, columns, packed.shape[1] * packed.shape[3]), like.dtype)
-
-
-def _plain(*parts: Tensor) -> bool:
-    """Return whether kernels take these tensors, and autograd listens to none of them."""
-    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
-        return False
-    types = (torch.float32, torch.float64)
-    return all(part.device.type == "cpu" and part.dtype in types for part in parts)

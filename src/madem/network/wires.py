@@ -22,11 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from madem.errors import InputError
-
-try:
-    from madem import _native  # type: ignore[attr-defined]
-except ImportError:  # built without a compiler: the same in PyTorch
-    _native = None
+from madem.native import kernels
 
 TOLERANCES = {torch.float32: 1e-7, torch.float64: 1e-12}
 """Relative residual at which node voltages are right to 1e-6 and 1e-9."""
@@ -191,7 +187,7 @@ def _solve(
     if sources is not None:
         shape = (*many.shape, inputs.shape[1])
         sources = sources.expand(*chips, *shape[1:]).reshape(shape).contiguous()
-    if _native is not None and instructions is not None and g.device.type == "cpu":
+    if kernels is not None and instructions is not None and g.device.type == "cpu":
         parts = _kernel(many, inputs, wires, asked, sources, (tolerance, budget, instructions))
     else:
         parts = _plain(many, inputs, wires, asked, sources, (tolerance, budget))
@@ -248,7 +244,7 @@ def _kernel(
     results = [None if p is None else p.numpy() for p in (currents, drawn, word, bit, across)]
     arrays = [None if p is None else p.detach().numpy() for p in (g, v, sources)]
     both = iterations.numpy(), residual.numpy()
-    _native.read_wires(*arrays, wires.conductances, *results, *both, *how)
+    kernels.read_wires(*arrays, wires.conductances, *results, *both, *how)
     return currents, drawn, word, bit, across, iterations, residual
 
 

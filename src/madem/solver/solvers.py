@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.solver.native import relax_pair
+from madem.solver.pairs import relax_pair
 from madem.solver.relax import (
     Nudged,
     Rest,

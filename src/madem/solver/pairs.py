@@ -1,4 +1,4 @@
-"""The C++ kernels, where the package was built with a compiler; None where it was not."""
+"""The kernel for two layers, where the package was built with a compiler."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from madem.native import kernels
 from madem.solver.relax import Rest
-
-try:
-    from madem import _native  # type: ignore[attr-defined]
-except ImportError:  # built without a compiler: the solvers do the same in PyTorch
-    _native = None
 
 
 @runtime_checkable
@@ -55,7 +51,7 @@ def relax_pair(
     As ``relax`` with block coordinate descent, but every sample stops on its own. ``instructions``
     names an instruction set, by default the best of the processor.
     """
-    if _native is None or pair is None or pair.weight.shape[0] > _native.most_upper:
+    if kernels is None or pair is None or pair.weight.shape[0] > kernels.most_upper:
         return None
     like = pair.lower.drive
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
@@ -67,7 +63,7 @@ def relax_pair(
     sweeps = torch.empty(s.shape[0], dtype=torch.int32)
     residual = s.new_empty(s.shape[0])
     at: list[Any] = [state.detach().contiguous().numpy() for state in pair.at] or [None, None]
-    _native.relax_pair(
+    kernels.relax_pair(
         pair.weight.detach().numpy(),
         pair.lower.arrays,
         pair.upper.arrays,

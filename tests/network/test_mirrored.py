@@ -1,0 +1,65 @@
+"""Mirrored lines: the kernels of few samples against plain products."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from madem.native import kernels
+from madem.network import Move
+from madem.network.resistors import FEW, Mirrored, Resistors
+from tests.conftest import skip_without
+
+
+def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("pre", [1, 7, 16, 33, 150])
+@pytest.mark.parametrize("samples", [1, 3, 8, 11])
+def test_kernels(instructions: str, dtype: torch.dtype, pre: int, samples: int) -> None:
+    skip_without(instructions)
+    g, x = drawn(5, 2 * pre, dtype=dtype), drawn(samples, pre, dtype=dtype) - 0.3
+    drive, load = x.new_empty(samples, 5), x.new_empty(5)
+    arrays = (t.numpy() for t in (drive, load))
+    kernels.read_mirrored(g.numpy(), x.numpy(), 3.0, *arrays, instructions)
+    lines = 3.0 * torch.cat([x, -x], -1)
+    close = 10 * pre * torch.finfo(dtype).eps
+    torch.testing.assert_close(drive, lines @ g.mT, rtol=close, atol=close)
+    torch.testing.assert_close(load, g.sum(-1), rtol=close, atol=close)
+
+    change, middle = drawn(samples, 5, dtype=dtype) - 0.5, drawn(samples, 5, dtype=dtype)
+    found = torch.full_like(g, torch.nan)
+    arrays = (t.numpy() for t in (change, middle, x))
+    kernels.contrast_mirrored(*arrays, 3.0, found.numpy(), instructions)
+    branches = middle[:, :, None] - lines[:, None, :]
+    torch.testing.assert_close(
+        found, (change[:, :, None] * branches).sum(0), rtol=close, atol=close
+    )
+
+
+@pytest.mark.parametrize("samples", [1, FEW, FEW + 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_samples_or_many(samples: int, bias: bool) -> None:
+    mirrored = Mirrored(drawn(6, 14), drawn(6) if bias else None, 2.0)
+    x, post = drawn(samples, 7), drawn(samples, 6)
+    lines = Resistors(mirrored.g, mirrored.bias)
+    doubled = torch.cat([2 * x, -2 * x], -1)
+    torch.testing.assert_close(mirrored.pull(1, [x, post]), lines.pull(1, [doubled, post]))
+    torch.testing.assert_close(mirrored.curvature(1), lines.curvature(1))
+    up = Move(post, drawn(samples, 6) - 0.5, drawn(samples, 6) - 0.2, 0.7)
+    found = mirrored.contrast([Move(x, scale=0.7), up])
+    for part, wanted in zip(found, lines.contrast([Move(doubled, scale=0.7), up]), strict=True):
+        torch.testing.assert_close(part, wanted)
+
+
+def test_autograd_follows_few_samples() -> None:
+    g = drawn(6, 14).requires_grad_()
+    Mirrored(g, None, 2.0).pull(1, [drawn(2, 7), drawn(2, 6)]).sum().backward()
+    assert g.grad is not None
+    torch.testing.assert_close(
+        g.grad, 2 * torch.cat([drawn(2, 7), -drawn(2, 7)], -1).sum(0).expand(6, -1)
+    )
