@@ -36,6 +36,7 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt $(wildcard native/*)
 	$(PIP) install --quiet -c constraints.txt -e .
+	@$(BIN)/python -c "from madem.native import kernels; kernels or print('The C++ kernels were not built: all works, more slowly')"
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

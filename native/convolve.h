@@ -31,6 +31,8 @@ struct Images {
     namespace isa {                 \
     template <typename T>           \
     void convolve(const Images<T> &); \
+    template <typename T>           \
+    void weigh(const Images<T> &, const T *y, T *kernel); \
     }
 MADEM_DECLARE(baseline)
 MADEM_DECLARE(avx2)

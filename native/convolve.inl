@@ -29,6 +29,16 @@ static inline void enter(V *d) {
     d[3 * step] = wide + skew, d[4 * step] = wide - skew;
 }
 
+// A m, of four numbers at a distance of `step`, six in place.
+template <int step, typename V>
+static inline void widen(V *m) {
+    const V even = m[0] + m[2 * step], odd = m[step] + m[3 * step];
+    const V wide = m[0] + 4 * m[2 * step], skew = 2 * m[step] + 8 * m[3 * step];
+    m[5 * step] = m[3 * step];
+    m[step] = even + odd, m[2 * step] = even - odd;
+    m[3 * step] = wide + skew, m[4 * step] = wide - skew;
+}
+
 // A^T m, of six numbers at a distance of `step`, four in place.
 template <int step, typename V>
 static inline void leave(V *m) {
@@ -45,27 +55,35 @@ struct Tile {
     int64_t image, row, column;
 };
 
-// One tile of x onto its place in every plane. What lies beyond the border is `blank`.
+// A tile as pointers to its Side x Side pixels; what lies beyond the border is `blank`.
+template <int Side, int size, typename T>
+static void find(const T *image, const T *blank, const Tile<T> &tile, int64_t padding, int64_t rows,
+                 int64_t columns, int64_t channels, const T **x) {
+    for (int i = 0; i < Side * Side; ++i) {
+        const int64_t row = tile.row + i / Side - padding, column = tile.column + i % Side - padding;
+        const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
+        const int64_t cell = (tile.image * (rows / size) + row / size) * (columns / size);
+        x[i] = inside ? image + (cell + column / size) * channels : blank;
+    }
+}
+
+// One tile of x onto its place in every plane; panels of channels lie `apart`.
 template <typename T, bool Pooled, bool Moved>
-static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *to, int64_t plane) {
+static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *to, int64_t plane,
+                   int64_t apart) {
     typedef typename Lanes<T>::vec vec;
-    constexpr int size = Pooled ? 2 : 1;
+    constexpr int size = Pooled ? 2 : 1, width = panel_bytes / sizeof(T);
     const T *x[planes], *corner[planes], *at[planes], *corner_at[planes];
-    int which[planes];
+    const auto see = [&](const T *image, const T **pixels) {
+        find<6, size>(image, blank, tile, p.padding, p.rows, p.columns, p.in, pixels);
+    };
+    see(p.x, x);
+    if constexpr (Pooled) see(p.corner, corner);
+    if constexpr (Moved) see(p.at, at), see(p.corner_at, corner_at);
+    T which[planes];
     for (int i = 0; i < planes; ++i) {
-        const int64_t row = tile.row + i / 6 - p.padding, column = tile.column + i % 6 - p.padding;
-        const bool inside = row >= 0 && row < p.rows && column >= 0 && column < p.columns;
-        const int64_t cell = (tile.image * (p.rows / size) + row / size) * (p.columns / size);
-        const int64_t there = (cell + column / size) * p.in;
-        x[i] = inside ? p.x + there : blank;
-        if constexpr (Pooled) {
-            corner[i] = inside ? p.corner + there : blank;
-            which[i] = static_cast<int>(row % 2 * 2 + column % 2);
-        }
-        if constexpr (Moved) {
-            at[i] = inside ? p.at + there : blank;
-            corner_at[i] = inside ? p.corner_at + there : blank;
-        }
+        const int64_t row = tile.row + i / 6 + p.padding, column = tile.column + i % 6 + p.padding;
+        which[i] = T(row % 2 * 2 + column % 2);
     }
     for (int64_t c = 0; c < p.in; c += Lanes<T>::count) {
         vec d[planes];
@@ -73,7 +91,7 @@ static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *t
         for (int i = 0; i < planes; ++i) {
             d[i] = load(x[i] + c);
             if constexpr (Pooled) {
-                const vec now = load(corner[i] + c), here = vec{} + T(which[i]);
+                const vec now = load(corner[i] + c), here = vec{} + which[i];
                 if constexpr (Moved) {
                     const vec before = load(corner_at[i] + c);
                     const vec rest = now != before ? load(at[i] + c) : vec{};
@@ -87,8 +105,9 @@ static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *t
         for (int i = 0; i < 6; ++i) enter<6>(d + i);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; ++i) enter<1>(d + 6 * i);
+        T *there = to + c / width * apart + c % width;
 #pragma GCC unroll 36
-        for (int i = 0; i < planes; ++i) store(to + i * plane + c, d[i]);
+        for (int i = 0; i < planes; ++i) store(there + i * plane, d[i]);
     }
 }
 
@@ -205,32 +224,50 @@ static int64_t product(const T *a, int64_t tiles, int64_t in, const T *kernel, T
     return first;
 }
 
+// The first line of the cache that begins in an array.
 template <typename T>
-void convolve(const Images<T> &p) {
-    constexpr int64_t line = panel_bytes / sizeof(T), half = 1 << 18;
-    constexpr int wide = MADEM_BYTES == 64 ? 2 : 1;  // 32 registers hold the sums of two panels
-    const auto read = !p.corner      ? &spread<T, false, false>
-                      : !p.corner_at ? &spread<T, true, false>
-                                     : &spread<T, true, true>;
+static T *lined(T *array) {
+    const auto at = reinterpret_cast<uintptr_t>(array);
+    return array + (panel_bytes - at % panel_bytes) / sizeof(T);
+}
+
+template <typename T>
+static std::vector<Tile<T>> tiled(const Images<T> &p) {
     std::vector<Tile<T>> tiles;
     for (int64_t image = 0; image < p.count; ++image)
         for (int64_t row = 0; row < p.rows_out; row += 4)
             for (int64_t column = 0; column < p.columns_out; column += 4)
                 tiles.push_back({image, row, column});
-    // a block's planes may be as large as the kernel, which every block reads, or half a cache
-    const int64_t each = planes * (p.in + p.out), size = planes * p.in * p.out;
-    const int64_t all = tiles.size();
-    const int64_t block = std::min(all, std::max<int64_t>(half / int64_t(sizeof(T)), size) / each + 1);
+    return tiles;
+}
+
+template <typename T>
+void convolve(const Images<T> &p) {
+    constexpr int64_t line = panel_bytes / sizeof(T), rows = 12;
+    constexpr int wide = MADEM_BYTES == 64 ? 2 : 1;  // 32 registers hold the sums of two panels
+    const auto read = !p.corner      ? &spread<T, false, false>
+                      : !p.corner_at ? &spread<T, true, false>
+                                     : &spread<T, true, true>;
+    const std::vector<Tile<T>> tiles = tiled(p);
+    // Every block reads the kernel. Where that stays in a large cache, blocks are so few tiles that
+    // their planes stay in a small one; else their planes are as large as the kernel.
+    const int64_t each = planes * (p.in + p.out), size = planes * p.in * p.out, all = tiles.size();
+    const int64_t near = (1 << 20) / sizeof(T), far = (8 << 20) / sizeof(T);
+    const int64_t some = ((size > far ? size : near) / each / rows + 1) * rows;
+    const int64_t block = std::min(all, some);
     // planes start a line apart, so that they do not crowd into one set of the cache
     const int64_t before = block * p.in + line, after = block * p.out + line;
     const std::unique_ptr<T[]> blank(new T[p.in]()), held(new T[planes * (before + after) + line]);
-    const auto at = reinterpret_cast<uintptr_t>(held.get());
-    T *a = held.get() + (panel_bytes - at % panel_bytes) / sizeof(T), *b = a + planes * before;
+    T *a = lined(held.get()), *b = a + planes * before;
+    // layers that have not moved yet are zero everywhere; one number says that others are not
+    const int64_t shrink = p.corner ? 4 : 1, numbers = p.count * p.rows * p.columns * p.in / shrink;
+    const bool silent = !p.corner_at && std::all_of(p.x, p.x + numbers, [](T v) { return v == 0; });
+    if (silent) std::fill(b, b + planes * after, T(0));
     for (int64_t first = 0; first < all; first += block) {
         const int64_t count = std::min(block, all - first);
-        for (int64_t t = 0; t < count; ++t)
-            read(p, tiles[first + t], blank.get(), a + t * p.in, before);
-        for (int i = 0; i < planes; ++i) {
+        for (int64_t t = 0; t < count && !silent; ++t)
+            read(p, tiles[first + t], blank.get(), a + t * p.in, before, line);
+        for (int i = 0; i < planes && !silent; ++i) {
             const T *from = a + i * before, *kernel = p.kernel + i * p.in * p.out;
             T *to = b + i * after;
             const int64_t done = product<T, wide>(from, count, p.in, kernel, to, p.out, 0);
@@ -240,8 +277,103 @@ void convolve(const Images<T> &p) {
     }
 }
 
+// A tile of the derivative of z onto its place in every plane, A m A^T; panels lie `apart`.
+template <typename T>
+static void spread_out(const Images<T> &p, const T *y, const Tile<T> &tile, const T *blank, T *to,
+                       int64_t plane, int64_t apart) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int width = panel_bytes / sizeof(T);
+    const T *x[16];
+    find<4, 1>(y, blank, tile, 0, p.rows_out, p.columns_out, p.out, x);
+    for (int64_t c = 0; c < p.out; c += Lanes<T>::count) {
+        vec m[planes];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) m[i / 4 * 6 + i % 4] = load(x[i] + c);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) widen<6>(m + i);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; ++i) widen<1>(m + 6 * i);
+        T *there = to + c / width * apart + c % width;
+#pragma GCC unroll 36
+        for (int i = 0; i < planes; ++i) store(there + i * plane, m[i]);
+    }
+}
+
+// G^T u, of six numbers at a distance of `step`, three in place.
+template <int step, typename V>
+static inline void narrow(V *u) {
+    const V near = u[step] + u[2 * step], tilt = u[step] - u[2 * step];
+    const V far = u[3 * step] + u[4 * step], slope = u[3 * step] - u[4 * step];
+    u[0] = u[0] / 4 - near / 6 + far / 24;
+    u[step] = slope / 12 - tilt / 6;
+    u[2 * step] = far / 6 - near / 6 + u[5 * step];
+}
+
+// The products of a panel of y with one of x, summed over tiles: rows of y, columns of x.
+template <typename T>
+static void outer(const T *__restrict y, const T *__restrict x, int64_t tiles, T *__restrict to) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int L = Lanes<T>::count, width = panel_bytes / sizeof(T), V = width / L;
+    constexpr int R = std::min(width, (MADEM_BYTES == 64 ? 16 : 8) / V);
+    for (int first = 0; first < width; first += R) {
+        vec sums[R][V] = {};
+        for (int64_t t = 0; t < tiles; ++t)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) {
+                const vec b = load(x + t * width + v * L);
+#pragma GCC unroll 16
+                for (int r = 0; r < R; ++r) sums[r][v] += b * y[t * width + first + r];
+            }
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) store(to + (first + r) * width + v * L, sums[r][v]);
+    }
+}
+
+// dg = G^T [sum_tiles (A m A^T) . (B^T x B)] G: the derivative by the kernel, out x in x 3 x 3.
+template <typename T>
+void weigh(const Images<T> &p, const T *y, T *kernel) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int width = panel_bytes / sizeof(T), square = width * width;
+    const std::vector<Tile<T>> tiles = tiled(p);
+    const int64_t all = tiles.size(), panel = all * width;
+    const int64_t below = panel * (p.in / width) + width, above = panel * (p.out / width) + width;
+    const std::unique_ptr<T[]> blank(new T[std::max(p.in, p.out)]());
+    const std::unique_ptr<T[]> held(new T[planes * (below + above) + (planes + 9) * square + width]);
+    T *a = lined(held.get()), *b = a + planes * below, *u = b + planes * above;
+    for (int64_t t = 0; t < all; ++t) {
+        spread<T, false, false>(p, tiles[t], blank.get(), a + t * width, below, panel);
+        spread_out(p, y, tiles[t], blank.get(), b + t * width, above, panel);
+    }
+    for (int64_t i = 0; i < p.in; i += width)
+        for (int64_t o = 0; o < p.out; o += width) {
+            for (int k = 0; k < planes; ++k)
+                outer(b + k * above + o * all, a + k * below + i * all, all, u + k * square);
+            T *found = u + planes * square;
+            for (int c = 0; c < square; c += Lanes<T>::count) {
+                vec g[planes];
+#pragma GCC unroll 36
+                for (int k = 0; k < planes; ++k) g[k] = load(u + k * square + c);
+#pragma GCC unroll 6
+                for (int k = 0; k < 6; ++k) narrow<6>(g + k);
+#pragma GCC unroll 3
+                for (int k = 0; k < 3; ++k) narrow<1>(g + 6 * k);
+#pragma GCC unroll 9
+                for (int k = 0; k < 9; ++k) store(found + k * square + c, g[k / 3 * 6 + k % 3]);
+            }
+            for (int r = 0; r < width; ++r) {
+                T *to = kernel + ((o + r) * p.in + i) * 9;
+                for (int c = 0; c < width; ++c)
+                    for (int k = 0; k < 9; ++k) to[9 * c + k] = found[k * square + r * width + c];
+            }
+        }
+}
+
 template void convolve<float>(const Images<float> &);
 template void convolve<double>(const Images<double> &);
+template void weigh<float>(const Images<float> &, const float *, float *);
+template void weigh<double>(const Images<double> &, const double *, double *);
 
 }  // namespace MADEM_ISA
 }  // namespace madem

@@ -233,6 +233,30 @@ static void turn(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corner_a
     baseline::convolve<T>(p);
 }
 
+// The derivative by a kernel (out x in x 3 x 3) from images x and the derivative y by what they
+// became, both channels last.
+template <typename T>
+static void turn_back(Pixels<const T> x, Pixels<const T> y, Pixels<T> kernel, int padding,
+                      const std::string &isa) {
+    constexpr int64_t panel = panel_bytes / sizeof(T);
+    Images<T> p{};
+    p.count = x.shape(0), p.rows = x.shape(1), p.columns = x.shape(2), p.in = x.shape(3);
+    p.rows_out = y.shape(1), p.columns_out = y.shape(2), p.out = y.shape(3), p.padding = padding;
+    if (p.in % panel || p.out % panel || int64_t(y.shape(0)) != p.count ||
+        int64_t(kernel.shape(0)) != p.out || int64_t(kernel.shape(1)) != p.in ||
+        kernel.shape(2) != 3 || kernel.shape(3) != 3 || p.rows_out != p.rows + 2 * padding - 2 ||
+        p.columns_out != p.columns + 2 * padding - 2)
+        throw std::invalid_argument("images and kernel do not fit one another");
+    p.x = x.data();
+    const std::string use = chosen(isa);
+    nb::gil_scoped_release release;
+#if defined(MADEM_X86)
+    if (use == "avx512") return avx512::weigh<T>(p, y.data(), kernel.data());
+    if (use == "avx2") return avx2::weigh<T>(p, y.data(), kernel.data());
+#endif
+    baseline::weigh<T>(p, y.data(), kernel.data());
+}
+
 // What lies on pooled pixels back on the one of size x size pixels that `corner` counts by rows.
 template <typename T>
 static void scatter(Pixels<const T> post, Pixels<const T> corner, Pixels<T> z, int size) {
@@ -269,6 +293,8 @@ NB_MODULE(_native, m) {
     m.def("convolve", &turn<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
           nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg());
+    m.def("weigh", &turn_back<float>);
+    m.def("weigh", &turn_back<double>);
     m.def("scatter", &scatter<float>);
     m.def("scatter", &scatter<double>);
     m.def("read_mirrored", &read_both<float>);

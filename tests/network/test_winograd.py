@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from madem.learn import Implicit, centred, compare
 from madem.machine import Simulated
 from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Move, Network, SquaredError
 from madem.network.convolutions import Convolution
-from madem.network.winograd import Cornered, convolve, convolve_largest, fits, pack, scatter
+from madem.network.winograd import Cornered, convolve, convolve_largest, fits, pack, scatter, weigh
 from madem.randomness import stream
 from madem.solver import Sweep
 from tests.conftest import skip_without
@@ -26,7 +27,14 @@ def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize("dtype", ERRORS)
 @pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize(
-    "shape", [(2, 16, 32, 9, 6), (3, 48, 16, 4, 4), (1, 32, 64, 3, 17), (1, 16, 48, 5, 4)]
+    "shape",
+    [
+        (2, 16, 32, 9, 6),
+        (3, 48, 16, 4, 4),
+        (1, 32, 64, 3, 17),
+        (1, 16, 48, 5, 4),
+        (61, 16, 16, 8, 8),
+    ],
 )
 def test_tiles_against_the_direct_form(
     shape: tuple[int, ...], padding: int, dtype: torch.dtype, instructions: str
@@ -40,6 +48,23 @@ def test_tiles_against_the_direct_form(
     wanted = functional.conv2d(x, kernel, padding=padding)
     assert found.shape == wanted.shape
     assert relative(found.double(), wanted) < ERRORS[dtype]
+    z = torch.randn(wanted.shape, generator=draws, dtype=torch.float64)
+    slope = weigh(x.to(dtype), z.to(dtype), padding, instructions)
+    assert (
+        relative(slope.double(), conv2d_weight(x, kernel.shape, z, padding=padding)) < ERRORS[dtype]
+    )
+
+
+def test_images_of_zeros() -> None:
+    packed, offset = pack(torch.ones(16, 32, 3, 3)), torch.rand(2, 16, 8, 8)
+    zeros = torch.zeros(2, 32, 8, 8)
+    assert not convolve(zeros, packed, 1).any()
+    found = convolve_largest(zeros, packed, 1, offset)
+    values, corner = Maximum(2)(offset)
+    assert torch.equal(found.values, values)
+    assert torch.equal(found.corner, corner)
+    zeros[1, 5, 7, 7] = 1.0  # the last pixel of one channel
+    assert float(convolve(zeros, packed, 1).sum()) == pytest.approx(4 * 16)
 
 
 def test_both_pulls_of_a_coupling() -> None:

@@ -27,6 +27,10 @@ TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
 
 
+GATHER = 400
+"""Multiplications that a pair of channels costs from tiles to a kernel (ours, measured)."""
+
+
 def fits(kernel: Tensor, padding: int, x: Tensor, size: int = 1) -> bool:
     """Return whether ``pack`` and ``convolve`` can turn ``x`` by ``kernel``, and save work.
 
@@ -124,6 +128,26 @@ def convolve_largest(
         pixels, None, None, None, packed.numpy(), z, corner, added, padding, instructions
     )
     return Cornered(_first(z), _first(corner))
+
+
+def weighs(kernel: Tensor, padding: int, pre: Tensor, image: Tensor) -> bool:
+    """Return whether ``weigh`` can take the derivative by ``kernel``, and saves work."""
+    if not takes(image) or not fits(kernel, padding, pre):
+        return False
+    rows, columns = image.shape[-2:]
+    tiles = len(pre) * -(-rows // 4) * -(-columns // 4)
+    return 36 * tiles + GATHER < 9 * len(pre) * rows * columns
+
+
+def weigh(pre: Tensor, image: Tensor, padding: int, instructions: str = "") -> Tensor:
+    """Return the derivative of ``image . (kernel * pre)`` by a kernel of 3 x 3, in tiles.
+
+    >>> weigh(torch.ones(1, 16, 4, 4), torch.ones(1, 16, 4, 4), 1)[0, 0].round().tolist()
+    [[9.0, 12.0, 9.0], [12.0, 16.0, 12.0], [9.0, 12.0, 9.0]]
+    """
+    kernel = pre.new_empty(image.shape[1], pre.shape[1], 3, 3)
+    kernels.weigh(_last(pre), _last(image), kernel.numpy(), padding, instructions)
+    return kernel
 
 
 def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> Tensor:
