@@ -113,7 +113,7 @@ class Box:
         inside = (at > self.low) & (at < self.high)
         held = torch.sub(excess, at, alpha=self.leak).masked_fill(inside, 0.0)
         low, high = self.low - at, self.high - at
-        return lambda a, change: _over(change + held, a, self.leak).clamp(low, high)
+        return lambda a, change: _over(change + held, a, self.leak).clamp_(low, high)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the leak inside, infinity where the current presses the node on a limit."""

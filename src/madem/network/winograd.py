@@ -11,6 +11,7 @@ maximum keeps it so.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ ENDS = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
 TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
 
-
 GATHER = 400
 """Multiplications that a pair of channels costs from tiles to a kernel (ours, measured)."""
 
@@ -37,14 +37,17 @@ def fits(kernel: Tensor, padding: int, x: Tensor, size: int = 1) -> bool:
     ``x``: ``(batch, in, height, width)``, pooled from windows of ``size``; ``kernel``: ``(out, in,
     3, 3)``. Both counts of channels must be multiples of 16.
     """
-    post, pre = kernel.shape[:2]
-    if kernel.shape[2:] != (3, 3) or post % 16 or pre % 16:
-        return False
-    if not 0 <= padding <= 2:
-        return False
     if x.dim() != 4 or not takes(x, kernel):
         return False
-    rows, columns = (size * n + 2 * padding - 2 for n in x.shape[-2:])
+    return _saves(tuple(kernel.shape), tuple(x.shape[-2:]), padding, size)
+
+
+@cache
+def _saves(kernel: tuple[int, ...], image: tuple[int, ...], padding: int, size: int) -> bool:
+    post, pre, *window = kernel
+    if window != [3, 3] or post % 16 or pre % 16 or not 0 <= padding <= 2:
+        return False
+    rows, columns = (size * n + 2 * padding - 2 for n in image)
     tiles = -(-rows // 4) * -(-columns // 4)
     ours = 36 * tiles * (pre * post + TRANSFORM * (pre + post))
     return ours < 9 * rows * columns * pre * post
@@ -60,7 +63,10 @@ def pack(kernel: Tensor) -> Tensor:
     ends = torch.tensor(ENDS, dtype=torch.float64) / 24
     panel = 64 // kernel.element_size()
     panels = kernel.detach().reshape(post // panel, panel, pre, 9).permute(3, 0, 2, 1)
-    planes = torch.kron(ends, ends).to(kernel) @ panels.reshape(9, -1)
+    parts = panels.reshape(9, -1)
+    # not torch.empty: numpy asks the system for large pages, which all products read faster
+    planes = torch.from_numpy(np.empty((36, parts.shape[1]), kernel.detach().numpy().dtype))
+    torch.mm(torch.kron(ends, ends).to(parts), parts, out=planes)
     return planes.view(36, post // panel, pre, panel)
 
 
@@ -166,12 +172,13 @@ def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> 
 
 def _last(image: Tensor) -> Any:
     """Return an image as an array with its channels last."""
-    return image.detach().permute(0, 2, 3, 1).contiguous().numpy()
+    array = image.detach().numpy().transpose(0, 2, 3, 1)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _first(image: Any) -> Tensor:
     """Return an array with its channels last as an image."""
-    return torch.from_numpy(image).permute(0, 3, 1, 2)
+    return torch.from_numpy(image.transpose(0, 3, 1, 2))
 
 
 def _blank(like: Any, rows: int, columns: int, packed: Tensor) -> Any:
