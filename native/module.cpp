@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "convolve.h"
 #include "mirrored.h"
@@ -62,30 +64,35 @@ template <typename T>
 using Layer = std::tuple<In<T>, In<T>, In<T>, In<T>>;  // drive, ease, low, high
 
 template <typename T>
-static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge, double stiffness,
+static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge,
+                const std::vector<T> &stiffness,
                 std::optional<Out<const T>> at, std::optional<Out<const T>> at_up, bool warm,
                 Out<T> s, Out<T> y, Line<int32_t> sweeps, Line<T> residual, double tolerance,
                 int budget, const std::string &isa) {
     Pair<T> p;
     p.samples = s.shape(0), p.lower = s.shape(1), p.upper = y.shape(1);
+    if (stiffness.empty() || p.samples % stiffness.size())
+        throw std::invalid_argument("every nudge must have as many samples");
+    p.distinct = p.samples / stiffness.size();
     if (p.upper < 1 || p.upper > most_upper)
         throw std::invalid_argument("the upper layer must have 1 to 16 units");
     const bool fits = int64_t(weight.shape(0)) == p.upper && int64_t(weight.shape(1)) == p.lower &&
                       int64_t(y.shape(0)) == p.samples && int64_t(sweeps.shape(0)) == p.samples &&
                       int64_t(residual.shape(0)) == p.samples && bool(at) == bool(at_up) &&
-                      (!at || (at->size() == s.size() && at_up->size() == y.size()));
+                      (!at || (int64_t(at->size()) == p.distinct * p.lower &&
+                               int64_t(at_up->size()) == p.distinct * p.upper));
     if (!fits) throw std::invalid_argument("weight, states and records do not fit one another");
     p.weight = weight.data();
-    p.drive = rows<T>(std::get<0>(lower), p.samples, p.lower, "drive");
+    p.drive = rows<T>(std::get<0>(lower), p.distinct, p.lower, "drive");
     p.ease = rows<T>(std::get<1>(lower), 1, p.lower, "ease");
-    p.low = rows<T>(std::get<2>(lower), p.samples, p.lower, "low");
-    p.high = rows<T>(std::get<3>(lower), p.samples, p.lower, "high");
-    p.drive_up = rows<T>(std::get<0>(upper), p.samples, p.upper, "upper drive");
+    p.low = rows<T>(std::get<2>(lower), p.distinct, p.lower, "low");
+    p.high = rows<T>(std::get<3>(lower), p.distinct, p.lower, "high");
+    p.drive_up = rows<T>(std::get<0>(upper), p.distinct, p.upper, "upper drive");
     p.ease_up = rows<T>(std::get<1>(upper), 1, p.upper, "upper ease");
-    p.low_up = rows<T>(std::get<2>(upper), p.samples, p.upper, "upper low");
-    p.high_up = rows<T>(std::get<3>(upper), p.samples, p.upper, "upper high");
+    p.low_up = rows<T>(std::get<2>(upper), p.distinct, p.upper, "upper low");
+    p.high_up = rows<T>(std::get<3>(upper), p.distinct, p.upper, "upper high");
     p.nudge = rows<T>(nudge, p.samples, p.upper, "nudge");
-    p.stiffness = T(stiffness);
+    p.stiffness = stiffness.data();
     p.at = at ? at->data() : nullptr, p.at_up = at_up ? at_up->data() : nullptr;
     p.warm = warm;
     p.s = s.data(), p.y = y.data(), p.sweeps = sweeps.data(), p.residual = residual.data();

@@ -170,19 +170,23 @@ class Aligned {
 template <typename T>
 class Seat {
   public:
-    Seat(const Pair<T> &p, int64_t padded, const T *weight, const T *ease, const T *ease_up)
-        : p(p), weight(weight), ease(ease), ease_up(ease_up), padded(padded), drive(padded),
-          low(padded), high(padded), s(padded), up(4 * most_upper) {}
+    Seat(const Pair<T> &p, int64_t padded, const T *weight, const T *ease)
+        : p(p), weight(weight), ease(ease), padded(padded), drive(padded), low(padded),
+          high(padded), s(padded), up(5 * most_upper) {}
 
     void take(int64_t sample) {
-        b = sample, count = 0, done = false;
-        T *own = up.data(), *y = own + 3 * most_upper;
+        b = sample, shared = sample % p.distinct, count = 0, done = false;
+        T *own = up.data(), *y = own + 3 * most_upper, *ease_up = own + 4 * most_upper;
+        const T stiffness = p.stiffness[sample / p.distinct];
         const T *nudge = p.nudge.at + b * p.nudge.stride;
         copy(drive, p.drive), copy(low, p.low), copy(high, p.high);
         const T *rows[3] = {row(p.drive_up), row(p.low_up), row(p.high_up)};
         for (int i = 0; i < 3; ++i) std::memcpy(own + i * most_upper, rows[i], p.upper * sizeof(T));
         if (p.at) displace(own);
-        for (int64_t k = 0; k < p.upper; ++k) own[k] += nudge[k];
+        for (int64_t k = 0; k < p.upper; ++k) {
+            own[k] += nudge[k];
+            ease_up[k] = p.ease_up.at[k] / (1 + stiffness * p.ease_up.at[k]);
+        }
         if (p.warm) {
             std::memcpy(s.data(), p.s + b * p.lower, p.lower * sizeof(T));
             std::memcpy(y, p.y + b * p.upper, p.upper * sizeof(T));
@@ -224,7 +228,7 @@ class Seat {
     bool done = true;
 
   private:
-    const T *row(const Rows<T> &of) const { return of.at + b * of.stride; }
+    const T *row(const Rows<T> &of) const { return of.at + shared * of.stride; }
 
     void copy(Aligned<T> &to, const Rows<T> &from) {
         std::memcpy(to.data(), row(from), p.lower * sizeof(T));
@@ -234,7 +238,7 @@ class Seat {
     // limits feels changes alone, a unit on a limit must first overcome what presses it there.
     void displace(T *own) {
         typedef typename Lanes<T>::vec vec;
-        const T *at = p.at + b * p.lower, *at_up = p.at_up + b * p.upper;
+        const T *at = p.at + shared * p.lower, *at_up = p.at_up + shared * p.upper;
         T *felt = drive.data(), *least = low.data(), *most = high.data(), *rest = s.data();
         std::memcpy(rest, at, p.lower * sizeof(T));
         vec total[most_upper] = {};
@@ -259,8 +263,8 @@ class Seat {
     }
 
     const Pair<T> &p;
-    const T *weight, *ease, *ease_up;
-    int64_t padded, b = 0;
+    const T *weight, *ease;
+    int64_t padded, b = 0, shared = 0;
     Aligned<T> drive, low, high, s, up;
     Sample<T> now{};
     int count = 0;
@@ -282,11 +286,7 @@ void relax_pair(const Pair<T> &p, T tolerance, int budget) {
     const Sweep<T> watched = pick<T, 1, true>(static_cast<int>(p.upper));
     std::vector<Seat<T>> places;
     places.reserve(seats);
-    T ease_up[most_upper] = {};
-    for (int64_t k = 0; k < p.upper; ++k)
-        ease_up[k] = p.ease_up.at[k] / (1 + p.stiffness * p.ease_up.at[k]);
-    for (int i = 0; i < seats; ++i)
-        places.emplace_back(p, padded, weight.data(), ease.data(), ease_up);
+    for (int i = 0; i < seats; ++i) places.emplace_back(p, padded, weight.data(), ease.data());
     int64_t next = 0;
     for (bool busy = true; busy;) {
         busy = false;

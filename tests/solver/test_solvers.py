@@ -79,9 +79,8 @@ def test_kernel_against_its_reference(name: str, dtype: torch.dtype, instruction
     ]
     accuracy = 2e-5 if dtype == torch.float32 else 1e-12
     for problem, nudge, budget, tolerance in cases:
-        ours = relax_pair(problem.pair(nudge), None, tolerance, budget, instructions)
+        (ours,) = relax_pair(problem.pair([nudge]), None, tolerance, budget, instructions)
         theirs = relax(problem, nudge, None, tolerance, budget)
-        assert ours is not None
         for mine, reference in zip(ours.states, theirs.states, strict=True):
             size = float(reference.abs().max())
             assert float((mine - reference).abs().max()) < max(accuracy, tolerance) * size
@@ -102,12 +101,29 @@ def test_kernel_of_every_width(
     x = torch.rand(3, 6, generator=stream(1, "width"), dtype=dtype)
     free, nudge = machine.settle(x), Spring(0.2, torch.ones(3, upper, dtype=dtype))
     for problem, push in ((free.problem, None), (free.displacements, nudge)):
-        ours = relax_pair(problem.pair(push), None, 0.0, 6, instructions)
+        (ours,) = relax_pair(problem.pair([push]), None, 0.0, 6, instructions)
         theirs = relax(problem, push, None, 0.0, 6)
-        assert ours is not None
         for mine, reference in zip(ours.states, theirs.states, strict=True):
             accuracy = (1e-5 if dtype == torch.float32 else 1e-13) * float(reference.abs().max())
             torch.testing.assert_close(mine, reference, rtol=0, atol=accuracy)
+
+
+@pytest.mark.parametrize(
+    "solver", [Sweep(1e-9, 500), Anderson(1e-9, 500)], ids=["sweep", "anderson"]
+)
+@pytest.mark.parametrize("name", ["pair", "resistive-mirror", "hopfield"])
+def test_nudges_together_are_nudges_one_by_one(name: str, solver: Solver) -> None:
+    problem = machine_of(name).settle(batch_of(name, 7)[0]).displacements
+    units = problem.fixed[-1].shape[-1]
+    way = torch.randn(7, units, generator=stream(0, "ways"), dtype=torch.float64)
+    nudges = [Current(0.1, way), Spring(0.2, way), Spring(-0.1, way), Current(-0.3, way)]
+    together = solver.settle_each(problem, nudges)
+    for nudge, found in zip(nudges, together, strict=True):
+        alone = solver.settle(problem, nudge)
+        assert torch.equal(found.sweeps, alone.sweeps)
+        assert torch.equal(found.converged, alone.converged)
+        for ours, theirs in zip(found.states, alone.states, strict=True):
+            assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", [Sweep, Synchronous, OverRelaxed, Anderson, Newton, Flow])

@@ -36,6 +36,9 @@ class Machine(Protocol):
     ) -> Settled:
         """Come to rest."""
 
+    def nudged(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+        """Come to rest under each of ``nudges``, from the settling ``free``."""
+
     def contrast(
         self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
     ) -> tuple[Tensor, ...]:
@@ -168,15 +171,13 @@ class Contrast:
         else:
             beta = self.beta
             unit = scale / self.beta
-        phases: dict[Number, Settled] = {0.0: free}
+        strengths = dict.fromkeys(side for pair in self.pairs for side in pair[:2] if side)
+        nudges = [push(strength * beta) for strength in strengths]
+        phases = dict(zip(strengths, machine.nudged(free, nudges), strict=True))
+        phases[0.0] = free
         total: tuple[Tensor, ...] = ()
         total_x = None
         for high, low, weight in self.pairs:
-            for strength in (high, low):
-                if strength not in phases:
-                    phases[strength] = machine.settle(
-                        free.states[0], push(strength * beta), start=free
-                    )
             sides = phases[high], phases[low], weight * unit
             parts = tuple(_real_part(p) for p in machine.contrast(*sides))
             total = tuple(t + p for t, p in zip(total, parts, strict=True)) if total else parts

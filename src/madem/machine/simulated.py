@@ -228,7 +228,7 @@ class Simulated:
         if nudge is not None:
             nudge = nudge.through(self.periphery.drive)
         if origin is not None and nudge is not None and self.exact:
-            return self._displace(origin, nudge)
+            return self._displace(origin, [nudge])[0]
         clamped = Clamped(problem.x) if origin is None else origin.clamped
         phase = self._fluctuate(problem, clamped)
         states = origin.rest.states if origin is not None else start
@@ -236,6 +236,17 @@ class Simulated:
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
         return replace(settled, problem=problem)
+
+    @torch.no_grad()
+    def nudged(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+        """Let the machine come to rest under each of ``nudges``, from the settling ``free``.
+
+        As ``settle``, one nudge after another; those of an exact machine together, where a kernel
+        can.
+        """
+        if not self.exact:
+            return [self.settle(free.states[0], nudge, start=free) for nudge in nudges]
+        return self._displace(free, [nudge.through(self.periphery.drive) for nudge in nudges])
 
     @torch.no_grad()
     def contrast(
@@ -286,18 +297,20 @@ class Simulated:
             self.unsettled += int((~rest.converged).sum())
         return rest
 
-    def _displace(self, origin: Settled, nudge: Nudge) -> Settled:
-        """Relax a nudged phase as a displacement from the free one."""
+    def _displace(self, origin: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+        """Relax nudged phases as displacements from the free one."""
         problem = origin.displacements
-        rest = self._count(self.solver.settle(problem, nudge))
-        settled = Settled(
-            (), origin.output, rest, problem, origin.clamped, origin, moved=rest.states
-        )
-        if self.listener is not silent:
-            moved = zip(origin.rest.states, rest.states, strict=True)
-            states = (origin.states[0], *(s + u for s, u in moved))
-            self._tell_settled(replace(settled, states=states), free=False)
-        return settled
+        phases = []
+        for rest in self.solver.settle_each(problem, nudges):
+            settled = Settled(
+                (), origin.output, self._count(rest), problem, origin.clamped, origin, rest.states
+            )
+            phases.append(settled)
+            if self.listener is not silent:
+                moved = zip(origin.rest.states, rest.states, strict=True)
+                states = (origin.states[0], *(s + u for s, u in moved))
+                self._tell_settled(replace(settled, states=states), free=False)
+        return phases
 
     def _fluctuate(self, problem: Problem, clamped: Clamped) -> Problem:
         """Return the problem as it is during one settling."""

@@ -45,15 +45,16 @@ class Nodes:
 class Pair:
     """Two layers that only clip, and the matrix ``(upper, lower)`` between them.
 
-    ``nudge``: a current into the upper layer, and ``stiffness``, what it adds to its load. Where
-    ``at`` is given, states are displacements from it, at rest without the nudge.
+    ``nudge``: a current into the upper layer, one nudge's samples after another's; ``stiffness``:
+    what each nudge adds to its load. Where ``at`` is given, states are displacements from it, at
+    rest without a nudge.
     """
 
     weight: Tensor
     lower: Nodes
     upper: Nodes
     nudge: Tensor
-    stiffness: float
+    stiffness: tuple[float, ...]
     at: tuple[Tensor, ...]
 
 
@@ -270,29 +271,39 @@ class Problem:
         """Return the problem of the samples ``rows`` alone; there must be no chips in front."""
         return replace(self, x=self.x[rows], fixed=tuple(part[rows] for part in self.fixed))
 
-    def pair(self, nudge: Nudge | None) -> Pair | None:
-        """Return the problem in the form of a kernel for two layers, where it has that form.
+    def pair(self, nudges: Sequence[Nudge | None]) -> Pair | None:
+        """Return the problem under ``nudges`` in the form of a kernel, where it has that form.
 
-        Two flat layers joined by one matrix, laws that only clip, one batch axis, a current as the
-        nudge, and nothing that autograd would have to follow.
+        Two flat layers joined by one matrix, laws that only clip, one batch axis, currents and
+        springs as nudges, and nothing that autograd would have to follow.
         """
         weight = self.between
-        if weight is None or not isinstance(nudge, Current | Spring | None):
+        if weight is None:
             return None
         if torch.is_grad_enabled() and any(t.requires_grad for t in (weight, self.x, *self.fixed)):
             return None
+        pushes = [push for push in map(self._push, nudges) if push is not None]
+        if len(pushes) < len(nudges):
+            return None
+        currents, stiffness = zip(*pushes, strict=True)
+        current = torch.cat(currents) if len(currents) > 1 else currents[0]
         lower, upper = self.nodes
-        current, stiffness = lower.drive.new_zeros(1, self.sites[1].shape[0]), 0.0
+        return Pair(weight, lower, upper, current, stiffness, self.at)
+
+    def _push(self, nudge: Nudge | None) -> tuple[Tensor, float] | None:
+        """Return a nudge as a real current into the outputs and a stiffness, None if it is not."""
+        upper = self.nodes[1]
+        if nudge is None:
+            return row(0.0, upper.ease.shape[-1], upper.drive.dtype, upper.drive.device), 0.0
         if isinstance(nudge, Current):
             current = -nudge.beta * nudge.gradient
-        elif nudge is not None:
-            stiffness = nudge.stiffness
-            current = stiffness * (nudge.target - self.at[1] if self.at else nudge.target)
-            if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
-                return None
-        if current.is_complex():
+            return None if current.is_complex() else (current, 0.0)
+        if not isinstance(nudge, Spring):
             return None
-        return Pair(weight, lower, upper, current, stiffness, self.at)
+        stiffness = nudge.stiffness
+        if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
+            return None
+        return stiffness * (nudge.target - self.at[1] if self.at else nudge.target), stiffness
 
     @cached_property
     def between(self) -> Tensor | None:

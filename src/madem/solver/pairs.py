@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,15 +28,16 @@ class Nodes(Protocol):
 class Pair(Protocol):
     """Two layers that only clip, and the matrix ``(upper, lower)`` between them.
 
-    ``nudge``: a current into the upper layer, and ``stiffness``, what it adds to its load. Where
-    ``at`` is given, states are displacements from it, at rest without the nudge.
+    ``nudge``: a current into the upper layer, one nudge's samples after another's; ``stiffness``:
+    what each nudge adds to its load. Where ``at`` is given, states are displacements from it, at
+    rest without a nudge.
     """
 
     weight: Tensor
     lower: Nodes
     upper: Nodes
     nudge: Tensor
-    stiffness: float
+    stiffness: tuple[float, ...]
     at: tuple[Tensor, ...]
 
 
@@ -45,35 +47,44 @@ def relax_pair(
     tolerance: float,
     budget: int,
     instructions: str = "",
-) -> Rest | None:
-    """Return where two layers come to rest by sweeps, or None where the kernel cannot say.
+) -> list[Rest]:
+    """Return where two layers come to rest under each nudge, nothing where the kernel cannot say.
 
     As ``relax`` with block coordinate descent, but every sample stops on its own. ``instructions``
     names an instruction set, by default the best of the processor.
     """
     if kernels is None or pair is None or pair.weight.shape[0] > kernels.most_upper:
-        return None
+        return []
     like = pair.lower.drive
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
-        return None
-    if start is None:
-        s, y = torch.empty_like(like), like.new_empty(like.shape[0], pair.weight.shape[0])
-    else:
-        s, y = (state.detach().clone(memory_format=torch.contiguous_format) for state in start)
-    sweeps = torch.empty(s.shape[0], dtype=torch.int32)
-    residual = s.new_empty(s.shape[0])
+        return []
+    lower, upper = pair.lower.arrays, pair.upper.arrays
+    samples, kind = len(like), lower[0].dtype
+    rows = samples * len(pair.stiffness)
+    s, y = (np.empty((rows, units), kind) for units in reversed(pair.weight.shape))
+    if start is not None:
+        s[:], y[:] = (state.detach().numpy() for state in start)
+    sweeps, residual = np.empty(rows, np.int32), np.empty(rows, kind)
     at: list[Any] = [state.detach().contiguous().numpy() for state in pair.at] or [None, None]
     kernels.relax_pair(
         pair.weight.detach().numpy(),
-        pair.lower.arrays,
-        pair.upper.arrays,
+        lower,
+        upper,
         pair.nudge.detach().contiguous().numpy(),
         pair.stiffness,
         *at,
         start is not None,
-        *(array.numpy() for array in (s, y, sweeps, residual)),
+        s,
+        y,
+        sweeps,
+        residual,
         tolerance,
         budget,
         instructions,
     )
-    return Rest((s, y), sweeps, residual, residual <= (tolerance or torch.inf))
+    found = s, y, sweeps, residual, residual <= (tolerance or np.inf)
+    rests = []
+    for first in range(0, rows, samples):
+        own = (torch.from_numpy(part[first : first + samples]) for part in found)
+        rests.append(Rest((next(own), next(own)), *own))
+    return rests

@@ -54,7 +54,7 @@ class Settling(Protocol):
     def take(self, rows: Tensor) -> Settling:
         """Return the problem of some samples alone."""
 
-    def pair(self, nudge: Nudged) -> Any:
+    def pair(self, nudges: Sequence[Nudged]) -> Any:
         """Return the problem in the form of the kernel for two layers, None where it has none."""
 
     def linearised(

@@ -43,9 +43,20 @@ class Solver(Protocol):
     ) -> Rest:
         """Return the rest of ``problem`` under ``nudge``, from ``start`` where given."""
 
+    def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
+        """Return the rest of ``problem`` under each of ``nudges``."""
+
+
+class InTurn:
+    """What most solvers do with several nudges."""
+
+    def settle_each(self: Solver, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
+        """Return the rest of ``problem`` under each of ``nudges``, one after another."""
+        return [self.settle(problem, nudge) for nudge in nudges]
+
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(InTurn):
     """Exact block coordinate descent: each layer jumps to its minimum, the others fixed.
 
     With ``tolerance`` 0 exactly ``budget`` sweeps are made. Where one pass is exact, one is made.
@@ -71,12 +82,18 @@ class Sweep:
         start: Sequence[Tensor] | None = None,
     ) -> Rest:
         """Return the rest of ``problem`` under ``nudge``."""
-        fast = relax_pair(problem.pair(nudge), start, self.tolerance, self.budget)
-        return fast or relax(problem, nudge, start, self.tolerance, self.budget)
+        for rest in relax_pair(problem.pair([nudge]), start, self.tolerance, self.budget):
+            return rest
+        return relax(problem, nudge, start, self.tolerance, self.budget)
+
+    def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
+        """Return the rest of ``problem`` under each of ``nudges``, at once where a kernel can."""
+        fast = relax_pair(problem.pair(nudges), None, self.tolerance, self.budget)
+        return fast or super().settle_each(problem, nudges)
 
 
 @dataclass(frozen=True)
-class Synchronous:
+class Synchronous(InTurn):
     """All layers jump at once: a synchronous fixed point, as clocked hardware would do it.
 
     It may oscillate where block coordinate descent cannot.
@@ -100,7 +117,7 @@ class Synchronous:
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(InTurn):
     """Gradient flow: every node relaxes towards its rest with a time constant of its own.
 
     ``ds/dt = rest(s) - s``, in steps of ``step`` time constants, integrated exactly for fixed
@@ -134,7 +151,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class OverRelaxed:
+class OverRelaxed(InTurn):
     """Sweeps whose moves are lengthened by a factor that adapts to how they shrink.
 
     Irons and Tuck's factor, one a sample, from the last two moves ``f``:
@@ -178,7 +195,7 @@ class OverRelaxed:
 
 
 @dataclass(frozen=True)
-class Anderson:
+class Anderson(InTurn):
     """Anderson acceleration of the sweeps, with ``memory`` past moves, a sample at a time.
 
     The next start is the combination of past results whose moves cancel best (least squares).
@@ -231,7 +248,7 @@ class Anderson:
 
 
 @dataclass(frozen=True)
-class Newton:
+class Newton(InTurn):
     """Newton's method on the active set: after each sweep, solve for all nodes that are free.
 
     The sweep says which nodes sit on their limits; for the others the linear system of the
