@@ -80,8 +80,8 @@ static void spread(const Images<T> &p, const Tile<T> &tile, const T *blank, T *t
     see(p.x, x);
     if constexpr (Pooled) see(p.corner, corner);
     if constexpr (Moved) see(p.at, at), see(p.corner_at, corner_at);
-    T which[planes];
-    for (int i = 0; i < planes; ++i) {
+    T which[planes];  // of the 2 x 2 pixels a pixel is: odd and even alone count, so + is as good as -
+    for (int i = 0; Pooled && i < planes; ++i) {
         const int64_t row = tile.row + i / 6 + p.padding, column = tile.column + i % 6 + p.padding;
         which[i] = T(row % 2 * 2 + column % 2);
     }
@@ -207,24 +207,25 @@ static Multiply<T> of_rows(int64_t wanted) {
         return wanted == R ? &multiply<T, R, P> : of_rows<T, R - 1, P>(wanted);
 }
 
+constexpr int most_rows = 12 * MADEM_BYTES / panel_bytes;  // of a panel, whose sums registers hold
+
 // The products of one plane with P panels at a time, from the channel `first` on; returns how far.
 template <typename T, int P>
 static int64_t product(const T *a, int64_t tiles, int64_t in, const T *kernel, T *to, int64_t out,
                        int64_t first) {
     constexpr int width = panel_bytes / sizeof(T);
-    constexpr int most = 12 * MADEM_BYTES / panel_bytes;
-    const int64_t rests = (tiles + most - 1) / most;
+    const int64_t rests = (tiles + most_rows - 1) / most_rows;
     for (; first + P * width <= out; first += P * width) {
         for (int64_t i = 0, t = 0; i < rests; ++i) {
             const int64_t rows = (tiles - t + rests - i - 1) / (rests - i);
-            of_rows<T, most, P>(rows)(a + t * in, in, kernel + first * in, to + t * out + first, out);
+            of_rows<T, most_rows, P>(rows)(a + t * in, in, kernel + first * in, to + t * out + first, out);
             t += rows;
         }
     }
     return first;
 }
 
-// The first line of the cache that begins in an array.
+// Where in an array with a line to spare a line of the cache begins.
 template <typename T>
 static T *lined(T *array) {
     const auto at = reinterpret_cast<uintptr_t>(array);
@@ -243,35 +244,37 @@ static std::vector<Tile<T>> tiled(const Images<T> &p) {
 
 template <typename T>
 void convolve(const Images<T> &p) {
-    constexpr int64_t line = panel_bytes / sizeof(T), rows = 12;
+    constexpr int64_t line = panel_bytes / sizeof(T);
     constexpr int wide = MADEM_BYTES == 64 ? 2 : 1;  // 32 registers hold the sums of two panels
     const auto read = !p.corner      ? &spread<T, false, false>
                       : !p.corner_at ? &spread<T, true, false>
                                      : &spread<T, true, true>;
     const std::vector<Tile<T>> tiles = tiled(p);
-    // Every block reads the kernel. Where that stays in a large cache, blocks are so few tiles that
-    // their planes stay in a small one; else their planes are as large as the kernel.
+    // Every block reads the kernel. Where that stays in the third cache, blocks are so few tiles that
+    // their planes stay in the second; else their planes are as large as the kernel.
     const int64_t each = planes * (p.in + p.out), size = planes * p.in * p.out, all = tiles.size();
-    const int64_t near = (1 << 20) / sizeof(T), far = (8 << 20) / sizeof(T);
-    const int64_t some = ((size > far ? size : near) / each / rows + 1) * rows;
+    const int64_t second = (1 << 20) / sizeof(T), third = (8 << 20) / sizeof(T);
+    const int64_t some = ((size > third ? size : second) / each / most_rows + 1) * most_rows;
     const int64_t block = std::min(all, some);
     // planes start a line apart, so that they do not crowd into one set of the cache
     const int64_t before = block * p.in + line, after = block * p.out + line;
     const std::unique_ptr<T[]> blank(new T[p.in]()), held(new T[planes * (before + after) + line]);
     T *a = lined(held.get()), *b = a + planes * before;
-    // layers that have not moved yet are zero everywhere; one number says that others are not
+    // layers that have not moved yet are zero everywhere; of others this sees a few numbers
     const int64_t shrink = p.corner ? 4 : 1, numbers = p.count * p.rows * p.columns * p.in / shrink;
     const bool silent = !p.corner_at && std::all_of(p.x, p.x + numbers, [](T v) { return v == 0; });
     if (silent) std::fill(b, b + planes * after, T(0));
     for (int64_t first = 0; first < all; first += block) {
         const int64_t count = std::min(block, all - first);
-        for (int64_t t = 0; t < count && !silent; ++t)
-            read(p, tiles[first + t], blank.get(), a + t * p.in, before, line);
-        for (int i = 0; i < planes && !silent; ++i) {
-            const T *from = a + i * before, *kernel = p.kernel + i * p.in * p.out;
-            T *to = b + i * after;
-            const int64_t done = product<T, wide>(from, count, p.in, kernel, to, p.out, 0);
-            product<T, 1>(from, count, p.in, kernel, to, p.out, done);
+        if (!silent) {
+            for (int64_t t = 0; t < count; ++t)
+                read(p, tiles[first + t], blank.get(), a + t * p.in, before, line);
+            for (int i = 0; i < planes; ++i) {
+                const T *from = a + i * before, *kernel = p.kernel + i * p.in * p.out;
+                T *to = b + i * after;
+                const int64_t done = product<T, wide>(from, count, p.in, kernel, to, p.out, 0);
+                product<T, 1>(from, count, p.in, kernel, to, p.out, done);
+            }
         }
         for (int64_t t = 0; t < count; ++t) gather(p, tiles[first + t], b + t * p.out, after);
     }

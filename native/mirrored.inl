@@ -78,14 +78,14 @@ template <typename T>
 void contrast_mirrored(const Mirror<T> &p, const T *change, const T *middle, T *contrast) {
     typedef typename Lanes<T>::vec vec;
     constexpr int L = Lanes<T>::count, abreast = 4;
-    std::vector<T> moved(p.samples), seen(p.pre);
+    std::vector<T> moved(p.samples), product(p.pre);
     for (int64_t j = 0; j < p.post; ++j) {
         T own = 0;
         for (int64_t b = 0; b < p.samples; ++b) {
             moved[b] = p.gain * change[b * p.post + j];
             own += change[b * p.post + j] * middle[b * p.post + j];
         }
-        T *plus = contrast + 2 * j * p.pre, *minus = plus + p.pre, *__restrict row = seen.data();
+        T *plus = contrast + 2 * j * p.pre, *minus = plus + p.pre, *__restrict row = product.data();
         int64_t i = 0;
         for (; i + abreast * L <= p.pre; i += abreast * L) {
             vec sums[abreast] = {};

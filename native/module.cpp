@@ -51,6 +51,21 @@ static std::string chosen(const std::string &asked) {
                                 best());
 }
 
+// A kernel's version for the instruction set `isa`, while Python does other things.
+#if defined(MADEM_X86)
+#define MADEM_RUN(kernel, ...)                                 \
+    const std::string use = chosen(isa);                       \
+    nb::gil_scoped_release release;                            \
+    if (use == "avx512") return avx512::kernel(__VA_ARGS__);   \
+    if (use == "avx2") return avx2::kernel(__VA_ARGS__);       \
+    return baseline::kernel(__VA_ARGS__)
+#else
+#define MADEM_RUN(kernel, ...)        \
+    chosen(isa);                      \
+    nb::gil_scoped_release release;   \
+    return baseline::kernel(__VA_ARGS__)
+#endif
+
 template <typename T>
 static Rows<T> rows(const In<T> &of, int64_t samples, int64_t units, const char *name) {
     const bool shared = of.shape(0) == 1;
@@ -64,45 +79,40 @@ template <typename T>
 using Layer = std::tuple<In<T>, In<T>, In<T>, In<T>>;  // drive, ease, low, high
 
 template <typename T>
-static void run(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge,
+static void relax_pair(Out<const T> weight, Layer<T> lower, Layer<T> upper, In<T> nudge,
                 const std::vector<T> &stiffness,
                 std::optional<Out<const T>> at, std::optional<Out<const T>> at_up, bool warm,
                 Out<T> s, Out<T> y, Line<int32_t> sweeps, Line<T> residual, double tolerance,
                 int budget, const std::string &isa) {
     Pair<T> p;
-    p.samples = s.shape(0), p.lower = s.shape(1), p.upper = y.shape(1);
-    if (stiffness.empty() || p.samples % stiffness.size())
-        throw std::invalid_argument("every nudge must have as many samples");
-    p.distinct = p.samples / stiffness.size();
+    const int64_t all = s.shape(0);
+    p.nudges = stiffness.size(), p.lower = s.shape(1), p.upper = y.shape(1);
+    if (!p.nudges || all % p.nudges)
+        throw std::invalid_argument("rows of states must be a multiple of the nudges");
+    p.samples = all / p.nudges;
     if (p.upper < 1 || p.upper > most_upper)
         throw std::invalid_argument("the upper layer must have 1 to 16 units");
     const bool fits = int64_t(weight.shape(0)) == p.upper && int64_t(weight.shape(1)) == p.lower &&
-                      int64_t(y.shape(0)) == p.samples && int64_t(sweeps.shape(0)) == p.samples &&
-                      int64_t(residual.shape(0)) == p.samples && bool(at) == bool(at_up) &&
-                      (!at || (int64_t(at->size()) == p.distinct * p.lower &&
-                               int64_t(at_up->size()) == p.distinct * p.upper));
+                      int64_t(y.shape(0)) == all && int64_t(sweeps.shape(0)) == all &&
+                      int64_t(residual.shape(0)) == all && bool(at) == bool(at_up) &&
+                      (!at || (int64_t(at->size()) == p.samples * p.lower &&
+                               int64_t(at_up->size()) == p.samples * p.upper));
     if (!fits) throw std::invalid_argument("weight, states and records do not fit one another");
     p.weight = weight.data();
-    p.drive = rows<T>(std::get<0>(lower), p.distinct, p.lower, "drive");
+    p.drive = rows<T>(std::get<0>(lower), p.samples, p.lower, "drive");
     p.ease = rows<T>(std::get<1>(lower), 1, p.lower, "ease");
-    p.low = rows<T>(std::get<2>(lower), p.distinct, p.lower, "low");
-    p.high = rows<T>(std::get<3>(lower), p.distinct, p.lower, "high");
-    p.drive_up = rows<T>(std::get<0>(upper), p.distinct, p.upper, "upper drive");
+    p.low = rows<T>(std::get<2>(lower), p.samples, p.lower, "low");
+    p.high = rows<T>(std::get<3>(lower), p.samples, p.lower, "high");
+    p.drive_up = rows<T>(std::get<0>(upper), p.samples, p.upper, "upper drive");
     p.ease_up = rows<T>(std::get<1>(upper), 1, p.upper, "upper ease");
-    p.low_up = rows<T>(std::get<2>(upper), p.distinct, p.upper, "upper low");
-    p.high_up = rows<T>(std::get<3>(upper), p.distinct, p.upper, "upper high");
-    p.nudge = rows<T>(nudge, p.samples, p.upper, "nudge");
+    p.low_up = rows<T>(std::get<2>(upper), p.samples, p.upper, "upper low");
+    p.high_up = rows<T>(std::get<3>(upper), p.samples, p.upper, "upper high");
+    p.nudge = rows<T>(nudge, all, p.upper, "nudge");
     p.stiffness = stiffness.data();
     p.at = at ? at->data() : nullptr, p.at_up = at_up ? at_up->data() : nullptr;
     p.warm = warm;
     p.s = s.data(), p.y = y.data(), p.sweeps = sweeps.data(), p.residual = residual.data();
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::relax_pair<T>(p, T(tolerance), budget);
-    if (use == "avx2") return avx2::relax_pair<T>(p, T(tolerance), budget);
-#endif
-    baseline::relax_pair<T>(p, T(tolerance), budget);
+    MADEM_RUN(relax_pair<T>, p, T(tolerance), budget);
 }
 
 template <typename T>
@@ -113,7 +123,7 @@ template <typename T>
 using Wires = std::tuple<T, T, T, T>;  // conductances: word, bit, drive, sense
 
 template <typename T>
-static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, Wires<double> wires,
+static void read_wires(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, Wires<double> wires,
                  Into<T> currents, std::optional<Into<T>> drawn,
                  std::optional<Into<T>> word_nodes, std::optional<Into<T>> bit_nodes,
                  std::optional<Into<T>> across, Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
@@ -136,13 +146,7 @@ static void read(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, W
     c.word_nodes = word_nodes ? word_nodes->data() : nullptr;
     c.bit_nodes = bit_nodes ? bit_nodes->data() : nullptr;
     c.iterations = iterations.data(), c.residual = residual.data();
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::read_wires<T>(c, T(tolerance), budget);
-    if (use == "avx2") return avx2::read_wires<T>(c, T(tolerance), budget);
-#endif
-    baseline::read_wires<T>(c, T(tolerance), budget);
+    MADEM_RUN(read_wires<T>, c, T(tolerance), budget);
 }
 
 // x: samples x pre; g and contrast: post x 2 pre; drive, change and middle: samples x post.
@@ -157,34 +161,22 @@ static Mirror<T> mirror(const Out<const T> &x, const Units &units, const Lines &
 }
 
 template <typename T>
-static void read_both(Out<const T> g, Out<const T> x, double gain, Out<T> drive, Line<T> load,
+static void read_mirrored(Out<const T> g, Out<const T> x, double gain, Out<T> drive, Line<T> load,
                       const std::string &isa) {
     const Mirror<T> p = mirror<T>(x, drive, g, gain);
     if (int64_t(load.shape(0)) != p.post)
         throw std::invalid_argument("loads do not fit the conductances");
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::read_mirrored<T>(p, g.data(), drive.data(), load.data());
-    if (use == "avx2") return avx2::read_mirrored<T>(p, g.data(), drive.data(), load.data());
-#endif
-    baseline::read_mirrored<T>(p, g.data(), drive.data(), load.data());
+    MADEM_RUN(read_mirrored<T>, p, g.data(), drive.data(), load.data());
 }
 
 template <typename T>
-static void contrast_both(Out<const T> change, Out<const T> middle, Out<const T> x, double gain,
+static void contrast_mirrored(Out<const T> change, Out<const T> middle, Out<const T> x, double gain,
                           Out<T> contrast, const std::string &isa) {
     const Mirror<T> p = mirror<T>(x, change, contrast, gain);
     if (middle.size() != change.size())
         throw std::invalid_argument("changes and means do not fit one another");
     const T *moved = change.data(), *seen = middle.data();
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::contrast_mirrored<T>(p, moved, seen, contrast.data());
-    if (use == "avx2") return avx2::contrast_mirrored<T>(p, moved, seen, contrast.data());
-#endif
-    baseline::contrast_mirrored<T>(p, moved, seen, contrast.data());
+    MADEM_RUN(contrast_mirrored<T>, p, moved, seen, contrast.data());
 }
 
 template <typename T>
@@ -200,22 +192,31 @@ static bool alike(const A &a, const B &b) {
     return true;
 }
 
-// x: images x rows x columns x channels; kernel: planes x panels x channels x panel. With `corner`
-// x is pooled, with `corner_out` z; with `corner_at` x is a displacement from `at`.
-template <typename T>
-static void turn(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corner_at,
-                 Pixels<const T> kernel, Pixels<T> z, std::optional<Pixels<T>> corner_out,
-                 Some<T> offset, int padding, const std::string &isa) {
+// Images x and what they are convolved to; a pixel stands for from x from, or to x to, of them.
+template <typename T, typename Out>
+static Images<T> images(const Pixels<const T> &x, const Out &z, int from, int to, int padding) {
     constexpr int64_t panel = panel_bytes / sizeof(T);
-    const int from = corner ? 2 : 1, to = corner_out ? 2 : 1;
     Images<T> p{};
     p.count = x.shape(0), p.rows = from * x.shape(1), p.columns = from * x.shape(2);
     p.rows_out = to * z.shape(1), p.columns_out = to * z.shape(2);
     p.in = x.shape(3), p.out = z.shape(3), p.padding = padding;
-    if (p.in % panel || p.out % panel || kernel.shape(0) != planes ||
-        int64_t(kernel.shape(1)) * panel != p.out || int64_t(kernel.shape(2)) != p.in ||
-        int64_t(kernel.shape(3)) != panel || int64_t(z.shape(0)) != p.count ||
+    if (p.in % panel || p.out % panel || int64_t(z.shape(0)) != p.count ||
         p.rows_out != p.rows + 2 * padding - 2 || p.columns_out != p.columns + 2 * padding - 2)
+        throw std::invalid_argument("images and convolution do not fit one another");
+    p.x = x.data();
+    return p;
+}
+
+// x: images x rows x columns x channels; kernel: planes x panels x channels x panel. With `corner`
+// x is pooled, with `corner_out` z; with `corner_at` x is a displacement from `at`.
+template <typename T>
+static void convolve(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corner_at,
+                 Pixels<const T> kernel, Pixels<T> z, std::optional<Pixels<T>> corner_out,
+                 Some<T> offset, int padding, const std::string &isa) {
+    constexpr int64_t panel = panel_bytes / sizeof(T);
+    Images<T> p = images<T>(x, z, corner ? 2 : 1, corner_out ? 2 : 1, padding);
+    if (kernel.shape(0) != planes || int64_t(kernel.shape(1)) * panel != p.out ||
+        int64_t(kernel.shape(2)) != p.in || int64_t(kernel.shape(3)) != panel)
         throw std::invalid_argument("images and kernel do not fit one another");
     for (const Some<T> *each : {&corner, &at, &corner_at})
         if (*each && (!corner || !alike<T>(**each, x)))
@@ -226,42 +227,24 @@ static void turn(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corner_a
                     int64_t(offset->shape(2)) != p.columns_out ||
                     int64_t(offset->shape(3)) != p.out)))
         throw std::invalid_argument("corners do not fit the convolution");
-    p.x = x.data(), p.kernel = kernel.data(), p.z = z.data();
+    p.kernel = kernel.data(), p.z = z.data();
     p.corner = corner ? corner->data() : nullptr, p.at = at ? at->data() : nullptr;
     p.corner_at = corner_at ? corner_at->data() : nullptr;
     p.corner_out = corner_out ? corner_out->data() : nullptr;
     p.offset = offset ? offset->data() : nullptr;
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::convolve<T>(p);
-    if (use == "avx2") return avx2::convolve<T>(p);
-#endif
-    baseline::convolve<T>(p);
+    MADEM_RUN(convolve<T>, p);
 }
 
 // The derivative by a kernel (out x in x 3 x 3) from images x and the derivative y by what they
 // became, both channels last.
 template <typename T>
-static void turn_back(Pixels<const T> x, Pixels<const T> y, Pixels<T> kernel, int padding,
-                      const std::string &isa) {
-    constexpr int64_t panel = panel_bytes / sizeof(T);
-    Images<T> p{};
-    p.count = x.shape(0), p.rows = x.shape(1), p.columns = x.shape(2), p.in = x.shape(3);
-    p.rows_out = y.shape(1), p.columns_out = y.shape(2), p.out = y.shape(3), p.padding = padding;
-    if (p.in % panel || p.out % panel || int64_t(y.shape(0)) != p.count ||
-        int64_t(kernel.shape(0)) != p.out || int64_t(kernel.shape(1)) != p.in ||
-        kernel.shape(2) != 3 || kernel.shape(3) != 3 || p.rows_out != p.rows + 2 * padding - 2 ||
-        p.columns_out != p.columns + 2 * padding - 2)
+static void weigh(Pixels<const T> x, Pixels<const T> y, Pixels<T> kernel, int padding,
+                  const std::string &isa) {
+    const Images<T> p = images<T>(x, y, 1, 1, padding);
+    if (int64_t(kernel.shape(0)) != p.out || int64_t(kernel.shape(1)) != p.in ||
+        kernel.shape(2) != 3 || kernel.shape(3) != 3)
         throw std::invalid_argument("images and kernel do not fit one another");
-    p.x = x.data();
-    const std::string use = chosen(isa);
-    nb::gil_scoped_release release;
-#if defined(MADEM_X86)
-    if (use == "avx512") return avx512::weigh<T>(p, y.data(), kernel.data());
-    if (use == "avx2") return avx2::weigh<T>(p, y.data(), kernel.data());
-#endif
-    baseline::weigh<T>(p, y.data(), kernel.data());
+    MADEM_RUN(weigh<T>, p, y.data(), kernel.data());
 }
 
 // What lies on pooled pixels back on the one of size x size pixels that `corner` counts by rows.
@@ -294,30 +277,30 @@ NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
     m.attr("most_upper") = most_upper;
-    m.def("convolve", &turn<float>, nb::arg(), nb::arg().none(), nb::arg().none(),
+    m.def("convolve", &convolve<float>, nb::arg(), nb::arg().none(), nb::arg().none(),
           nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg());
-    m.def("convolve", &turn<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
+    m.def("convolve", &convolve<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
           nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg());
-    m.def("weigh", &turn_back<float>);
-    m.def("weigh", &turn_back<double>);
+    m.def("weigh", &weigh<float>);
+    m.def("weigh", &weigh<double>);
     m.def("scatter", &scatter<float>);
     m.def("scatter", &scatter<double>);
-    m.def("read_mirrored", &read_both<float>);
-    m.def("read_mirrored", &read_both<double>);
-    m.def("contrast_mirrored", &contrast_both<float>);
-    m.def("contrast_mirrored", &contrast_both<double>);
-    m.def("relax_pair", &run<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+    m.def("read_mirrored", &read_mirrored<float>);
+    m.def("read_mirrored", &read_mirrored<double>);
+    m.def("contrast_mirrored", &contrast_mirrored<float>);
+    m.def("contrast_mirrored", &contrast_mirrored<double>);
+    m.def("relax_pair", &relax_pair<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());
-    m.def("relax_pair", &run<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+    m.def("relax_pair", &relax_pair<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<float>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+    m.def("read_wires", &read_wires<float>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read<double>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+    m.def("read_wires", &read_wires<double>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
           nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg(), nb::arg(), nb::arg(), nb::arg());
 }

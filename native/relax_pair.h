@@ -16,15 +16,15 @@ struct Rows {
 
 template <typename T>
 struct Pair {
-    int64_t samples, distinct, lower, upper;  // rows of states, and of all that nudges share
+    int64_t samples, nudges, lower, upper;
     const T *weight;  // upper x lower
     Rows<T> drive, ease, low, high;
     Rows<T> drive_up, ease_up, low_up, high_up;
-    Rows<T> nudge;       // a current into the upper layer
-    const T *stiffness;  // what each nudge, of `distinct` samples, adds to the upper layer's load
+    Rows<T> nudge;       // currents into the upper layer, one nudge's samples after another's
+    const T *stiffness;  // what each nudge adds to the upper layer's load
     const T *at, *at_up;  // where given, states are displacements from these, at rest unnudged
     bool warm;            // whether s and y hold a start; else they start from zero
-    T *s, *y;             // states, samples x lower and samples x upper, out
+    T *s, *y;             // states, (nudges x samples) x lower and x upper, out
     int32_t *sweeps;
     T *residual;
 };

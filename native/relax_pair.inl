@@ -174,10 +174,10 @@ class Seat {
         : p(p), weight(weight), ease(ease), padded(padded), drive(padded), low(padded),
           high(padded), s(padded), up(5 * most_upper) {}
 
-    void take(int64_t sample) {
-        b = sample, shared = sample % p.distinct, count = 0, done = false;
+    void take(int64_t one) {
+        b = one, sample = one % p.samples, count = 0, done = false;
         T *own = up.data(), *y = own + 3 * most_upper, *ease_up = own + 4 * most_upper;
-        const T stiffness = p.stiffness[sample / p.distinct];
+        const T stiffness = p.stiffness[one / p.samples];
         const T *nudge = p.nudge.at + b * p.nudge.stride;
         copy(drive, p.drive), copy(low, p.low), copy(high, p.high);
         const T *rows[3] = {row(p.drive_up), row(p.low_up), row(p.high_up)};
@@ -228,7 +228,7 @@ class Seat {
     bool done = true;
 
   private:
-    const T *row(const Rows<T> &of) const { return of.at + shared * of.stride; }
+    const T *row(const Rows<T> &of) const { return of.at + sample * of.stride; }
 
     void copy(Aligned<T> &to, const Rows<T> &from) {
         std::memcpy(to.data(), row(from), p.lower * sizeof(T));
@@ -238,7 +238,7 @@ class Seat {
     // limits feels changes alone, a unit on a limit must first overcome what presses it there.
     void displace(T *own) {
         typedef typename Lanes<T>::vec vec;
-        const T *at = p.at + shared * p.lower, *at_up = p.at_up + shared * p.upper;
+        const T *at = p.at + sample * p.lower, *at_up = p.at_up + sample * p.upper;
         T *felt = drive.data(), *least = low.data(), *most = high.data(), *rest = s.data();
         std::memcpy(rest, at, p.lower * sizeof(T));
         vec total[most_upper] = {};
@@ -264,7 +264,7 @@ class Seat {
 
     const Pair<T> &p;
     const T *weight, *ease;
-    int64_t padded, b = 0, shared = 0;
+    int64_t padded, b = 0, sample = 0;
     Aligned<T> drive, low, high, s, up;
     Sample<T> now{};
     int count = 0;
@@ -291,7 +291,7 @@ void relax_pair(const Pair<T> &p, T tolerance, int budget) {
     for (bool busy = true; busy;) {
         busy = false;
         for (Seat<T> &seat : places) {
-            if (seat.done && next < p.samples) seat.take(next++);
+            if (seat.done && next < p.nudges * p.samples) seat.take(next++);
             if (seat.done) continue;
             seat.step(blind, watched, tolerance, budget);
             if (seat.done) seat.leave();

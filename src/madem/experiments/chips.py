@@ -172,25 +172,25 @@ def evenly(first: int, last: int, count: int) -> set[int]:
 class Biased:
     """A machine whose sensed activities are off by a constant in some of its settlings.
 
-    ``offsets``: one a layer, ``(chips, 1, units)``, in units of the state; ``when_nudged``: whether
-    they are added to what is sensed in nudged phases, or in free ones, the outputs among it.
+    ``offsets``: one a layer, ``(chips, 1, units)``, in units of the state; ``nudged``: whether they
+    are added to what is sensed in nudged phases, or in free ones, the outputs among it.
     """
 
     machine: Simulated
     offsets: tuple[Tensor, ...]
-    when_nudged: bool
+    nudged: bool
 
     def settle(
         self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
     ) -> Settled:
         """Come to rest as the machine does; what is sensed of it is off."""
         settled = self.machine.settle(x, nudge, start)
-        return settled if (nudge is not None) != self.when_nudged else self._off(settled)
+        return settled if (nudge is not None) != self.nudged else self._off(settled)
 
-    def nudged(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
         """Come to rest under each nudge; what is sensed is off."""
-        phases = self.machine.nudged(free, nudges)
-        return [self._off(phase) for phase in phases] if self.when_nudged else phases
+        phases = self.machine.settle_each(free, nudges)
+        return [self._off(phase) for phase in phases] if self.nudged else phases
 
     def _off(self, settled: Settled) -> Settled:
         states = [s + o for s, o in zip(settled.states[1:], self.offsets, strict=True)]
@@ -216,11 +216,11 @@ class BiasedEstimator:
 
     estimator: Estimator
     offsets: tuple[Tensor, ...]
-    when_nudged: bool
+    nudged: bool
 
     def __call__(self, machine: Simulated, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient that is measured."""
-        return self.estimator(Biased(machine, self.offsets, self.when_nudged), x, target, cost)
+        return self.estimator(Biased(machine, self.offsets, self.nudged), x, target, cost)
 
 
 def forgetting_job(

@@ -36,8 +36,8 @@ class Machine(Protocol):
     ) -> Settled:
         """Come to rest."""
 
-    def nudged(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
-        """Come to rest under each of ``nudges``, from the settling ``free``."""
+    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+        """Come to rest under each of ``nudges``, from the free settling ``free``."""
 
     def contrast(
         self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
@@ -173,7 +173,7 @@ class Contrast:
             unit = scale / self.beta
         strengths = dict.fromkeys(side for pair in self.pairs for side in pair[:2] if side)
         nudges = [push(strength * beta) for strength in strengths]
-        phases = dict(zip(strengths, machine.nudged(free, nudges), strict=True))
+        phases = dict(zip(strengths, machine.settle_each(free, nudges), strict=True))
         phases[0.0] = free
         total: tuple[Tensor, ...] = ()
         total_x = None

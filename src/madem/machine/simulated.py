@@ -225,10 +225,10 @@ class Simulated:
             problem = self.network.bind(couplings, self.periphery.put(x))
         else:
             problem = origin.problem
-        if nudge is not None:
-            nudge = nudge.through(self.periphery.drive)
         if origin is not None and nudge is not None and self.exact:
             return self._displace(origin, [nudge])[0]
+        if nudge is not None:
+            nudge = nudge.through(self.periphery.drive)
         clamped = Clamped(problem.x) if origin is None else origin.clamped
         phase = self._fluctuate(problem, clamped)
         states = origin.rest.states if origin is not None else start
@@ -238,15 +238,23 @@ class Simulated:
         return replace(settled, problem=problem)
 
     @torch.no_grad()
-    def nudged(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
-        """Let the machine come to rest under each of ``nudges``, from the settling ``free``.
+    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+        """Let the machine come to rest under each of ``nudges``, from the free settling ``free``.
 
-        As ``settle``, one nudge after another; those of an exact machine together, where a kernel
-        can.
+        Returns and counts what as many calls of ``settle`` would, in their order. An exact machine
+        asks its solver for all at once, which saves a tenth of the phases of a small network.
+
+        >>> from madem.network import Current, Free, Layer
+        >>> weights = [torch.ones(1, 1), torch.zeros(1)]
+        >>> machine = Simulated.ideal(Network(1, (Layer(1, Free()),)), [weights])
+        >>> free, push = machine.settle(torch.zeros(1, 1)), torch.ones(1, 1)
+        >>> nudges = [Current(beta, push) for beta in (1, -1)]
+        >>> [phase.moved[-1].item() for phase in machine.settle_each(free, nudges)]
+        [-1.0, 1.0]
         """
-        if not self.exact:
-            return [self.settle(free.states[0], nudge, start=free) for nudge in nudges]
-        return self._displace(free, [nudge.through(self.periphery.drive) for nudge in nudges])
+        if self.exact:
+            return self._displace(free, nudges)
+        return [self.settle(free.states[0], nudge, start=free) for nudge in nudges]
 
     @torch.no_grad()
     def contrast(
@@ -302,8 +310,9 @@ class Simulated:
         problem = origin.displacements
         phases = []
         for rest in self.solver.settle_each(problem, nudges):
+            output, clamped = origin.output, origin.clamped
             settled = Settled(
-                (), origin.output, self._count(rest), problem, origin.clamped, origin, rest.states
+                (), output, self._count(rest), problem, clamped, origin, moved=rest.states
             )
             phases.append(settled)
             if self.listener is not silent:

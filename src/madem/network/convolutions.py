@@ -112,7 +112,7 @@ class Convolution:
 
     def weigh(self, pre: Tensor, image: Tensor) -> Tensor:
         """Return the derivative of ``image . (kernel * pre)`` by the kernel."""
-        if self.stride == 1 and winograd.weighs(self.kernel, self.padding, pre, image):
+        if self.stride == 1 and winograd.fits_weigh(self.kernel, self.padding, pre, image):
             return winograd.weigh(pre, image, self.padding)
         found: Tensor = grad.conv2d_weight(
             pre, self.kernel.shape, image, stride=self.stride, padding=self.padding

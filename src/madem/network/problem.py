@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.native import takes
 from madem.network.couplings import Coupling, Shape
 from madem.network.laws import Clip, Curvature, Law, Mover
 from madem.network.nudges import Current, Nudge, Spring
@@ -278,9 +279,7 @@ class Problem:
         springs as nudges, and nothing that autograd would have to follow.
         """
         weight = self.between
-        if weight is None:
-            return None
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (weight, self.x, *self.fixed)):
+        if weight is None or not nudges or not takes(weight, self.x, *self.fixed):
             return None
         pushes = [push for push in map(self._push, nudges) if push is not None]
         if len(pushes) < len(nudges):
@@ -292,18 +291,19 @@ class Problem:
 
     def _push(self, nudge: Nudge | None) -> tuple[Tensor, float] | None:
         """Return a nudge as a real current into the outputs and a stiffness, None if it is not."""
-        upper = self.nodes[1]
+        upper, stiffness = self.nodes[1], 0.0
         if nudge is None:
-            return row(0.0, upper.ease.shape[-1], upper.drive.dtype, upper.drive.device), 0.0
-        if isinstance(nudge, Current):
+            current = row(0.0, upper.ease.shape[-1], upper.drive.dtype, upper.drive.device)
+        elif isinstance(nudge, Current):
             current = -nudge.beta * nudge.gradient
-            return None if current.is_complex() else (current, 0.0)
-        if not isinstance(nudge, Spring):
+        elif isinstance(nudge, Spring):
+            stiffness = nudge.stiffness
+            current = stiffness * (nudge.target - self.at[1] if self.at else nudge.target)
+            if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
+                return None
+        else:
             return None
-        stiffness = nudge.stiffness
-        if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
-            return None
-        return stiffness * (nudge.target - self.at[1] if self.at else nudge.target), stiffness
+        return None if current.is_complex() else (current.expand(upper.drive.shape), stiffness)
 
     @cached_property
     def between(self) -> Tensor | None:

@@ -99,7 +99,7 @@ class Mirrored:
 
     ``g``: ``(post, 2 pre)``, S, the positive lines first; ``bias``: ``(post,)``, A, or None.
     Both halves meet the same inputs, so each product is one with ``G+ - G-``, half the work.
-    ``loads`` keeps the load of the upper layer, where a pull on it found that on the way.
+    ``loads`` keeps the load of the upper layer, of ``g`` alone, once a pull summed it on the way.
 
     >>> m = Mirrored(torch.tensor([[3.0, 1.0]]), None, 10.0)
     >>> m.pull(1, [torch.tensor([[1.0]]), torch.zeros(1, 1)]).item(), m.curvature(1).item()

@@ -3,7 +3,8 @@
 ``z = A^T [(G g G^T) . (B^T x B)] A`` for every tile of 4 x 4 pixels: 36 multiplications a tile and
 pair of channels, where the direct form has 144 (Lavin and Gray, arXiv 1509.09308). In float32 the
 relative error is twice that of the direct form. ``native/convolve.inl`` does it, on one thread;
-where it cannot, and where autograd listens, a convolution is PyTorch's. Images it returns have
+where it cannot, and where autograd listens, a convolution is PyTorch's. The derivative by the
+kernel of ``m . z`` is ``G^T [sum_tiles (A m A^T) . (B^T x B)] G``, as cheap. Images it returns have
 their channels last in memory, the order in which pooling is fast as well; what goes back through a
 maximum keeps it so.
 """
@@ -27,7 +28,7 @@ ENDS = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
 TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
 
-GATHER = 400
+TURN = 400
 """Multiplications that a pair of channels costs from tiles to a kernel (ours, measured)."""
 
 
@@ -48,9 +49,13 @@ def _saves(kernel: tuple[int, ...], image: tuple[int, ...], padding: int, size: 
     if window != [3, 3] or post % 16 or pre % 16 or not 0 <= padding <= 2:
         return False
     rows, columns = (size * n + 2 * padding - 2 for n in image)
-    tiles = -(-rows // 4) * -(-columns // 4)
+    tiles = _tiles(rows, columns)
     ours = 36 * tiles * (pre * post + TRANSFORM * (pre + post))
     return ours < 9 * rows * columns * pre * post
+
+
+def _tiles(rows: int, columns: int) -> int:
+    return -(-rows // 4) * -(-columns // 4)
 
 
 def pack(kernel: Tensor) -> Tensor:
@@ -136,17 +141,23 @@ def convolve_largest(
     return Cornered(_first(z), _first(corner))
 
 
-def weighs(kernel: Tensor, padding: int, pre: Tensor, image: Tensor) -> bool:
-    """Return whether ``weigh`` can take the derivative by ``kernel``, and saves work."""
+def fits_weigh(kernel: Tensor, padding: int, pre: Tensor, image: Tensor) -> bool:
+    """Return whether ``weigh`` can take the derivative by ``kernel``, and saves work.
+
+    It works on the tiles of the convolution itself, ``pre`` and ``image`` as in ``weigh``.
+    """
     if not takes(image) or not fits(kernel, padding, pre):
         return False
     rows, columns = image.shape[-2:]
-    tiles = len(pre) * -(-rows // 4) * -(-columns // 4)
-    return 36 * tiles + GATHER < 9 * len(pre) * rows * columns
+    tiles = len(pre) * _tiles(rows, columns)
+    return 36 * tiles + TURN < 9 * len(pre) * rows * columns
 
 
 def weigh(pre: Tensor, image: Tensor, padding: int, instructions: str = "") -> Tensor:
     """Return the derivative of ``image . (kernel * pre)`` by a kernel of 3 x 3, in tiles.
+
+    ``pre``: ``(batch, in, height, width)``; ``image``: ``(batch, out, rows, columns)``, of the
+    size of the convolution and of the same type. Returns ``(out, in, 3, 3)``.
 
     >>> weigh(torch.ones(1, 16, 4, 4), torch.ones(1, 16, 4, 4), 1)[0, 0].round().tolist()
     [[9.0, 12.0, 9.0], [12.0, 16.0, 12.0], [9.0, 12.0, 9.0]]

@@ -50,17 +50,16 @@ def relax_pair(
 ) -> list[Rest]:
     """Return where two layers come to rest under each nudge, nothing where the kernel cannot say.
 
-    As ``relax`` with block coordinate descent, but every sample stops on its own. ``instructions``
-    names an instruction set, by default the best of the processor.
+    As ``relax`` with block coordinate descent, but every sample stops on its own. ``start``, of one
+    nudge alone, is where both layers begin, ``(batch, units)`` each; zeros by default.
+    ``instructions`` names an instruction set, by default the best of the processor.
     """
-    if kernels is None or pair is None or pair.weight.shape[0] > kernels.most_upper:
-        return []
-    like = pair.lower.drive
-    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+    if pair is None or pair.weight.shape[0] > kernels.most_upper:
         return []
     lower, upper = pair.lower.arrays, pair.upper.arrays
-    samples, kind = len(like), lower[0].dtype
+    samples, kind = lower[0].shape[0], lower[0].dtype
     rows = samples * len(pair.stiffness)
+    # arrays, not tensors: each of so many small steps costs less than in PyTorch
     s, y = (np.empty((rows, units), kind) for units in reversed(pair.weight.shape))
     if start is not None:
         s[:], y[:] = (state.detach().numpy() for state in start)
@@ -85,6 +84,6 @@ def relax_pair(
     found = s, y, sweeps, residual, residual <= (tolerance or np.inf)
     rests = []
     for first in range(0, rows, samples):
-        own = (torch.from_numpy(part[first : first + samples]) for part in found)
-        rests.append(Rest((next(own), next(own)), *own))
+        own = [torch.from_numpy(part[first : first + samples]) for part in found]
+        rests.append(Rest((own[0], own[1]), *own[2:]))
     return rests

@@ -25,7 +25,7 @@ from madem.solver.relax import (
 
 @runtime_checkable
 class Solver(Protocol):
-    """Frozen settings with one verb."""
+    """Frozen settings with one verb, for one nudge or for several."""
 
     @property
     def tolerance(self) -> float:
@@ -44,19 +44,12 @@ class Solver(Protocol):
         """Return the rest of ``problem`` under ``nudge``, from ``start`` where given."""
 
     def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
-        """Return the rest of ``problem`` under each of ``nudges``."""
-
-
-class InTurn:
-    """What most solvers do with several nudges."""
-
-    def settle_each(self: Solver, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
-        """Return the rest of ``problem`` under each of ``nudges``, one after another."""
+        """Return the rest of ``problem`` under each of ``nudges``, in their order."""
         return [self.settle(problem, nudge) for nudge in nudges]
 
 
 @dataclass(frozen=True)
-class Sweep(InTurn):
+class Sweep(Solver):
     """Exact block coordinate descent: each layer jumps to its minimum, the others fixed.
 
     With ``tolerance`` 0 exactly ``budget`` sweeps are made. Where one pass is exact, one is made.
@@ -82,18 +75,17 @@ class Sweep(InTurn):
         start: Sequence[Tensor] | None = None,
     ) -> Rest:
         """Return the rest of ``problem`` under ``nudge``."""
-        for rest in relax_pair(problem.pair([nudge]), start, self.tolerance, self.budget):
-            return rest
-        return relax(problem, nudge, start, self.tolerance, self.budget)
+        fast = relax_pair(problem.pair([nudge]), start, self.tolerance, self.budget)
+        return fast[0] if fast else relax(problem, nudge, start, self.tolerance, self.budget)
 
     def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
-        """Return the rest of ``problem`` under each of ``nudges``, at once where a kernel can."""
+        """Return the rest of ``problem`` under each of ``nudges``, in one call where a kernel can."""
         fast = relax_pair(problem.pair(nudges), None, self.tolerance, self.budget)
         return fast or super().settle_each(problem, nudges)
 
 
 @dataclass(frozen=True)
-class Synchronous(InTurn):
+class Synchronous(Solver):
     """All layers jump at once: a synchronous fixed point, as clocked hardware would do it.
 
     It may oscillate where block coordinate descent cannot.
@@ -117,7 +109,7 @@ class Synchronous(InTurn):
 
 
 @dataclass(frozen=True)
-class Flow(InTurn):
+class Flow(Solver):
     """Gradient flow: every node relaxes towards its rest with a time constant of its own.
 
     ``ds/dt = rest(s) - s``, in steps of ``step`` time constants, integrated exactly for fixed
@@ -151,7 +143,7 @@ class Flow(InTurn):
 
 
 @dataclass(frozen=True)
-class OverRelaxed(InTurn):
+class OverRelaxed(Solver):
     """Sweeps whose moves are lengthened by a factor that adapts to how they shrink.
 
     Irons and Tuck's factor, one a sample, from the last two moves ``f``:
@@ -195,7 +187,7 @@ class OverRelaxed(InTurn):
 
 
 @dataclass(frozen=True)
-class Anderson(InTurn):
+class Anderson(Solver):
     """Anderson acceleration of the sweeps, with ``memory`` past moves, a sample at a time.
 
     The next start is the combination of past results whose moves cancel best (least squares).
@@ -248,7 +240,7 @@ class Anderson(InTurn):
 
 
 @dataclass(frozen=True)
-class Newton(InTurn):
+class Newton(Solver):
     """Newton's method on the active set: after each sweep, solve for all nodes that are free.
 
     The sweep says which nodes sit on their limits; for the others the linear system of the
