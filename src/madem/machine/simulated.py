@@ -248,7 +248,7 @@ class Simulated:
         >>> weights = [torch.ones(1, 1), torch.zeros(1)]
         >>> machine = Simulated.ideal(Network(1, (Layer(1, Free()),)), [weights])
         >>> free, push = machine.settle(torch.zeros(1, 1)), torch.ones(1, 1)
-        >>> nudges = [Current(beta, push) for beta in (1, -1)]
+        >>> nudges = [Current(beta, push) for beta in (1.0, -1.0)]
         >>> [phase.moved[-1].item() for phase in machine.settle_each(free, nudges)]
         [-1.0, 1.0]
         """

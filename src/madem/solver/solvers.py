@@ -79,7 +79,7 @@ class Sweep(Solver):
         return fast[0] if fast else relax(problem, nudge, start, self.tolerance, self.budget)
 
     def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
-        """Return the rest of ``problem`` under each of ``nudges``, in one call where a kernel can."""
+        """Return the rests of ``problem`` under ``nudges``, by one call where a kernel can."""
         fast = relax_pair(problem.pair(nudges), None, self.tolerance, self.budget)
         return fast or super().settle_each(problem, nudges)
 
