@@ -32,6 +32,8 @@ struct Images {
     template <typename T>           \
     void convolve(const Images<T> &); \
     template <typename T>           \
+    void pack(const T *kernel, int64_t out, int64_t in, bool turned, T *packed); \
+    template <typename T>           \
     void weigh(const Images<T> &, const T *y, T *kernel); \
     }
 MADEM_DECLARE(baseline)

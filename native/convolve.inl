@@ -18,6 +18,17 @@
 namespace madem {
 namespace MADEM_ISA {
 
+// G g, of three numbers at a distance of `step`, six in place.
+template <int step, typename V>
+static inline void expand(V *g) {
+    const V ends = g[0] + g[2 * step], wide = g[0] / 24 + g[2 * step] / 6;
+    const V middle = g[step], last = g[2 * step];
+    g[0] = g[0] / 4;
+    g[step] = (ends + middle) / -6, g[2 * step] = (ends - middle) / -6;
+    g[3 * step] = wide + middle / 12, g[4 * step] = wide - middle / 12;
+    g[5 * step] = last;
+}
+
 // B^T d, of six numbers at a distance of `step`, in place.
 template <int step, typename V>
 static inline void enter(V *d) {
@@ -280,6 +291,34 @@ void convolve(const Images<T> &p) {
     }
 }
 
+// Kernels of out x in x 3 x 3 as planes x panels out x in x panel, G g G^T. With `turned` those of the
+// way back: out and in change places, and every kernel is turned by half a turn.
+template <typename T>
+void pack(const T *kernel, int64_t out, int64_t in, bool turned, T *packed) {
+    typedef typename Lanes<T>::vec vec;
+    constexpr int width = panel_bytes / sizeof(T);
+    const int64_t outs = turned ? in : out, ins = turned ? out : in, plane = outs * ins;
+    for (int64_t o = 0; o < outs; o += width)
+        for (int64_t i = 0; i < ins; ++i, packed += width) {
+            T taps[9][width];
+            for (int64_t w = 0; w < width; ++w) {
+                const T *from = kernel + 9 * (turned ? i * in + o + w : (o + w) * in + i);
+                for (int k = 0; k < 9; ++k) taps[turned ? 8 - k : k][w] = from[k];
+            }
+            for (int c = 0; c < width; c += Lanes<T>::count) {
+                vec g[planes];
+#pragma GCC unroll 9
+                for (int k = 0; k < 9; ++k) g[k / 3 * 6 + k % 3] = load(taps[k] + c);
+#pragma GCC unroll 3
+                for (int k = 0; k < 3; ++k) expand<6>(g + k);
+#pragma GCC unroll 6
+                for (int k = 0; k < 6; ++k) expand<1>(g + 6 * k);
+#pragma GCC unroll 36
+                for (int k = 0; k < planes; ++k) store(packed + k * plane + c, g[k]);
+            }
+        }
+}
+
 // A tile of the derivative of z onto its place in every plane, A m A^T; panels lie `apart`.
 template <typename T>
 static void spread_out(const Images<T> &p, const T *y, const Tile<T> &tile, const T *blank, T *to,
@@ -375,6 +414,8 @@ void weigh(const Images<T> &p, const T *y, T *kernel) {
 
 template void convolve<float>(const Images<float> &);
 template void convolve<double>(const Images<double> &);
+template void pack<float>(const float *, int64_t, int64_t, bool, float *);
+template void pack<double>(const double *, int64_t, int64_t, bool, double *);
 template void weigh<float>(const Images<float> &, const float *, float *);
 template void weigh<double>(const Images<double> &, const double *, double *);
 

@@ -235,6 +235,18 @@ static void convolve(Pixels<const T> x, Some<T> corner, Some<T> at, Some<T> corn
     MADEM_RUN(convolve<T>, p);
 }
 
+// A kernel (out x in x 3 x 3) in the form of `convolve`, or that of the way back.
+template <typename T>
+static void pack(Pixels<const T> kernel, Pixels<T> packed, bool turned, const std::string &isa) {
+    constexpr int64_t panel = panel_bytes / sizeof(T);
+    const int64_t out = kernel.shape(0), in = kernel.shape(1);
+    if (kernel.shape(2) != 3 || kernel.shape(3) != 3 || packed.shape(0) != planes ||
+        int64_t(packed.shape(1)) * panel != (turned ? in : out) ||
+        int64_t(packed.shape(2)) != (turned ? out : in) || int64_t(packed.shape(3)) != panel)
+        throw std::invalid_argument("kernel and its packed form do not fit one another");
+    MADEM_RUN(pack<T>, kernel.data(), out, in, turned, packed.data());
+}
+
 // The derivative by a kernel (out x in x 3 x 3) from images x and the derivative y by what they
 // became, both channels last.
 template <typename T>
@@ -283,6 +295,8 @@ NB_MODULE(_native, m) {
     m.def("convolve", &convolve<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
           nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
           nb::arg());
+    m.def("pack", &pack<float>);
+    m.def("pack", &pack<double>);
     m.def("weigh", &weigh<float>);
     m.def("weigh", &weigh<double>);
     m.def("scatter", &scatter<float>);

@@ -55,6 +55,21 @@ def test_tiles_against_the_direct_form(
     )
 
 
+@pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", ERRORS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_packing(turned: bool, dtype: torch.dtype, instructions: str) -> None:
+    skip_without(instructions)
+    kernel = torch.randn(32, 48, 3, 3, generator=stream(6, "tiles"), dtype=torch.float64)
+    ends = torch.tensor(
+        [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
+    ).double()
+    plain = kernel.transpose(0, 1).flip(-2, -1) if turned else kernel
+    wanted = torch.einsum("ku,lv,oiuv->kloi", ends / 24, ends / 24, plain).flatten(0, 1)
+    found = pack(kernel.to(dtype), turned, instructions).permute(0, 1, 3, 2).flatten(1, 2)
+    assert relative(found.double(), wanted) < ERRORS[dtype]
+
+
 def test_images_of_zeros() -> None:
     packed, offset = pack(torch.ones(16, 32, 3, 3)), torch.rand(2, 16, 8, 8)
     zeros = torch.zeros(2, 32, 8, 8)

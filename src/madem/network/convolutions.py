@@ -106,8 +106,7 @@ class Convolution:
     def _packed(self, turned: bool) -> Tensor:
         """Return the kernel, or the kernel of the way back, in the form of ``winograd``."""
         if turned not in self.packed:
-            kernel = self.kernel.transpose(0, 1).flip(-2, -1) if turned else self.kernel
-            self.packed[turned] = winograd.pack(kernel)
+            self.packed[turned] = winograd.pack(self.kernel, turned)
         return self.packed[turned]
 
     def weigh(self, pre: Tensor, image: Tensor) -> Tensor:

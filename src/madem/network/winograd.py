@@ -22,9 +22,6 @@ from torch.nn import functional
 
 from madem.native import kernels, takes
 
-ENDS = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
-"""``24 G``: what three numbers of a kernel become at the points 0, 1, -1, 2, -2 and infinity."""
-
 TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
 
@@ -58,21 +55,21 @@ def _tiles(rows: int, columns: int) -> int:
     return -(-rows // 4) * -(-columns // 4)
 
 
-def pack(kernel: Tensor) -> Tensor:
+def pack(kernel: Tensor, turned: bool = False, instructions: str = "") -> Tensor:
     """Return ``G g G^T`` of a kernel as the planes and panels of channels that are multiplied.
+
+    ``turned``: of the way back, from ``out`` to ``in`` channels by kernels turned by half a turn.
 
     >>> pack(torch.zeros(32, 16, 3, 3)).shape
     torch.Size([36, 2, 16, 16])
     """
-    post, pre = kernel.shape[:2]
-    ends = torch.tensor(ENDS, dtype=torch.float64) / 24
+    lines = kernel.detach().contiguous().numpy()
+    pre, post = kernel.shape[:2] if turned else kernel.shape[1::-1]
     panel = 64 // kernel.element_size()
-    panels = kernel.detach().reshape(post // panel, panel, pre, 9).permute(3, 0, 2, 1)
-    parts = panels.reshape(9, -1)
     # not torch.empty: numpy asks the system for large pages, which all products read faster
-    planes = torch.from_numpy(np.empty((36, parts.shape[1]), kernel.detach().numpy().dtype))
-    torch.mm(torch.kron(ends, ends).to(parts), parts, out=planes)
-    return planes.view(36, post // panel, pre, panel)
+    planes = np.empty((36, post // panel, pre, panel), lines.dtype)
+    kernels.pack(lines, planes, turned, instructions)
+    return torch.from_numpy(planes)
 
 
 @dataclass(frozen=True)
