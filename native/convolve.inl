@@ -236,11 +236,16 @@ static int64_t product(const T *a, int64_t tiles, int64_t in, const T *kernel, T
     return first;
 }
 
-// Where in an array with a line to spare a line of the cache begins.
+// Room for `count` numbers from a line of the cache on, which a thread keeps: asking the system for it
+// in every call would cost as much as the transforms.
 template <typename T>
-static T *lined(T *array) {
-    const auto at = reinterpret_cast<uintptr_t>(array);
-    return array + (panel_bytes - at % panel_bytes) / sizeof(T);
+static T *room(int64_t count) {
+    constexpr int64_t line = panel_bytes / sizeof(T);
+    thread_local std::unique_ptr<T[]> held;
+    thread_local int64_t size = 0;
+    if (size < count) held.reset(new T[count + line]), size = count;
+    const auto at = reinterpret_cast<uintptr_t>(held.get());
+    return held.get() + (panel_bytes - at % panel_bytes) / sizeof(T);
 }
 
 template <typename T>
@@ -251,6 +256,16 @@ static std::vector<Tile<T>> tiled(const Images<T> &p) {
             for (int64_t column = 0; column < p.columns_out; column += 4)
                 tiles.push_back({image, row, column});
     return tiles;
+}
+
+// Whether all images are zero, as layers are that have not moved yet; of others this sees a few
+// numbers. A kernel must be finite, else its products are not: every tap is in the plane of point 1.
+template <typename T>
+static bool zero(const Images<T> &p) {
+    const int64_t numbers = p.count * p.rows * p.columns * p.in / (p.corner ? 4 : 1);
+    if (!std::all_of(p.x, p.x + numbers, [](T v) { return v == 0; })) return false;
+    const T *one = p.kernel + 7 * p.in * p.out;
+    return std::all_of(one, one + p.in * p.out, [](T v) { return v - v == 0; });
 }
 
 template <typename T>
@@ -269,11 +284,9 @@ void convolve(const Images<T> &p) {
     const int64_t block = std::min(all, some);
     // planes start a line apart, so that they do not crowd into one set of the cache
     const int64_t before = block * p.in + line, after = block * p.out + line;
-    const std::unique_ptr<T[]> blank(new T[p.in]()), held(new T[planes * (before + after) + line]);
-    T *a = lined(held.get()), *b = a + planes * before;
-    // layers that have not moved yet are zero everywhere; of others this sees a few numbers
-    const int64_t shrink = p.corner ? 4 : 1, numbers = p.count * p.rows * p.columns * p.in / shrink;
-    const bool silent = !p.corner_at && std::all_of(p.x, p.x + numbers, [](T v) { return v == 0; });
+    const std::unique_ptr<T[]> blank(new T[p.in]());
+    T *a = room<T>(planes * (before + after)), *b = a + planes * before;
+    const bool silent = !p.corner_at && zero(p);
     if (silent) std::fill(b, b + planes * after, T(0));
     for (int64_t first = 0; first < all; first += block) {
         const int64_t count = std::min(block, all - first);
@@ -374,42 +387,51 @@ static void outer(const T *__restrict y, const T *__restrict x, int64_t tiles, T
 }
 
 // dg = G^T [sum_tiles (A m A^T) . (B^T x B)] G: the derivative by the kernel, out x in x 3 x 3.
+// Block by block of tiles, whose planes are to stay in a cache.
 template <typename T>
 void weigh(const Images<T> &p, const T *y, T *kernel) {
     typedef typename Lanes<T>::vec vec;
     constexpr int width = panel_bytes / sizeof(T), square = width * width;
     const std::vector<Tile<T>> tiles = tiled(p);
-    const int64_t all = tiles.size(), panel = all * width;
+    const int64_t all = tiles.size(), each = planes * (p.in + p.out);
+    const int64_t block = std::min<int64_t>(all, std::max<int64_t>(64, (4 << 20) / sizeof(T) / each));
+    const int64_t panel = block * width;
     const int64_t below = panel * (p.in / width) + width, above = panel * (p.out / width) + width;
     const std::unique_ptr<T[]> blank(new T[std::max(p.in, p.out)]());
-    const std::unique_ptr<T[]> held(new T[planes * (below + above) + (planes + 9) * square + width]);
-    T *a = lined(held.get()), *b = a + planes * below, *u = b + planes * above;
-    for (int64_t t = 0; t < all; ++t) {
-        spread<T, false, false>(p, tiles[t], blank.get(), a + t * width, below, panel);
-        spread_out(p, y, tiles[t], blank.get(), b + t * width, above, panel);
-    }
-    for (int64_t i = 0; i < p.in; i += width)
-        for (int64_t o = 0; o < p.out; o += width) {
-            for (int k = 0; k < planes; ++k)
-                outer(b + k * above + o * all, a + k * below + i * all, all, u + k * square);
-            T *found = u + planes * square;
-            for (int c = 0; c < square; c += Lanes<T>::count) {
-                vec g[planes];
-#pragma GCC unroll 36
-                for (int k = 0; k < planes; ++k) g[k] = load(u + k * square + c);
-#pragma GCC unroll 6
-                for (int k = 0; k < 6; ++k) narrow<6>(g + k);
-#pragma GCC unroll 3
-                for (int k = 0; k < 3; ++k) narrow<1>(g + 6 * k);
-#pragma GCC unroll 9
-                for (int k = 0; k < 9; ++k) store(found + k * square + c, g[k / 3 * 6 + k % 3]);
-            }
-            for (int r = 0; r < width; ++r) {
-                T *to = kernel + ((o + r) * p.in + i) * 9;
-                for (int c = 0; c < width; ++c)
-                    for (int k = 0; k < 9; ++k) to[9 * c + k] = found[k * square + r * width + c];
-            }
+    T *a = room<T>(planes * (below + above) + (planes + 9) * square), *b = a + planes * below;
+    T *u = b + planes * above, *found = u + planes * square;
+    std::fill(kernel, kernel + p.out * p.in * 9, T(0));
+    for (int64_t first = 0; first < all; first += block) {
+        const int64_t count = std::min(block, all - first);
+        for (int64_t t = 0; t < count; ++t) {
+            const Tile<T> &tile = tiles[first + t];
+            spread<T, false, false>(p, tile, blank.get(), a + t * width, below, panel);
+            spread_out(p, y, tile, blank.get(), b + t * width, above, panel);
         }
+        for (int64_t i = 0; i < p.in; i += width)
+            for (int64_t o = 0; o < p.out; o += width) {
+                for (int k = 0; k < planes; ++k)
+                    outer(b + k * above + o * block, a + k * below + i * block, count,
+                          u + k * square);
+                for (int c = 0; c < square; c += Lanes<T>::count) {
+                    vec g[planes];
+#pragma GCC unroll 36
+                    for (int k = 0; k < planes; ++k) g[k] = load(u + k * square + c);
+#pragma GCC unroll 6
+                    for (int k = 0; k < 6; ++k) narrow<6>(g + k);
+#pragma GCC unroll 3
+                    for (int k = 0; k < 3; ++k) narrow<1>(g + 6 * k);
+#pragma GCC unroll 9
+                    for (int k = 0; k < 9; ++k) store(found + k * square + c, g[k / 3 * 6 + k % 3]);
+                }
+                for (int r = 0; r < width; ++r) {
+                    T *to = kernel + ((o + r) * p.in + i) * 9;
+                    for (int c = 0; c < width; ++c)
+                        for (int k = 0; k < 9; ++k)
+                            to[9 * c + k] += found[k * square + r * width + c];
+                }
+            }
+    }
 }
 
 template void convolve<float>(const Images<float> &);

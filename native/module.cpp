@@ -285,36 +285,29 @@ static void scatter(Pixels<const T> post, Pixels<const T> corner, Pixels<T> z, i
     }
 }
 
+template <typename T>
+static void offer(nb::module_ &m) {
+    // arrays are never converted: results would go into a copy, and be lost
+    const auto number = nb::arg();
+    const auto array = nb::arg().noconvert();
+    const auto maybe = nb::arg().none().noconvert();
+    m.def("convolve", &convolve<T>, array, maybe, maybe, maybe, array, array, maybe, maybe, number,
+          number);
+    m.def("pack", &pack<T>, array, array, number, number);
+    m.def("weigh", &weigh<T>, array, array, array, number, number);
+    m.def("scatter", &scatter<T>, array, array, array, number);
+    m.def("read_mirrored", &read_mirrored<T>, array, array, number, array, array, number);
+    m.def("contrast_mirrored", &contrast_mirrored<T>, array, array, array, number, array, number);
+    m.def("relax_pair", &relax_pair<T>, array, array, array, array, number, maybe, maybe, number,
+          array, array, array, array, number, number, number);
+    m.def("read_wires", &read_wires<T>, array, array, maybe, number, array, maybe, maybe, maybe,
+          maybe, array, array, number, number, number);
+}
+
 NB_MODULE(_native, m) {
     m.doc() = "Kernels. Each has a reference in PyTorch, against which it is tested.";
     m.def("best", &best, "The best instruction set here: baseline, avx2 or avx512.");
     m.attr("most_upper") = most_upper;
-    m.def("convolve", &convolve<float>, nb::arg(), nb::arg().none(), nb::arg().none(),
-          nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
-          nb::arg());
-    m.def("convolve", &convolve<double>, nb::arg(), nb::arg().none(), nb::arg().none(),
-          nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(),
-          nb::arg());
-    m.def("pack", &pack<float>);
-    m.def("pack", &pack<double>);
-    m.def("weigh", &weigh<float>);
-    m.def("weigh", &weigh<double>);
-    m.def("scatter", &scatter<float>);
-    m.def("scatter", &scatter<double>);
-    m.def("read_mirrored", &read_mirrored<float>);
-    m.def("read_mirrored", &read_mirrored<double>);
-    m.def("contrast_mirrored", &contrast_mirrored<float>);
-    m.def("contrast_mirrored", &contrast_mirrored<double>);
-    m.def("relax_pair", &relax_pair<float>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg(), nb::arg(), nb::arg());
-    m.def("relax_pair", &relax_pair<double>, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read_wires<float>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-          nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
-          nb::arg(), nb::arg(), nb::arg(), nb::arg());
-    m.def("read_wires", &read_wires<double>, nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-          nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(),
-          nb::arg(), nb::arg(), nb::arg(), nb::arg());
+    offer<float>(m);
+    offer<double>(m);
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from madem.native import kernels
-from madem.network import Move
+from madem.network import Free, Layer, Move, Network, Resistive
 from madem.network.resistors import FEW, Mirrored, Resistors
 from tests.conftest import skip_without
 
@@ -56,10 +56,31 @@ def test_few_samples_or_many(samples: int, bias: bool) -> None:
         torch.testing.assert_close(part, wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gain_may_be_any_number(dtype: torch.dtype) -> None:
+    g, x, post = drawn(6, 14, dtype=dtype), drawn(3, 7, dtype=dtype), drawn(3, 6, dtype=dtype)
+    wanted = Resistors(g).pull(1, [torch.cat([2 * x, -2 * x], -1), post])
+    network = Network(7, (Layer(6, Free()),), (Resistive((7,), 6, mirror=2.0, bias=False),))
+    coupling = network.couple([[g]])[0]
+    object.__setattr__(coupling, "gain", 2)  # a whole number, as where nobody checks types
+    torch.testing.assert_close(coupling.pull(1, [x, post]), wanted)
+    torch.testing.assert_close(coupling.curvature(1), g.sum(-1))
+
+
+def test_results_are_not_lost_in_a_copy() -> None:
+    g, x = drawn(6, 14), drawn(3, 7)
+    with pytest.raises(TypeError):
+        kernels.read_mirrored(g.numpy(), x.numpy(), 2.0, *(t.numpy() for t in (x.float(), g)), "")
+
+
 def test_autograd_follows_few_samples() -> None:
     g = drawn(6, 14).requires_grad_()
     Mirrored(g, None, 2.0).pull(1, [drawn(2, 7), drawn(2, 6)]).sum().backward()
     assert g.grad is not None
+    quiet = Mirrored(g, None, 2.0)
+    with torch.no_grad():
+        quiet.pull(1, [drawn(2, 7), drawn(2, 6)])
+    assert quiet.curvature(1).requires_grad  # type: ignore[union-attr]
     torch.testing.assert_close(
         g.grad, 2 * torch.cat([drawn(2, 7), -drawn(2, 7)], -1).sum(0).expand(6, -1)
     )

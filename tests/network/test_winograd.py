@@ -34,6 +34,7 @@ def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
         (1, 32, 64, 3, 17),
         (1, 16, 48, 5, 4),
         (61, 16, 16, 8, 8),
+        (3, 16, 512, 20, 20),
     ],
 )
 def test_tiles_against_the_direct_form(
@@ -80,6 +81,27 @@ def test_images_of_zeros() -> None:
     assert torch.equal(found.corner, corner)
     zeros[1, 5, 7, 7] = 1.0  # the last pixel of one channel
     assert float(convolve(zeros, packed, 1).sum()) == pytest.approx(4 * 16)
+    none = torch.zeros(2, 16, 4, 4)
+    corners = Cornered(none, none + 1, Cornered(none + 1, none))  # only the corners moved
+    square = pack(torch.ones(16, 16, 3, 3))
+    assert float(convolve(corners, square, 1).abs().sum()) > 0
+    last = none.clone()
+    last[1, 0, 3, 3] = 1.0
+    assert float(convolve(Cornered(last, none), square, 1).sum()) == pytest.approx(9 * 16)
+    kernel = torch.ones(16, 32, 3, 3)
+    kernel[3, 2, 1, 0] = torch.nan
+    assert bool(convolve(torch.zeros(2, 32, 8, 8), pack(kernel), 1).isnan().any())
+
+
+def test_types_must_agree() -> None:
+    image, single = torch.rand(4, 32, 8, 8), Convolution(torch.rand(32, 32, 3, 3), None, 1, 1)
+    for pre, post in ((image.double(), image), (image, image.double())):
+        with pytest.raises(RuntimeError):
+            single.weigh(pre, post)
+    with pytest.raises(RuntimeError):
+        single.convolve(image.double())
+    with pytest.raises(TypeError):
+        weigh(image, image.double(), 1)
 
 
 def test_both_pulls_of_a_coupling() -> None:

@@ -108,11 +108,9 @@ def test_kernel_of_every_width(
             torch.testing.assert_close(mine, reference, rtol=0, atol=accuracy)
 
 
-@pytest.mark.parametrize(
-    "solver", [Sweep(1e-9, 500), Anderson(1e-9, 500)], ids=["sweep", "anderson"]
-)
-@pytest.mark.parametrize("name", ["pair", "resistive-mirror", "hopfield"])
-def test_nudges_together_are_nudges_one_by_one(name: str, solver: Solver) -> None:
+@pytest.mark.parametrize("name", ["pair", "resistive-mirror"])
+def test_nudges_together_are_nudges_one_by_one(name: str) -> None:
+    solver = Sweep(1e-9, 500)
     problem = machine_of(name).settle(batch_of(name, 7)[0]).displacements
     units = problem.fixed[-1].shape[-1]
     way = torch.randn(7, units, generator=stream(0, "ways"), dtype=torch.float64)

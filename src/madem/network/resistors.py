@@ -99,7 +99,8 @@ class Mirrored:
 
     ``g``: ``(post, 2 pre)``, S, the positive lines first; ``bias``: ``(post,)``, A, or None.
     Both halves meet the same inputs, so each product is one with ``G+ - G-``, half the work.
-    ``loads`` keeps the load of the upper layer, of ``g`` alone, once a pull summed it on the way.
+    ``loads`` keeps the load of the upper layer once a pull summed it on the way: ``g`` may not be
+    changed in place while the coupling lives, which is one batch in a machine.
 
     >>> m = Mirrored(torch.tensor([[3.0, 1.0]]), None, 10.0)
     >>> m.pull(1, [torch.tensor([[1.0]]), torch.zeros(1, 1)]).item(), m.curvature(1).item()
@@ -121,7 +122,7 @@ class Mirrored:
             x = states[0].contiguous()
             drive, load = x.new_empty(len(x), len(self.g)), x.new_empty(len(self.g))
             arrays = [t.detach().numpy() for t in (self.g, x)]
-            kernels.read_mirrored(*arrays, self.gain, drive.numpy(), load.numpy(), "")
+            kernels.read_mirrored(*arrays, float(self.gain), drive.numpy(), load.numpy(), "")
             self.loads[:] = [load]
             return drive
         plus, minus = self.g.chunk(2, -1)
@@ -164,7 +165,7 @@ class Mirrored:
         if self._few(pre.middle, change, post.middle):
             parts = (part.detach().contiguous() for part in (change, post.middle, pre.middle))
             arrays = [part.numpy() for part in parts]
-            kernels.contrast_mirrored(*arrays, self.gain, g.numpy(), "")
+            kernels.contrast_mirrored(*arrays, float(self.gain), g.numpy(), "")
             return g, *bias
         own = (change * post.middle).sum(-2)[:, None]
         plus, minus = g.chunk(2, -1)

@@ -35,7 +35,7 @@ def fits(kernel: Tensor, padding: int, x: Tensor, size: int = 1) -> bool:
     ``x``: ``(batch, in, height, width)``, pooled from windows of ``size``; ``kernel``: ``(out, in,
     3, 3)``. Both counts of channels must be multiples of 16.
     """
-    if x.dim() != 4 or not takes(x, kernel):
+    if x.dim() != 4 or x.dtype != kernel.dtype or not takes(x, kernel):
         return False
     return _saves(tuple(kernel.shape), tuple(x.shape[-2:]), padding, size)
 
@@ -143,7 +143,7 @@ def fits_weigh(kernel: Tensor, padding: int, pre: Tensor, image: Tensor) -> bool
 
     It works on the tiles of the convolution itself, ``pre`` and ``image`` as in ``weigh``.
     """
-    if not takes(image) or not fits(kernel, padding, pre):
+    if image.dtype != pre.dtype or not takes(image) or not fits(kernel, padding, pre):
         return False
     rows, columns = image.shape[-2:]
     tiles = len(pre) * _tiles(rows, columns)
@@ -181,7 +181,10 @@ def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> 
 def _last(image: Tensor) -> Any:
     """Return an image as an array with its channels last."""
     array = image.detach().numpy().transpose(0, 2, 3, 1)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    if array.flags.c_contiguous:
+        return array
+    last = image.detach().contiguous(memory_format=torch.channels_last)
+    return np.ascontiguousarray(last.numpy().transpose(0, 2, 3, 1))
 
 
 def _first(image: Any) -> Tensor:
