@@ -114,7 +114,12 @@ def test_nudges_together_are_nudges_one_by_one(name: str) -> None:
     problem = machine_of(name).settle(batch_of(name, 7)[0]).displacements
     units = problem.fixed[-1].shape[-1]
     way = torch.randn(7, units, generator=stream(0, "ways"), dtype=torch.float64)
-    nudges = [Current(0.1, way), Spring(0.2, way), Spring(-0.1, way), Current(-0.3, way)]
+    nudges = [
+        Current(0.1, way),
+        Spring(0.2, way),
+        Spring(-0.1, way),
+        Current(-0.3, way[:1].float()),
+    ]
     together = solver.settle_each(problem, nudges)
     for nudge, found in zip(nudges, together, strict=True):
         alone = solver.settle(problem, nudge)

@@ -303,7 +303,9 @@ class Problem:
                 return None
         else:
             return None
-        return None if current.is_complex() else (current.expand(upper.drive.shape), stiffness)
+        if current.is_complex():
+            return None
+        return current.to(upper.drive.dtype).expand(upper.drive.shape), stiffness
 
     @cached_property
     def between(self) -> Tensor | None:
