@@ -154,8 +154,8 @@ class Convolution:
         pre, post = moves
         at, change = [move.at for move in moves], post.change
         if pre.change is None:  # clamped: what is largest stays so
-            moved = torch.zeros_like(post.at) if change is None else change
-            kernel = -self.weigh(pre.middle, self.spread([pre.at, moved]))
+            fall = torch.zeros_like(post.at) if change is None else -change
+            kernel = self.weigh(pre.middle, self.spread([pre.at, fall]))
         else:
             displaced = self.displaced(at)
             # of estimators that settle low last, what was convolved then is still there
@@ -165,8 +165,9 @@ class Convolution:
                 else pre.at.new_zeros(())
                 for i, given in ((1, [m.low for m in moves]), (0, [m.high for m in moves]))
             )
-            kernel = -self.weigh(pre.middle, pre.scaled(up - down))
-            kernel = kernel - self.weigh(pre.change, self.spread(at) + (up + down) / 2)
+            kernel = self.weigh(pre.middle, pre.scaled(down - up))
+            middle = torch.add(self.spread(at), up + down, alpha=0.5)
+            kernel = kernel.sub_(self.weigh(pre.change, middle))
         if self.bias is None:
             return (kernel,)
         bias = torch.zeros_like(self.bias) if change is None else -change.sum((0, 2, 3))
