@@ -3,7 +3,7 @@
     python benchmarks/step.py [--peer CHECKOUT] [--json FILE] [--only NAME] [--rounds N]
 
 All run on one thread in this process, alternating, on the same parameters, inputs and sweeps; the
-median of the rounds counts, and in each round the shortest of ten steps in a row (of one, where it
+median of the rounds counts, and in each round the shortest of ten steps in a row (of two, where it
 takes more than 0.2 s): training runs them in a row, with its own caches warm. It is in processor
 time, which others on the machine disturb less than the clock. At tolerance 0 no sweep is left out,
 but of two flat layers those of a sample that repeats itself bit for bit, and convolutions of images
@@ -321,7 +321,7 @@ def measure(case: Case, checkout: Path | None, rounds: int) -> dict[str, object]
     for name, step in steps.items():
         begun = time.process_time()
         errors[name] = error(step(x, target), settled)
-        repeats[name] = 1 if time.process_time() - begun > 0.2 else 10
+        repeats[name] = 2 if time.process_time() - begun > 0.2 else 10
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
