@@ -7,12 +7,12 @@ median of the rounds counts, and in each round the shortest of ten steps in a ro
 takes more than 0.2 s): training runs them in a row, with its own caches warm. It is in processor
 time, which others on the machine disturb less than the clock. At tolerance 0 no sweep is left out,
 but of two flat layers those of a sample that repeats itself bit for bit, and convolutions of images
-that are zero everywhere, as at the start. The *reference* is the
-same algorithm written for clarity: states as they are, every pull anew in every sweep, two products
-subtracted. The *peer* is a checkout of rain-neuromorphics/energy-based-learning. The *floor* is the
-time of the multiplications alone, at the rate of a matrix product measured here; convolutions count
-in their direct form, of which tiles (``network/winograd.py``) do a quarter, so that ours may lie
-below that. Gradients are compared before timing.
+that are zero everywhere, as at the start. The *reference* is the same algorithm written for
+clarity: states as they are, every pull anew in every sweep, two products subtracted. The *peer* is
+a checkout of rain-neuromorphics/energy-based-learning. The *floor* is the time of the
+multiplications alone, at the rate of a matrix product measured here; convolutions count in their
+direct form, of which tiles (``network/winograd.py``) do a quarter, so that ours may lie below that.
+Gradients are compared before timing.
 """
 
 from __future__ import annotations

@@ -192,9 +192,10 @@ static bool alike(const A &a, const B &b) {
     return true;
 }
 
-// Images x and what they are convolved to; a pixel stands for from x from, or to x to, of them.
-template <typename T, typename Out>
-static Images<T> images(const Pixels<const T> &x, const Out &z, int from, int to, int padding) {
+// Images x, and z which they are convolved to. Where either is pooled, each of its pixels stands for a
+// square of `from`, or `to`, pixels a side; else these are 1.
+template <typename T, typename Result>
+static Images<T> images(const Pixels<const T> &x, const Result &z, int from, int to, int padding) {
     constexpr int64_t panel = panel_bytes / sizeof(T);
     Images<T> p{};
     p.count = x.shape(0), p.rows = from * x.shape(1), p.columns = from * x.shape(2);

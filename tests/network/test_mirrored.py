@@ -68,6 +68,7 @@ def test_a_gain_may_be_any_number(dtype: torch.dtype) -> None:
 
 
 def test_results_are_not_lost_in_a_copy() -> None:
+    skip_without("baseline")
     g, x = drawn(6, 14), drawn(3, 7)
     with pytest.raises(TypeError):
         kernels.read_mirrored(g.numpy(), x.numpy(), 2.0, *(t.numpy() for t in (x.float(), g)), "")

@@ -72,6 +72,7 @@ def test_packing(turned: bool, dtype: torch.dtype, instructions: str) -> None:
 
 
 def test_images_of_zeros() -> None:
+    skip_without("baseline")
     packed, offset = pack(torch.ones(16, 32, 3, 3)), torch.rand(2, 16, 8, 8)
     zeros = torch.zeros(2, 32, 8, 8)
     assert not convolve(zeros, packed, 1).any()
@@ -94,6 +95,7 @@ def test_images_of_zeros() -> None:
 
 
 def test_types_must_agree() -> None:
+    skip_without("baseline")
     image, single = torch.rand(4, 32, 8, 8), Convolution(torch.rand(32, 32, 3, 3), None, 1, 1)
     for pre, post in ((image.double(), image), (image, image.double())):
         with pytest.raises(RuntimeError):
