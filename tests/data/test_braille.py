@@ -28,6 +28,11 @@ FACTS = {  # The Rules of Unified English Braille (ICEB, 2013)
     "why?": "⠺⠓⠽⠦",
     "(a)": "⠐⠣⠁⠐⠜",
     "a/b": "⠁⠸⠌⠃",
+    "IBM": "⠠⠠⠊⠃⠍",
+    "TVs": "⠠⠠⠞⠧⠠⠄⠎",
+    "X-RAY": "⠠⠭⠤⠠⠠⠗⠁⠽",
+    "A1": "⠠⠁⠼⠁",
+    "naïve": "⠝⠁⠘⠒⠊⠧⠑",
 }
 
 
@@ -43,6 +48,10 @@ def test_known_words(word: str) -> None:
 @pytest.mark.skipif(not shutil.which("lou_translate"), reason="needs Debian's liblouis-bin")
 def test_liblouis_agrees() -> None:
     words = [*string.ascii_lowercase, *read_words(), "1", "1990", "2b", "3m", "4j5", "Ohm", "aB"]
+    words += ["IBM", "TVs", "McDONALD", "XXIInd", "ABC-DEF", "O'NEIL", "AB", "aBC", "ABcD", "3A"]
+    words += ["AB12CD", "3AB", "1ST", "1st", "AB.", "A'B", "A-B", "AB'C", "école", "É", "ÉCOLE"]
+    words += ["École", "naïve", "garçon", "Ångström", "señor", "tête", "à", "šíř", "ø", "Łódź", "ğ"]
+    words += ["æon", "œuvre", "2é", "ÀB", "Ç"]
     # contracted Braille would read these signs as letter groups inside a word, so there a grade 1
     # indicator comes before them; they are compared where they stand, at the end
     ends = ",;:.!?"
@@ -73,11 +82,17 @@ def test_shipped_words_are_far_apart() -> None:
         (b"", "is empty"),
         (b"# nothing\n\n", "is empty"),
         (b"one\n", "has one word"),
-        (b"one\ntwo\none\n", "line 3: 'one' is a duplicate of 'one' on line 1"),
+        (b"one\ntwo\none\n", r"line 3: 'one' is a duplicate of 'one' \(line 1\)"),
         (b"\xff\xfe\n", "is not UTF-8"),
         (b"one\nhaphazardly\n", "line 2: 'haphazardly' has 11 letters, at most 10 are allowed"),
         (b"one\n123456789a\n", "line 2: '123456789a' takes 12 Braille cells"),
-        ("one\nnaïve\n".encode(), r"line 2: 'naïve' has 'ï' \(U\+00EF\) at position 3"),
+        ("one\nstraße\n".encode(), r"line 2: 'straße' has 'ß' \(U\+00DF\) at position 5"),
+        ("one\nạb\n".encode(), r"has 'ạ' \(U\+1EA1\) at position 1, which has no Braille cell"),
+        ("one\nǖb\n".encode(), r"has 'ǖ' \(U\+01D6\) at position 1, which has no Braille cell"),
+        ("naïve\nnai\u0308ve\n".encode(), "is a duplicate"),
+        (b"word,freq\ncat,10\ndog,7\n", "looks like a table: 3 of 3 lines have a ','"),
+        (b"cat;10\ndog;7\n# end\nox\n", "looks like a table: 2 of 3 lines have a ';'"),
+        (b"cat\t10\ndog\t7\n", "looks like a table"),
         (b"one\ntwo words\n", "has no Braille cell"),
     ],
 )
@@ -99,3 +114,16 @@ def test_windows_files_and_comments(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_bytes(b"\xef\xbb\xbf# two words\r\none  \r\n\r\ntwo\r\n")
     assert read_words(file) == ("one", "two")
+
+
+def test_numbers_with_commas_are_words(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("1,000\n2,000\n")
+    assert read_words(file) == ("1,000", "2,000")
+
+
+def test_accents_are_composed(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("nai\u0308ve\ncafe\n")
+    assert read_words(file) == ("naïve", "cafe")
+    assert cells("nai\u0308ve") == cells("naïve")

@@ -63,7 +63,8 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
     Traceback (most recent call last):
     ...
     madem.errors.InputError: layer 1 does not fit a 64 x 64 array: 61 lines by 40 outputs need \
-61 x 80 with pairs along the outputs or 122 x 40 with pairs along the inputs
+61 x 80 with pairs along the outputs or 122 x 40 with pairs along the inputs: take arrays of \
+80 lines (chip.lines)
     """
     if len(shapes) == 1 and arrays >= 2:
         post, pre = shapes[0]
@@ -71,7 +72,7 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
             return [Placement(post, pre, "arrays", (0, 1))]
         raise InputError(
             f"layer 1 does not fit two {lines} x {lines} arrays: {pre} lines by {post} outputs "
-            f"need {pre} x {post} on each"
+            f"need {pre} x {post} on each: take arrays of {max(pre, post)} lines (chip.lines)"
         )
     if len(shapes) > arrays:
         raise InputError(
@@ -84,10 +85,12 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
         elif 2 * pre <= lines and post <= lines:
             side = "inputs"
         else:
+            enough = min(max(pre, 2 * post), max(2 * pre, post))
             raise InputError(
                 f"layer {index + 1} does not fit a {lines} x {lines} array: {pre} lines by {post} "
                 f"outputs need {pre} x {2 * post} with pairs along the outputs "
-                f"or {2 * pre} x {post} with pairs along the inputs"
+                f"or {2 * pre} x {post} with pairs along the inputs: take arrays of {enough} lines "
+                "(chip.lines)"
             )
         placed.append(Placement(post, pre, side, (index,)))
     return placed
