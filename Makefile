@@ -2,9 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+# shows what pip is at; everything it says is in .venv/install.log, whose end is shown if it fails
+install = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off \
+  -c constraints.txt $(1) 2>&1 | tee $(VENV)/install.log \
+  | awk '/^ *(Collecting|Downloading|Building|Installing)/ {sub(/ \(from.*/, ""); print "  " $$0; fflush()}' \
+  || { tail -n 20 $(VENV)/install.log; exit 1; }
 
-.PHONY: braille test test-slow lint types format tune clean
+.PHONY: braille test test-slow lint types format clean
 
 braille: $(VENV)/.installed
 	$(BIN)/madem run braille --out runs/braille
@@ -30,15 +36,17 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/.created:
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'madem needs Python 3.11 or newer')"
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'madem needs Python 3.11 or newer')"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt $(wildcard native/*)
-	$(PIP) install --quiet -c constraints.txt -e .
+	@echo "Installing madem into $(VENV): PyTorch and the C++ kernels take a minute or two"
+	@$(call install,-e .)
 	@$(BIN)/python -c "from madem.native import kernels; kernels or print('The C++ kernels were not built: all works, more slowly')"
-	touch $@
+	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(PIP) install --quiet -c constraints.txt -e ".[test]"
-	touch $@
+	@echo "Installing what the tests need"
+	@$(call install,-e ".[test]")
+	@touch $@

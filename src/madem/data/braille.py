@@ -114,7 +114,8 @@ def cells(word: str) -> tuple[int, ...]:
     found: list[int] = []
     signs = _signs(word)
     numeric = capitals = False
-    for place, (sign, *accents) in enumerate(signs):
+    for place, whole in enumerate(signs):
+        sign, accents = whole[0], whole[1:]
         letter = sign.lower()
         is_capital = letter in LETTERS and sign != letter
         if capitals and letter in LETTERS and not is_capital:
@@ -132,7 +133,7 @@ def cells(word: str) -> tuple[int, ...]:
         elif sign in PUNCTUATION and not accents:
             found += PUNCTUATION[sign]
         else:
-            raise InputError(_no_cell(word, place, sign + "".join(accents)))
+            raise InputError(_no_cell(word, place, whole))
         numeric = sign in DIGITS or (numeric and sign in ",.")
     return tuple(found)
 
