@@ -2,28 +2,22 @@
 
 import torch
 
-from madem.data.braille import dots, read_words
-from madem.data.tasks import Classify
-from madem.device import load
-from madem.learn import Accumulate, centred
-from madem.machine import Periphery, SignedPair, Simulated, place, verified
-from madem.network import Free, Layer, Network
-from madem.randomness import stream
-from madem.solver import Sweep
+import madem
 
 STEPS, CHIPS, UNIT, BASE = 3000, 16, 400e-6, 20e-6  # UNIT, BASE in siemens
 
-task = Classify(dots(read_words()), flip=0.2)
-network = Network(inputs=60, layers=(Layer(32, Free()),))
-place(network.shapes)  # refuses what does not fit two 64 x 64 arrays
+task = madem.Classify(madem.dots(madem.read_words()), flip=0.2)
+network = madem.Network(inputs=60, layers=(madem.Layer(32, madem.Free()),))
+madem.place(network.shapes)  # refuses what does not fit two 64 x 64 arrays
 
-cells = SignedPair(
-    load("taox-1t1m"), torch.zeros(CHIPS, 32, 61), UNIT, BASE,
-    stream(0, "chips"), stream(0, "writes"), verified,
+cells = madem.SignedPair(
+    madem.load("taox-1t1m"), torch.zeros(CHIPS, 32, 61), UNIT, BASE,
+    madem.stream(0, "chips"), madem.stream(0, "writes"), madem.verified,
 )  # fmt: skip
-machine = Simulated(network, Sweep(), [cells], Periphery(8, 8), stream(0, "noise"))
-estimator, rule = centred(beta=2.0), Accumulate(thresholds=(15e-6 / UNIT,))
-memory, data = rule.init(cells.parameters), stream(0, "data")
+periphery = madem.Periphery(8, 8)  # bits of the converters
+machine = madem.Simulated(network, madem.Sweep(), [cells], periphery, madem.stream(0, "noise"))
+estimator, rule = madem.centred(beta=2.0), madem.Accumulate(thresholds=(15e-6 / UNIT,))
+memory, data = rule.init(cells.parameters), madem.stream(0, "data")
 
 for step in range(STEPS):
     x, target, _ = task.sample((CHIPS, 32), data)
@@ -32,6 +26,6 @@ for step in range(STEPS):
     wanted, memory = rule.update(memory, gradient.weights, (rate,))
     machine.write(wanted)
 
-x, target, _ = task.sample((CHIPS, 5000), stream(0, "test"))
+x, target, _ = task.sample((CHIPS, 5000), madem.stream(0, "test"))
 accuracy = task.cost.correct(machine.settle(x).output, target).double().mean(-1)
 print(f"words right: {100 * accuracy.mean():.1f} % +- {100 * accuracy.std():.1f} % over chips")

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from madem.data.images import digits
-from madem.learn.convert import equilibrium
+from madem import digits, equilibrium
 
 data = digits(8)
 model = nn.Sequential(nn.Linear(64, 128), nn.Hardtanh(), nn.Linear(128, 10))
