@@ -8,7 +8,7 @@ zero, so that what it gathers is the gradient and not the asymmetry.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from madem.device import read
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.stores import SignedPair
+from madem.machine.stores import SignedPair, check_fit, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix
 from madem.network.couplings import Moves
@@ -105,3 +105,17 @@ class FastSlow:
             Event("output conversion", float(self.buffer.shape[-2])),
         )
         return self.slow.write([due]), told
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that both arrays and the buffer hold, and how often was written."""
+        arrays = {"fast": self.fast, "slow": self.slow}
+        held = {f"{k}.{name}": t for k, s in arrays.items() for name, t in s.state().items()}
+        return {**held, "buffer": self.buffer, "written": torch.tensor(self.written)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned."""
+        check_fit(state, {"buffer": self.buffer, "written": torch.tensor(0)})
+        self.fast.restore(part_of(state, "fast."))
+        self.slow.restore(part_of(state, "slow."))
+        self.buffer = state["buffer"].clone()
+        self.written = int(state["written"])

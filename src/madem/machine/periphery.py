@@ -10,8 +10,8 @@ coordinate descent need not come to rest, and what missed its tolerance is repor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Generator, Tensor
@@ -285,6 +285,25 @@ class Periphery:
         """Whether states are seen as they are."""
         offsets = any(line.sensed is not None for line in self.lines)
         return not (self.dac_bits or self.adc_bits or offsets or self.partial)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All that was not drawn, and which parts of the lines were, as text."""
+        held = {f.name: repr(getattr(self, f.name)) for f in fields(self) if f.name != "lines"}
+        return {**held, "lines": ", ".join(self.state())}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the lines were drawn to be, by coupling and part."""
+        drawn = {(i, f.name): getattr(own, f.name)
+                 for i, own in enumerate(self.lines) for f in fields(own)}  # fmt: skip
+        return {f"lines.{i}.{name}": part for (i, name), part in drawn.items() if part is not None}
+
+    def restored(self, state: Mapping[str, Tensor]) -> Periphery:
+        """Return the periphery with the lines that ``state`` holds."""
+        return replace(self, lines=tuple(
+            Lines(*(state.get(f"lines.{i}.{f.name}") for f in fields(Lines)))
+            for i in range(len(self.lines))
+        ))  # fmt: skip
 
     def couple(self, index: int, coupling: Coupling) -> Coupling:
         """Return a coupling as its lines make it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from madem.errors import InputError
 from madem.ledger import Event
 from madem.machine.periphery import Digitised, Lopsided, Periphery
-from madem.machine.stores import Exact, Store
+from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
 from madem.network.couplings import Moves
@@ -298,6 +298,31 @@ class Simulated:
             for event in () if each is None else each.events:
                 self.listener(event)
         return tuple(written)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that stores, drawn lines and the read noise's generator hold."""
+        held = {f"{i}.{k}": t for i, s in enumerate(self.stores) for k, t in s.state().items()}
+        kinds = ", ".join(type(store).__name__ for store in self.stores)
+        about = as_bytes({"stores": kinds, **self.periphery.settings})
+        return {**held, **self.periphery.state(), "noise": self.noise.get_state(), "about": about}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` of a machine of the same kind and shape returned.
+
+        Raises ``InputError`` with the difference otherwise, and has then changed nothing.
+        """
+        before = self.state()
+        check_same(state, before["about"])
+        check_fit(state, {"noise": before["noise"], **self.periphery.state()})
+        try:
+            for i, store in enumerate(self.stores):
+                store.restore(part_of(state, f"{i}."))
+        except InputError:
+            for i, store in enumerate(self.stores):
+                store.restore(part_of(before, f"{i}."))
+            raise
+        self.periphery = self.periphery.restored(state)
+        self.noise.set_state(state["noise"].cpu())
 
     def _count(self, rest: Rest) -> Rest:
         self.settled += rest.converged.numel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +46,12 @@ class Store(Protocol):
 
     def write(self, changes: Sequence[Tensor]) -> Written | None:
         """Change the parameters by ``changes`` as well as the store can; zeros are left alone."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that the store holds, for ``restore``."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned; nothing has changed where that is refused."""
 
 
 class Exact:
@@ -87,6 +95,15 @@ class Exact:
         for i, (name, change) in enumerate(zip(self.joint.parameters, changes, strict=True)):
             new = self.parameters[i] + change
             self.parameters[i] = new.clamp(*limits[name]) if name in limits else new
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the parameters by name."""
+        return dict(zip(self.joint.parameters, self.parameters, strict=True))
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back the parameters."""
+        check_fit(state, self.state())
+        self.parameters[:] = [state[name].clone() for name in self.joint.parameters]
 
 
 class SignedPair:
@@ -212,9 +229,18 @@ class SignedPair:
         solved = self.solved or self.wired.solve(self.cells)
         return self.wired.through(solved, gradient.to(self.cells.dtype)).to(gradient.dtype)
 
+    @property
+    def about(self) -> Tensor:
+        """What the cells are and stand for, as bytes (``as_bytes``); no use changes it."""
+        cell = {f"cell.{f.name}": repr(getattr(self.cell, f.name)) for f in fields(self.cell)}
+        return as_bytes({"unit": f"{self.unit!r} S", "wires": repr(self.wired), **cell})
+
     def state(self) -> dict[str, Tensor]:
-        """Return all that a write has changed, for ``restore``."""
-        held = {"cells": self.cells, "writes": self.writes.get_state()}
+        """Return all that the store holds: cells, static draw, write counts, generator."""
+        held = {"cells": self.cells, "writes": self.writes.get_state(), "about": self.about}
+        for each in fields(self.static):
+            if each.name != "down" or self.static.down is not self.static.step:
+                held[f"static.{each.name}"] = getattr(self.static, each.name).contiguous()
         if self.matrix is not None:
             held["matrix"] = self.matrix
         if self.solved is not None:
@@ -224,15 +250,77 @@ class SignedPair:
         return held
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what ``state`` returned; the static draw comes back from its seed."""
-        self.cells = state["cells"].view_as(self.cells)
-        self.writes.set_state(state["writes"])
-        self.counts = state.get("counts")
+        """Take back what ``state`` returned, of cells of the same kind and shape.
+
+        Raises ``InputError`` where those differ. A chip drawn from another seed becomes the one
+        that ``state`` was taken of.
+        """
+        loose = ("about", "static.down", "counts", "matrix", "arrays")
+        check_fit(state, {name: own for name, own in self.state().items() if name not in loose})
+        check_same(state, self.about)
+        held = {name: tensor.clone() for name, tensor in state.items()}
+        step = held["static.step"]
+        parts = (held.get(f"static.{each.name}", step) for each in fields(self.static))
+        self.static = Static(*parts)
+        self.cells = held["cells"]
+        self.writes.set_state(held["writes"].cpu())
+        self.counts = held.get("counts")
         if self.wired is not None:
-            held = state.get("arrays")
-            self.solved = None if held is None else self.wired.solve_arrays(held)
-            self.matrix = state["matrix"]
+            arrays = held.get("arrays")
+            self.solved = None if arrays is None else self.wired.solve_arrays(arrays)
+            self.matrix = held["matrix"]
         self._sum()
+
+
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse a ``state`` that lacks an entry of ``own``, or holds it in another shape.
+
+    >>> check_fit({}, {"cells": torch.zeros(2)})
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: the state lacks 'cells': it holds nothing
+    """
+    for name, tensor in own.items():
+        if name not in state:
+            held = ", ".join(sorted(state))[:100] or "nothing"
+            raise InputError(f"the state lacks {name!r}: it holds {held}")
+        if state[name].shape != tensor.shape:
+            raise InputError(
+                f"the state is of another shape: its {name!r} is {tuple(state[name].shape)}, but "
+                f"here it is {tuple(tensor.shape)}"
+            )
+
+
+def as_bytes(settings: Mapping[str, str]) -> Tensor:
+    """Return ``settings`` as the bytes of a JSON object, to lie among tensors."""
+    return torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8)
+
+
+def check_same(state: Mapping[str, Tensor], about: Tensor) -> None:
+    """Refuse a ``state`` whose settings, its ``about``, are not those of ``about``.
+
+    >>> check_same({"about": as_bytes({"unit": "1 S"})}, as_bytes({"unit": "2 S"}))
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: the state is of another chip: its unit is 1 S, but here it is 2 S
+    """
+    texts = (bytes(of.tolist()).decode() for of in (state.get("about", as_bytes({})), about))
+    theirs, ours = (json.loads(text) for text in texts)
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            raise InputError(
+                f"the state is of another chip: its {name} is {str(theirs.get(name))[:80]}, but "
+                f"here it is {value[:80]}"
+            )
+
+
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the entries of ``state`` whose names begin with ``prefix``, without it.
+
+    >>> part_of({"0.cells": torch.zeros(2), "noise": torch.zeros(1)}, "0.")
+    {'cells': tensor([0., 0.])}
+    """
+    return {k.removeprefix(prefix): held for k, held in state.items() if k.startswith(prefix)}
 
 
 def places(change: Tensor) -> tuple[Tensor, ...]:
