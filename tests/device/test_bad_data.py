@@ -31,24 +31,29 @@ def test_columns(tmp_path: Path) -> None:
     refused([write_csv(file, ["conductance_uS", "device"], rows)], "has no column (direction|time)")
     refused([write_csv(file, ["up_uS", "down_nS"], rows)], "mixes units: nS, uS")
     refused([write_csv(file, ["up_uS", "down"], rows)], "column 'down' has no unit: down_uS")
-    refused([write_csv(file, ["up_uS", "down_uT"], rows)], "unknown unit: did you mean 'uS'")
+    refused(
+        [write_csv(file, ["up_uS", "down_uT"], rows)], "no unit of it is 'uT' .allowed: S, mS, uS"
+    )
     refused([write_csv(file, ["time", "read_uS"], rows)], "column 'time' has no unit: time_s")
     refused([write_csv(file, ["up_uS", "up_uS"], rows)], "two columns of one name")
     refused([write_csv(file, ["up_uS", "down_uS"], [])], "no rows of data")
-    refused([write_csv(file, ["up_uS", "down_uS"], [["1"]])], "line 2: 1 values for 2 columns")
+    refused([write_csv(file, ["up_uS", "down_uS"], [["1"]])], "'down_uS' holds no numbers")
     refused([file, file, file], "give one file, or a set and a reset file, not 3")
     file.write_bytes(b"\xff\xfe\x00")
-    refused([file], "is not a CSV file")
+    refused([file], "is not text")
 
 
 def test_nan_rows_are_named(tmp_path: Path) -> None:
     rows = [["1", "2"], ["1", "nan"], ["1", "2"]]
     refused(
         [write_csv(tmp_path / "a.csv", ["target_uS", "read_uS"], rows)],
-        "line 3: read_uS must be a finite number, but is 'nan'",
+        "line 3: 'read_uS' must be a finite number, but is 'nan'",
     )
     rows[1][1] = ""
-    refused([write_csv(tmp_path / "a.csv", ["target_uS", "read_uS"], rows)], "line 3: read_uS")
+    refused(
+        [write_csv(tmp_path / "a.csv", ["target_uS", "read_uS"], rows)],
+        "line 3: 'read_uS' is empty",
+    )
 
 
 def test_pulses_that_do_not_determine_the_model(tmp_path: Path) -> None:
@@ -142,10 +147,33 @@ def test_the_command_line_fits_and_shows(tmp_path: Path) -> None:
     assert drawn.read_text().startswith("<svg")
     done = madem("device", "show", str(out), "--figure", str(tmp_path / "mine.txt"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = madem("device", "fit", str(data), "--figures", str(tmp_path / "page.txt"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "must end in .html" in done.stderr
+    assert not (tmp_path / "page.txt").exists()
+    done = madem("device", "fit", str(data), "--out", str(tmp_path / "none" / "a.yaml"))
+    assert (done.returncode, "there is no folder" in done.stderr) == (2, True)
     data.write_text("up_uS,down_nS\n1,2\n")
     done = madem("device", "fit", str(data))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "mixes units" in done.stderr
+
+
+def test_names_of_files_are_shown_as_they_are(tmp_path: Path) -> None:
+    table = errors_table(load("milo-2021"), 800, 0)
+    rows = zip(1e6 * table.numbers["target"], 1e6 * table.numbers["read"], strict=True)
+    folder = tmp_path / "[" / "bold]:smile:["
+    folder.mkdir(parents=True)
+    data = write_csv(folder / "].csv", ["target_uS", "read_uS"], list(rows))
+    page = tmp_path / "[" / "page.html"
+    done = madem(
+        "device", "fit", str(data), "--figures", str(page), "--out", str(folder / "].yaml")
+    )
+    assert done.returncode == 0, done.stderr
+    assert "/bold]:smile:[/].yaml" in done.stdout.replace("\n", "")
+    assert page.read_text()
+    done = madem("device", "show", str(folder / "].yaml"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_preset_is_listed() -> None:

@@ -46,7 +46,7 @@ def device_show(
     table = Table("number", "value", "source", title=f"{name}: {shown.description}")
     for key, entry in shown.entries.items():
         table.add_row(key, entry["value"], entry["source"])
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names and sources are shown as they are
     console.print(table)
     if figure is None:
         return
@@ -71,13 +71,16 @@ def device_fit(
     base: Annotated[
         str, typer.Option(help="The preset whose numbers stand for the rest.")
     ] = "ideal",
+    read_voltage: Annotated[
+        str | None, typer.Option(help="The voltage of the reads where columns hold currents: 0.2 V")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Fit a device to measured pulses, programming errors, read noise or retention.
 
     Columns (units in the header): conductance_uS, direction | up_uS, down_uS | target_uS, read_uS |
     time_s, read_uS | time_s, conductance_uS; device with any. A set and a reset file have a column
-    a repeat.
+    a repeat. Delimiter and decimal sign are found; resistances and currents are converted.
     """
     from dataclasses import asdict
     from json import dumps
@@ -87,19 +90,29 @@ def device_fit(
     from madem.device import preset
     from madem.device.fit import fit_files
     from madem.device.written import preset_text
+    from madem.errors import InputError
     from madem.report.device import fit_page
+    from madem.units import parse
 
-    console, start = Console(), preset(base)
+    if figures is not None and figures.suffix != ".html":
+        raise InputError(f"--figures must end in .html, but is {str(figures)!r}")
+    for path in (out, figures, json):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{str(path)!r}: there is no folder {str(path.parent)!r}")
+    volts = None if read_voltage is None else parse(read_voltage, "volt", "--read-voltage")
+    if volts == 0:
+        raise InputError("--read-voltage must be other than zero")
+    console, start = Console(markup=False, emoji=False), preset(base)
     with console.status("fitting") as status:
-        found = fit_files(data, status.update)
-    source = " and ".join(path.name for path in data)
-    text = preset_text(found, start, source)
+        found = fit_files(data, status.update, volts)
+    names = [path.name.encode("utf-8", "replace").decode() for path in data]
+    text = preset_text(found, start, " and ".join(names))
     tell(found, console)
     if out is not None:
         write(out, text)
         console.print(f"preset: {out}")
     if figures is not None:
-        write(figures, fit_page(found, [path.name for path in data], text))
+        write(figures, fit_page(found, names, text))
         console.print(f"page: {figures}")
     if json is not None:
         held = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from madem.device.ensembles import fit_errors, fit_noise, fit_retention
@@ -18,23 +19,31 @@ KINDS: dict[str, Callable[[Table], Fit]] = {
 }
 
 
-def fit_files(paths: Sequence[Path], told: Callable[[str], None] = lambda _: None) -> Fit:
+def fit_files(
+    paths: Sequence[Path],
+    told: Callable[[str], None] = lambda _: None,
+    read_voltage: float | None = None,
+) -> Fit:
     """Fit the model that the columns of one file, or a set and a reset file, call for.
 
-    ``told`` hears what is being done. Raises ``InputError`` for data that cannot be used or do not
+    ``told`` hears what is being done; ``read_voltage``, V, divides currents. The first notes of the
+    fit say how each file was read. Raises ``InputError`` for data that cannot be used or do not
     determine the model, saying what is missing.
     """
     if len(paths) > 2:
         raise InputError(f"give one file, or a set and a reset file, not {len(paths)} files")
-    tables = [read_table(path) for path in paths]
-    if len(tables) == 2:
-        for table in tables:
-            if table.texts or "time" in table.numbers or "target" in table.numbers:
-                raise InputError(
-                    f"{table.name!r}: two files are a set and a reset file, with a column a repeat"
-                )
-        return fit_pulses(trains_of(tables), told)
-    (table,) = tables
-    if table.kind == "pulses":
-        return fit_pulses(trains_of(tables), told)
-    return KINDS[table.kind](table)
+    tables = [read_table(path, read_voltage) for path in paths]
+    for table in tables:
+        if len(tables) == 2 and table.kind != "repeats":
+            raise InputError(
+                f"{table.name!r}: two files are a set and a reset file, with a column of reads a "
+                "repeat and no others"
+            )
+        if len(tables) == 1 and table.kind == "repeats":
+            raise InputError(
+                f"{table.name!r} has no column direction or time: add one, or give a set and a "
+                "reset file together, with a column a repeat"
+            )
+    fitted = KINDS.get(tables[0].kind)
+    fit = fitted(tables[0]) if fitted else fit_pulses(trains_of(tables), told)
+    return replace(fit, notes=[*(table.found for table in tables), *fit.notes])

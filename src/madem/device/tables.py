@@ -1,4 +1,4 @@
-"""Measured data of memristors: CSV files whose headers carry the units.
+"""Measured data of memristors: text files whose headers carry the units, as tables in SI units.
 
 | kind | columns |
 |---|---|
@@ -6,17 +6,16 @@
 | pulses, two columns | ``up_uS``, ``down_uS``: after the n-th pulse up, then after the n-th down |
 | pulses, two files | set file and reset file, a column ``..._uS`` a repeat |
 | programming errors | ``target_uS``, ``read_uS`` |
-| read noise | ``time_s``, ``read_uS`` |
-| retention | ``time_s``, ``conductance_uS`` |
+| read noise | ``time_s``, ``read_uS``, or a column ``read..._uS`` a device |
+| retention | ``time_s``, ``conductance_uS``, or a column ``..._uS`` a device |
 
-Any file but the set and reset ones may have a column ``device``; without it all rows are of one.
-A column ``pulse`` is allowed and not needed. uS may be S, mS, uS or nS, s may be ns to day.
+Any file with one column of reads may have a column ``device``; without it all rows are of one.
+Which other units and words are understood, ``columns.py`` says; what text is read, ``reader.py``.
 """
 
 from __future__ import annotations
 
-import csv
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.errors import InputError, nearest
-from madem.units import parse
+from madem.device.checks import (
+    check_jump,
+    check_signs,
+    check_tails,
+    directions,
+    groups,
+    refuse,
+    seconds,
+    siemens,
+)
+from madem.device.columns import advise, name_and_unit, short
+from madem.device.reader import LAYOUTS, Sheet, read_sheet
+from madem.errors import InputError
 
 Array = NDArray[np.float64]
-SIEMENS = ("S", "mS", "uS", "nS")
-SECONDS = ("ns", "us", "ms", "s", "min", "h", "day")
 KINDS = {
     frozenset({"conductance", "direction"}): "pulses",
     frozenset({"up", "down"}): "pulses",
@@ -37,100 +45,108 @@ KINDS = {
     frozenset({"time", "read"}): "noise",
     frozenset({"time", "conductance"}): "retention",
 }
-ALLOWED = "conductance_uS, direction | up_uS, down_uS | target_uS, read_uS | time_s, read_uS | "
-ALLOWED += "time_s, conductance_uS; device with any"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of numbers in SI units, of text as it is, and the device of every row."""
+    """Columns of numbers in SI units, of text as it is, and the device of every row.
+
+    ``numbers``: by ``conductance``, ``up``, ``down``, ``target``, ``read``, ``time``; of a set or a
+    reset file by its headings. Where trains end early, NaN fills their column. ``found``: how the
+    file was read, for people.
+    """
 
     name: str
     numbers: dict[str, Array]
     texts: dict[str, list[str]]
     device: list[str]
+    found: str = ""
 
     @property
     def kind(self) -> str:
-        """Which of the documented kinds it is; raises ``InputError`` where it is none."""
-        held = {*self.numbers, *self.texts} - {"pulse"}
-        for columns, kind in KINDS.items():
-            if held == columns:
-                return kind
-        close = min(KINDS, key=lambda columns: len(columns ^ held))
-        lacking = ", ".join(sorted(close - held))
-        extra = ", ".join(sorted(held - close))
-        says = f"has no column {lacking}" if lacking else f"has columns it cannot use: {extra}"
-        raise InputError(f"{self.name!r} {says} (allowed: {ALLOWED})")
+        """``pulses``, ``errors``, ``noise``, ``retention``, or ``repeats``: a set or reset file."""
+        return KINDS.get(frozenset({*self.numbers, *self.texts}), "repeats")
 
 
-def read_table(path: Path) -> Table:
-    """Read a CSV file; raises ``InputError`` with the line of whatever cannot be used."""
-    if not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{str(path)!r} is not a CSV file") from None
-    if len(rows) < 2:
-        raise InputError(f"{str(path)!r} has no rows of data below a header")
-    header = [cell.strip() for cell in rows[0]]
-    if len(set(header)) != len(header):
-        raise InputError(f"{str(path)!r} has two columns of one name: {', '.join(header)}")
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{str(path)!r}, line {line}: {len(row)} values for {len(header)} columns"
-            )
-    columns = dict(zip(header, zip(*rows[1:], strict=True), strict=True))
-    return _typed(str(path), columns)
+def read_table(path: Path, read_voltage: float | None = None) -> Table:
+    """Read a text file of one of the kinds above.
+
+    Resistances are inverted; currents are divided by the column ``voltage`` or by ``read_voltage``,
+    V. Raises ``InputError`` with the line of whatever cannot be used.
+    """
+    sheet = read_sheet(path)
+    kind = _kind(sheet)
+    reads = siemens(sheet, read_voltage)
+    roles = {each.role: each.head for each in sheet.columns}
+    device = sheet.texts.get(roles.get("device", ""), ["1"] * len(sheet.lines))
+    if kind == "pulses" and "up" in roles:
+        check_tails(sheet, reads, device)
+        check_jump(sheet, reads[roles["up"]], reads[roles["down"]], device)
+    elif kind in ("repeats", "wide"):
+        check_tails(sheet, reads, device)
+    else:
+        for head, values in reads.items():
+            refuse(sheet, head, np.isnan(values), "is empty: remove the row, or fill it")
+    check_signs(sheet, reads)
+    found = f"{Path(sheet.name).name}: {sheet.found}, {len(sheet.lines)} rows"
+    if kind == "repeats":
+        return Table(sheet.name, reads, {}, device, found)
+    if kind == "wide":
+        return _long(sheet, reads, seconds(sheet, roles["time"]), found)
+    numbers = {each.role: reads[each.head] for each in sheet.columns if each.head in reads}
+    if "time" in roles:
+        numbers["time"] = seconds(sheet, roles["time"])
+    texts = {"direction": directions(sheet, device)} if "direction" in roles else {}
+    return Table(sheet.name, numbers, texts, device, found)
 
 
-def _typed(name: str, columns: dict[str, tuple[str, ...]]) -> Table:
-    """Return the table of columns of text."""
-    numbers, texts, units = {}, {}, {}
-    for head, cells in columns.items():
-        if head in ("device", "direction"):
-            texts[head] = [cell.strip() for cell in cells]
-        elif head == "pulse":
-            numbers[head] = _numbers(name, head, cells)
-        else:
-            what, scale, unit = _head(name, head)
-            units[head] = unit
-            numbers[what] = scale * _numbers(name, head, cells)
-    mixed = sorted({unit for unit in units.values() if unit in SIEMENS})
-    if len(mixed) > 1:
-        raise InputError(f"{name!r} mixes units: {', '.join(mixed)}; give all columns in one")
-    count = len(next(iter(columns.values())))
-    return Table(name, numbers, texts, texts.pop("device", ["1"] * count))
+def _kind(sheet: Sheet) -> str:
+    """Return a table's kind, ``wide`` for a column a device; refuse what has no place in one."""
+    columns, name = sheet.columns, sheet.name
+    unused = next((each for each in columns if each.role == "unused"), None)
+    if unused:
+        raise InputError(f"{name!r}: {advise(unused)}")
+    units = sorted({each.unit for each in columns if each.is_read})
+    if len(units) > 1:
+        raise InputError(f"{name!r} mixes units: {', '.join(units)}; give all columns in one")
+    roles = Counter(each.role for each in columns)
+    for role, count in roles.items():
+        if count > 1 and role != "other":
+            heads = " and ".join(short(each.head) for each in columns if each.role == role)
+            raise InputError(f"{name!r}: columns {heads} say the same: remove all but one")
+    held = frozenset(roles) - {"pulse", "unnamed", "voltage", "device"}
+    if held in KINDS:
+        return KINDS[held]
+    if "device" not in roles:
+        if held == {"time", "other"} and roles["other"] > 1:
+            return "wide"
+        if held and held <= {"other", "conductance", "read", "up", "down"}:
+            return "repeats"
+    raise InputError(f"{name!r}{_misfit(sheet, held)}")
 
 
-def _head(name: str, head: str) -> tuple[str, float, str]:
-    """Return what a column holds, the factor to SI units, and its unit."""
-    what, _, unit = head.rpartition("_")
-    allowed = SECONDS if "time" in (what, head) else SIEMENS
-    if not what:
-        raise InputError(
-            f"{name!r}: column {head!r} has no unit: {head}_{'s' if head == 'time' else 'uS'}, "
-            f"with one of {', '.join(allowed)}"
-        )
-    if unit not in allowed:
-        raise InputError(f"{name!r}: column {head!r}: unknown unit: {nearest(unit, allowed)}")
-    return what, parse(f"1 {unit}", "second" if what == "time" else "siemens"), unit
+def _misfit(sheet: Sheet, held: frozenset[str]) -> str:
+    """Return what columns of these roles lack, or have too much, to be a table of a kind."""
+    close = min(KINDS, key=lambda each: len(each ^ held))
+    strange = [each for each in sheet.columns if each.role in held - close]
+    if any(each.role == "other" for each in strange):
+        return f": {advise(strange[0])}"
+    if close - held:
+        return f" has no column {', '.join(sorted(close - held))}; {LAYOUTS}"
+    return f": column {short(strange[0].head)} is not used: remove it"
 
 
-def _numbers(name: str, head: str, cells: Sequence[str]) -> Array:
-    values = np.empty(len(cells))
-    for index, cell in enumerate(cells):
-        try:
-            values[index] = float(cell)
-        except ValueError:
-            values[index] = math.nan
-        if not math.isfinite(values[index]):
-            where = f"{name!r}, line {index + 2}"
-            raise InputError(f"{where}: {head} must be a finite number, but is {cell.strip()!r}")
-    return values
+def _long(sheet: Sheet, reads: dict[str, Array], time: Array, found: str) -> Table:
+    """Return the table of a column a device, with the rows of one device after another's."""
+    names = {head: name_and_unit(head)[0] or head for head in reads}
+    role = "read" if all(head.lower().startswith("read") for head in reads) else "conductance"
+    there = {head: ~np.isnan(values) for head, values in reads.items()}
+    numbers = {
+        "time": np.concatenate([time[there[head]] for head in reads]),
+        role: np.concatenate([reads[head][there[head]] for head in reads]),
+    }
+    device = [names[head] for head in reads for _ in range(int(there[head].sum()))]
+    return Table(sheet.name, numbers, {}, device, found)
 
 
 @dataclass(frozen=True)
@@ -157,32 +173,32 @@ def trains_of(tables: Sequence[Table]) -> Trains:
     """
     pieces: list[tuple[str, Array, NDArray[np.bool_]]] = []
     if len(tables) == 2:
-        for table, up in zip(tables, (True, False), strict=True):
-            columns = (table.numbers[key] for key in table.numbers if key != "pulse")
-            pieces += [("1", column, np.full(len(column) - 1, up)) for column in columns]
+        for table, is_up in zip(tables, (True, False), strict=True):
+            columns = [_ended(column) for column in table.numbers.values()]
+            pieces += [("1", column, np.full(len(column) - 1, is_up)) for column in columns]
         return _stack(pieces)
     (table,) = tables
-    place = np.array(table.device)
-    for name in dict.fromkeys(table.device):
-        mine = place == name
+    for name, rows in groups(table.device).items():
         if "up" in table.numbers:
-            up, down = table.numbers["up"][mine], table.numbers["down"][mine]
+            up, down = (_ended(table.numbers[key][rows]) for key in ("up", "down"))
             both = np.repeat([True, False], [len(up) - 1, len(down)])
             pieces.append((name, np.concatenate([up, down]), both))
         else:
-            directions = [d for d, m in zip(table.texts["direction"], mine, strict=True) if m]
-            pieces += _split(table.name, name, table.numbers["conductance"][mine], directions)
+            said = [table.texts["direction"][row] for row in rows]
+            pieces += _split(name, table.numbers["conductance"][rows], said)
     return _stack(pieces)
 
 
+def _ended(column: Array) -> Array:
+    """Return a column without the empty cells at its end."""
+    ended: Array = column[~np.isnan(column)]
+    return ended
+
+
 def _split(
-    file: str, name: str, reads: Array, directions: Sequence[str]
+    name: str, reads: Array, directions: Sequence[str]
 ) -> list[tuple[str, Array, NDArray[np.bool_]]]:
     """Cut a device's rows into trains, one for each ``start``."""
-    for direction in directions:
-        if direction not in ("start", "up", "down"):
-            near = nearest(direction, ("start", "up", "down"))
-            raise InputError(f"{file!r}: direction {direction!r} of device {name!r}: {near}")
     starts = [i for i, direction in enumerate(directions) if direction == "start" or i == 0]
     ends = [*starts[1:], len(directions)]
     return [
@@ -199,8 +215,8 @@ def _stack(pieces: Sequence[tuple[str, Array, NDArray[np.bool_]]]) -> Trains:
     reads = np.zeros((len(pieces), longest + 1))
     up = np.zeros((len(pieces), longest), dtype=bool)
     valid = np.zeros_like(up)
-    for row, (_, values, directions) in enumerate(pieces):
-        reads[row, : len(values)], up[row, : len(directions)] = values, directions
-        valid[row, : len(directions)] = True
+    for row, (_, values, ways) in enumerate(pieces):
+        reads[row, : len(values)], up[row, : len(ways)] = values, ways
+        valid[row, : len(ways)] = True
     device = np.array([names.index(name) for name, _, _ in pieces], dtype=np.int64)
     return Trains(reads, up, valid, device, names)

@@ -1,0 +1,439 @@
+"""Read text files as instruments write them: find header, delimiter and decimal sign, or refuse.
+
+The first line whose cells name columns (``columns.column``) is the header: lines above it are an
+instrument's preamble. The header fixes the delimiter, the numbers the decimal sign. Lines that
+begin with ``#``, ``%``, ``//`` or ``;`` are comments; a header may stand in the last one above the
+data, as numpy writes it. Line numbers in messages are those of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madem.device.columns import Column, column, find_units, short
+from madem.errors import InputError
+
+Array = NDArray[np.float64]
+Line = tuple[int, str]
+
+DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma", " ": "spaces", "": "none"}
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+EXCEL = ("#N/A", "#DIV/", "#NUM!", "#VALUE!", "#REF!", "#NAME?", "#NULL!")
+"""Cells that are no comments though they look so."""
+COMMENTS = ("#", "%", "//", ";")
+LONGEST, LEAD, CHUNK, MOST = 1_000_000, 1000, 10_000, 20_000_000
+"""Characters a line, lines above a header, rows at once, numbers a file."""
+PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip or a spreadsheet", b"\x89HDF": "HDF5", b"BZh": "bzip2"}
+NUMERIC = ("conductance", "up", "down", "target", "read", "time", "voltage", "other", "unnamed")
+LAYOUTS = (
+    "layouts, with a row each: conductance_uS,direction (15.1,up) | up_uS,down_uS (15.1,48.2) | "
+    "target_uS,read_uS (50,51.3) | time_s,read_uS (0.1,50.2) | time_s,conductance_uS (10,50.2)"
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where the header stands and what it says."""
+
+    line: int
+    delimiter: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The columns of a file as they were written: numbers in the units of their headings.
+
+    ``numbers``: heading -> numbers, NaN where a cell is empty; ``texts``: heading -> words;
+    ``lines``: the file's line of every row. ``found``: header, delimiter and decimal sign.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    numbers: dict[str, Array]
+    texts: dict[str, list[str]]
+    lines: NDArray[np.int64]
+    found: str = ""
+
+    def where(self, row: int) -> str:
+        """Return the place of a row, for a message."""
+        return f"{self.name!r}, line {self.lines[row]}"
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read a text file; raises ``InputError`` with the line of whatever cannot be read."""
+    name = label(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {name!r}")
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(64)
+        for encoding in _encodings(name, head):
+            try:
+                with path.open(encoding=encoding) as file:
+                    return _read(name, file)
+            except UnicodeDecodeError:
+                continue
+    except OSError as error:
+        raise InputError(f"{name!r}: {(error.strerror or 'cannot be read').lower()}") from None
+    raise InputError(f"{name!r} is not text: its bytes are neither UTF-8, UTF-16 nor Latin-1")
+
+
+def label(path: Path) -> str:
+    """Return a file's name for a message: its end where it is long."""
+    text = str(path)
+    return text if len(text) <= 80 else "..." + text[-77:]
+
+
+def _encodings(name: str, head: bytes) -> Sequence[str]:
+    """Return the encodings that a file beginning with ``head`` may have."""
+    for magic, what in PACKED.items():
+        if head.startswith(magic):
+            raise InputError(f"{name!r} is packed ({what}): unpack it, or save it as CSV text")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ("utf-16",)
+    if b"\0" in head:
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if min(even, odd) or max(even, odd) < len(head) // 3:
+            raise InputError(f"{name!r} is not text: it holds NUL bytes")
+        return ("utf-16-be" if even else "utf-16-le",)
+    return ("utf-8-sig", "cp1252")
+
+
+def _read(name: str, file: TextIO) -> Sheet:
+    lines = _kept(name, file)
+    lead: list[Line] = []
+    size = 0
+    for line in lines:
+        lead.append(line)
+        size += len(line[1])
+        _refuse_control(name, [line])
+        if len(lead) >= LEAD or size > LONGEST:
+            break
+    header = _checked(name, _header(name, lead))
+    below = [line for line in lead if line[0] > header.line]
+    marks = "".join(mark[0] for mark in COMMENTS if mark != header.delimiter)
+    rows = (
+        line
+        for line in chain(below, lines)
+        if line[1].lstrip()[0] not in marks or not _is_comment(line[1], header.delimiter)
+    )
+    return _sheet(name, header, rows)
+
+
+def _kept(name: str, file: TextIO) -> Iterator[Line]:
+    """Yield the lines that are not blank, with their numbers."""
+    for number, text in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+        if len(text) == LONGEST and not text.endswith("\n"):
+            raise InputError(f"{name!r}, line {number} is longer than {LONGEST:,} characters")
+        if not text.isspace():
+            yield number, text.rstrip("\n")
+
+
+def _refuse_control(name: str, lines: Sequence[Line]) -> None:
+    """Refuse characters that no text holds."""
+    if CONTROL.search("".join(text for _, text in lines)):
+        line = next(line for line, text in lines if CONTROL.search(text))
+        raise InputError(f"{name!r}, line {line} is not text: it holds control characters")
+
+
+def _is_comment(text: str, delimiter: str = "") -> bool:
+    start = text.lstrip()
+    cells = start.startswith(EXCEL) or (delimiter == ";" and start.startswith(";"))
+    return start.startswith(COMMENTS) and not cells
+
+
+def split(text: str, delimiter: str, heading: bool = False) -> list[str]:
+    """Return the cells of one line, without the empty ones at its end.
+
+    >>> split("Time (s)   Read (uS)", " ", heading=True), split('"1,5";up;;', ";")
+    (['Time(s)', 'Read(uS)'], ['1,5', 'up'])
+    """
+    if delimiter == " ":
+        text = re.sub(r"\s*/\s*|\s+(?=[(\[])", lambda m: m[0].strip(), text) if heading else text
+        cells = text.split()
+    elif delimiter:
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter))]
+        except csv.Error:
+            cells = [text.strip()]
+    else:
+        cells = [text.strip()]
+    while len(cells) > 1 and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def number(cell: str, decimal: str = ".") -> float | None:
+    """Return the number in a cell, or None where it is none: no unit, no thousands, no "nan".
+
+    >>> number("1.5E-05"), number("1,5e-5", ","), number("1,000"), number("15 uS")
+    (1.5e-05, 1.5e-05, None, None)
+    """
+    point = re.escape(decimal)
+    plain = cell.strip().replace("\u2212", "-")
+    if not re.fullmatch(rf"[+-]?([0-9]+({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?", plain):
+        return None
+    return float(plain.replace(decimal, "."))
+
+
+def _is_number(cell: str) -> bool:
+    return number(cell) is not None or number(cell, ",") is not None
+
+
+def _header(name: str, lead: Sequence[Line]) -> Header:
+    """Return the header, or refuse with what was looked at."""
+    if not lead:
+        raise InputError(f"{name!r} is empty: {LAYOUTS}")
+    plain = [line for line in lead if not _is_comment(line[1])]
+    above: list[Line] = []
+    for place, (line, text) in enumerate(plain):
+        found = _best(line, text)
+        merged = _best_with_units(text, plain[place + 1 : place + 2])
+        for header in (found, merged):
+            if header and _names_reads(header):
+                return _unless_data(name, header, above)
+        above.append((line, text))
+    first = plain[0][0] if plain else 0
+    comments = [each for each in lead if _is_comment(each[1]) and (each[0] < first or not first)]
+    for line, text in reversed(comments):
+        for shown in (text, text.lstrip().lstrip("".join(COMMENTS))):
+            header = _best(line, shown)
+            if header and _names_reads(header) and not any(map(_is_bad, header.columns)):
+                return header
+    for line, text in plain:
+        header = _best(line, text)
+        if header and any(each.fault or each.kind for each in header.columns):
+            return header
+    raise InputError(_no_header(name, plain or lead))
+
+
+def _checked(name: str, header: Header) -> Header:
+    """Return the header, or refuse what its columns lack."""
+    twice, count = Counter(each.head for each in header.columns).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{name!r}, line {header.line}: two columns of one name: {short(twice)}")
+    for each in header.columns:
+        if each.fault:
+            raise InputError(f"{name!r}, line {header.line}: {each.fault}")
+    return header
+
+
+def _no_header(name: str, lines: Sequence[Line]) -> str:
+    """Return what to say where no line names columns."""
+    for line, text in lines:
+        cells = max((split(text, delimiter) for delimiter in DELIMITERS), key=len)
+        if any(map(_is_number, cells)):
+            example = "up_uS,down_uS"
+            if not all(map(_is_number, cells)):
+                example = "conductance_uS,direction"
+            which = "the first line" if line == 1 else f"line {line}"
+            return (
+                f"{name!r}: {which} holds numbers, not column names: put e.g. {example} above it"
+                + ("" if line == 1 else f" (no header in the {len(lines)} lines looked at)")
+            )
+    line, text = lines[0]
+    return f"{name!r}, line {line}: {short(text)} names no columns that are known; {LAYOUTS}"
+
+
+def _best(line: int, text: str) -> Header | None:
+    """Return the header that a line is under the delimiter that gives it the most meaning."""
+    found = []
+    for delimiter in DELIMITERS:
+        if delimiter and (delimiter not in text and not (delimiter == " " and "\t" in text)):
+            continue
+        cells = split(text, delimiter, heading=True)
+        if len(cells) > 10_000 or any(map(_is_number, cells)) or (len(cells) < 2 and delimiter):
+            continue
+        columns = tuple(map(column, cells))
+        if not delimiter and columns[0].role == "other" and not re.search(r"[_(\[/]", text):
+            continue  # a word and a letter, and no heading
+        good = sum(not _is_bad(each) for each in columns)
+        if good or any(each.fault for each in columns):
+            rank = (good, delimiter in "\t;|," and delimiter != "", -sum(map(_is_bad, columns)))
+            found.append((rank, Header(line, delimiter, columns)))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _best_with_units(text: str, below: Sequence[Line]) -> Header | None:
+    """Return the header of a line of names above a line of units."""
+    for number_of, units_text in below:
+        for delimiter in ("\t", ";", "|", ","):
+            heads = split(text, delimiter)
+            units = next(csv.reader([units_text], delimiter=delimiter), [])
+            units = [unit.strip().strip("()[]") for unit in units]
+            known = [bool(find_units(unit)) for unit in units]
+            if len(heads) < 2 or len(units) > len(heads) or not any(known):
+                continue
+            if all(good or not unit for good, unit in zip(known, units, strict=True)):
+                units += [""] * (len(heads) - len(units))
+                both = [f"{h} ({u})" if u else h for h, u in zip(heads, units, strict=True)]
+                return Header(number_of, delimiter, tuple(map(column, both)))
+    return None
+
+
+def _is_bad(each: Column) -> bool:
+    return bool(each.fault) or each.role in ("unused", "unnamed")
+
+
+def _names_reads(header: Header) -> bool:
+    """Whether a line can be nothing but a header: it names reads, alone or among what it knows."""
+    reads = [each for each in header.columns if each.is_read]
+    known = any(each.role != "other" for each in reads)
+    return bool(reads) and (known or not any(map(_is_bad, header.columns)))
+
+
+def _unless_data(name: str, header: Header, above: Sequence[Line]) -> Header:
+    """Return the header, unless rows of numbers stand above it, which would be lost."""
+    for line, text in above:
+        cells = split(text, header.delimiter)
+        if len(cells) > 1 and all(map(_is_number, cells)):
+            raise InputError(
+                f"{name!r}, line {line} holds numbers above the header in line {header.line}: put "
+                "the header above all rows"
+            )
+    return header
+
+
+def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:
+    """Return the sheet of the rows below a header, read in pieces so that memory stays bounded."""
+    columns = header.columns
+    numbers: dict[str, list[Array]] = {e.head: [] for e in columns if e.role in NUMERIC}
+    texts: dict[str, list[str]] = {e.head: [] for e in columns if e.role in ("device", "direction")}
+    lines: list[NDArray[np.int64]] = []
+    count, decimal, shared = 0, "", dict[str, str]()
+    while chunk := list(islice(kept, CHUNK)):
+        places, rows = _rows(name, header, chunk)
+        if not rows:
+            continue
+        lines.append(np.array(places))
+        count += len(places)
+        if count * len(columns) > MOST:
+            raise InputError(f"{name!r} holds more than {MOST:,} cells: thin it out")
+        cells = list(zip(*rows, strict=True))
+        used = [of for each, of in zip(columns, cells, strict=True) if each.head in numbers]
+        decimal = decimal or _decimal(name, header, places, used)
+        for each, of in zip(columns, cells, strict=True):
+            if each.head in numbers:
+                numbers[each.head].append(_floats(name, each.head, places, of, decimal))
+            elif each.head in texts:
+                texts[each.head] += [shared.setdefault(cell, cell) for cell in map(str.strip, of)]
+    if not lines:
+        raise InputError(f"{name!r} has no rows of data below the header in line {header.line}")
+    joined = {head: np.concatenate(parts) for head, parts in numbers.items()}
+    found = f"header in line {header.line}, delimiter {DELIMITERS[header.delimiter]}"
+    found += ", decimal comma" if decimal == "," else ""
+    return Sheet(name, columns, joined, texts, np.concatenate(lines), found)
+
+
+def _rows(name: str, header: Header, chunk: Sequence[Line]) -> tuple[list[int], list[list[str]]]:
+    """Return the rows of a chunk, each as wide as the header, and their lines; empty ones go."""
+    delimiter, width = header.delimiter, len(header.columns)
+    lines, texts = [line for line, _ in chunk], [text for _, text in chunk]
+    _refuse_control(name, chunk)
+    if delimiter in (" ", ""):
+        rows = [text.split() if delimiter else [text] for text in texts]
+    else:
+        try:
+            rows = list(csv.reader(texts, delimiter=delimiter, strict=True))
+        except csv.Error:
+            rows = []
+        if len(rows) != len(texts):  # some quote is not closed in its line, or not at its end
+            rows = [_one_row(name, line, text, delimiter) for line, text in chunk]
+    if set(map(len, rows)) == {width}:
+        return lines, rows
+    kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(map(str.strip, row))]
+    for line, row in kept:
+        while len(row) > width and not row[-1].strip():
+            row.pop()
+        row.extend([""] * (width - len(row)))
+        if len(row) > width:
+            raise InputError(
+                f"{name!r}, line {line}: {len(row)} values for {width} columns (delimiter: "
+                f"{DELIMITERS[delimiter]}{_doubt(delimiter, row)})"
+            )
+    return [line for line, _ in kept], [row for _, row in kept]
+
+
+def _doubt(delimiter: str, row: Sequence[str]) -> str:
+    if delimiter != "," or "." in "".join(row):
+        return ""
+    return ", which may be the decimal sign as well: write decimal points"
+
+
+def _one_row(name: str, line: int, text: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        raise InputError(
+            f"{name!r}, line {line}: {short(text)} cannot be cut into cells: a quote is not "
+            "closed, or a cell is too long"
+        ) from None
+
+
+def _decimal(name: str, header: Header, lines: Sequence[int], used: Sequence[Sequence[str]]) -> str:
+    """Return the decimal sign of columns of numbers, or refuse where it could be either."""
+    pairs = [
+        (line, cell) for of in used for line, cell in zip(lines, of, strict=True) if "," in cell
+    ]
+    if not pairs:
+        return "."
+    points = [cell for of in used for cell in of if "." in cell and number(cell) is not None]
+    if points:
+        line, cell = pairs[0]
+        raise InputError(
+            f"{name!r}, line {line}: {short(cell)} has a comma where others, like "
+            f"{short(points[0])}, have a point: write all numbers with decimal points"
+        )
+    thousands = r"\s*[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+\s*"
+    if header.delimiter != ";" and all(re.fullmatch(thousands, cell) for _, cell in pairs):
+        line, cell = pairs[0]
+        raise InputError(
+            f"{name!r}, line {line}: the comma in {short(cell)} may be a decimal sign or part "
+            "thousands: write all numbers with decimal points"
+        )
+    return ","
+
+
+def _floats(
+    name: str, head: str, lines: Sequence[int], cells: Sequence[str], decimal: str
+) -> Array:
+    """Return the numbers of a column, NaN where a cell is empty."""
+    whole = "".join(cells)
+    if whole.isascii() and "_" not in whole and (decimal == "." or "." not in whole):
+        try:
+            plain = cells if decimal == "." else [cell.replace(",", ".") for cell in cells]
+            values = np.array(list(map(float, plain)))
+            if np.isfinite(values).all():
+                return values
+        except ValueError:
+            pass  # the line is named below
+    values = np.empty(len(cells))
+    for index, cell in enumerate(cells):
+        found = number(cell, decimal) if cell.strip() else np.nan
+        if found is None:
+            raise InputError(f"{name!r}, line {lines[index]}: {_no_number(head, cell)}")
+        values[index] = found
+    return values
+
+
+def _no_number(head: str, cell: str) -> str:
+    """Return what to say of a cell that holds no number."""
+    said = f"{short(head)} must be a finite number, but is {short(cell.strip())}"
+    begins = re.match(r"\s*([+-]?[0-9.,]+([eE][+-]?[0-9]+)?)\s*(\S+)\s*$", cell)
+    if begins and find_units(begins[3]):
+        return f"{said}: write the unit in the header alone"
+    if number(re.sub("[,.' ]", "", cell)) is not None:
+        return f"{said}: write numbers with decimal points and no thousands separators"
+    return f"{said}: remove the row, or measure it again"
