@@ -110,6 +110,7 @@ TEXTS = {
     "blank lines": pulses().replace("\n", "\n\n  \n"),
     "comments": "% a\n// b\n; c\n# conductance\n" + pulses().replace("20.0632", "# x\n20.0632"),
     "numpy": "# conductance_uS,direction\n" + pulses().partition("\n")[2],
+    "numpy, spaces": "# conductance_uS direction\n" + pulses(" ").partition("\n")[2],
     "preamble": "Instrument,4200A\nDate,2026-11-27\nRead voltage (V),0.2\nNotes\n\n" + pulses(),
     "pulse number": "pulse,conductance_uS,direction\n"
     + "".join(f"{n},{value},{word}\n" for n, (value, word) in enumerate(ROWS)),

@@ -136,9 +136,10 @@ def find_units(text: str, kinds: Iterable[str] = tuple(UNITS)) -> list[tuple[str
     for unit, words in SPELLED.items():
         plain = unit if plain.lower() in words.split() else plain
     plain = plain.lower() if plain.lower() in CLOCK else plain
-    known = [(kind, unit, scale) for kind in kinds for unit, scale in UNITS[kind].items()]
+    folded = _fold(plain)
+    known = [each for kind in kinds for each in FOLDED.get((kind, folded), [])]
     exact = [each for each in known if each[1] == plain]
-    return exact or [each for each in known if _fold(each[1]) == _fold(plain)]
+    return exact or known
 
 
 def advise(column_: Column) -> str:
@@ -183,6 +184,13 @@ def name_and_unit(head: str) -> tuple[str, str]:
 def _fold(unit: str) -> str:
     """Return a unit without case, which only an m or M in front may keep."""
     return unit[:1] + unit[1:].lower() if unit[:1] in ("m", "M") else unit.lower()
+
+
+FOLDED = {
+    (kind, _fold(unit)): [(kind, unit, scale)]
+    for kind, units in UNITS.items()
+    for unit, scale in units.items()
+}
 
 
 def _listed(kinds: Iterable[str]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,34 +20,16 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.device.columns import Column, column, find_units, short
+from madem.device.columns import Column, find_units, short
+from madem.device.headers import COMMENTS, DELIMITERS, Header, Line, find_header, is_comment, number
 from madem.errors import InputError
 
 Array = NDArray[np.float64]
-Line = tuple[int, str]
-
-DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "pipe", ",": "comma", " ": "spaces", "": "none"}
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-EXCEL = ("#N/A", "#DIV/", "#NUM!", "#VALUE!", "#REF!", "#NAME?", "#NULL!")
-"""Cells that are no comments though they look so."""
-COMMENTS = ("#", "%", "//", ";")
 LONGEST, LEAD, CHUNK, MOST = 1_000_000, 1000, 10_000, 20_000_000
 """Characters a line, lines above a header, rows at once, numbers a file."""
 PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip or a spreadsheet", b"\x89HDF": "HDF5", b"BZh": "bzip2"}
 NUMERIC = ("conductance", "up", "down", "target", "read", "time", "voltage", "other", "unnamed")
-LAYOUTS = (
-    "layouts, with a row each: conductance_uS,direction (15.1,up) | up_uS,down_uS (15.1,48.2) | "
-    "target_uS,read_uS (50,51.3) | time_s,read_uS (0.1,50.2) | time_s,conductance_uS (10,50.2)"
-)
-
-
-@dataclass(frozen=True)
-class Header:
-    """Where the header stands and what it says."""
-
-    line: int
-    delimiter: str
-    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -121,24 +102,24 @@ def _read(name: str, file: TextIO) -> Sheet:
         _refuse_control(name, [line])
         if len(lead) >= LEAD or size > LONGEST:
             break
-    header = _checked(name, _header(name, lead))
+    header = find_header(name, lead)
     below = [line for line in lead if line[0] > header.line]
     marks = "".join(mark[0] for mark in COMMENTS if mark != header.delimiter)
     rows = (
         line
         for line in chain(below, lines)
-        if line[1].lstrip()[0] not in marks or not _is_comment(line[1], header.delimiter)
+        if line[1].lstrip()[0] not in marks or not is_comment(line[1], header.delimiter)
     )
     return _sheet(name, header, rows)
 
 
 def _kept(name: str, file: TextIO) -> Iterator[Line]:
     """Yield the lines that are not blank, with their numbers."""
-    for number, text in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
+    for line, text in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
         if len(text) == LONGEST and not text.endswith("\n"):
-            raise InputError(f"{name!r}, line {number} is longer than {LONGEST:,} characters")
+            raise InputError(f"{name!r}, line {line} is longer than {LONGEST:,} characters")
         if not text.isspace():
-            yield number, text.rstrip("\n")
+            yield line, text.rstrip("\n")
 
 
 def _refuse_control(name: str, lines: Sequence[Line]) -> None:
@@ -146,164 +127,6 @@ def _refuse_control(name: str, lines: Sequence[Line]) -> None:
     if CONTROL.search("".join(text for _, text in lines)):
         line = next(line for line, text in lines if CONTROL.search(text))
         raise InputError(f"{name!r}, line {line} is not text: it holds control characters")
-
-
-def _is_comment(text: str, delimiter: str = "") -> bool:
-    start = text.lstrip()
-    cells = start.startswith(EXCEL) or (delimiter == ";" and start.startswith(";"))
-    return start.startswith(COMMENTS) and not cells
-
-
-def split(text: str, delimiter: str, heading: bool = False) -> list[str]:
-    """Return the cells of one line, without the empty ones at its end.
-
-    >>> split("Time (s)   Read (uS)", " ", heading=True), split('"1,5";up;;', ";")
-    (['Time(s)', 'Read(uS)'], ['1,5', 'up'])
-    """
-    if delimiter == " ":
-        text = re.sub(r"\s*/\s*|\s+(?=[(\[])", lambda m: m[0].strip(), text) if heading else text
-        cells = text.split()
-    elif delimiter:
-        try:
-            cells = [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter))]
-        except csv.Error:
-            cells = [text.strip()]
-    else:
-        cells = [text.strip()]
-    while len(cells) > 1 and not cells[-1]:
-        cells.pop()
-    return cells
-
-
-def number(cell: str, decimal: str = ".") -> float | None:
-    """Return the number in a cell, or None where it is none: no unit, no thousands, no "nan".
-
-    >>> number("1.5E-05"), number("1,5e-5", ","), number("1,000"), number("15 uS")
-    (1.5e-05, 1.5e-05, None, None)
-    """
-    point = re.escape(decimal)
-    plain = cell.strip().replace("\u2212", "-")
-    if not re.fullmatch(rf"[+-]?([0-9]+({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?", plain):
-        return None
-    return float(plain.replace(decimal, "."))
-
-
-def _is_number(cell: str) -> bool:
-    return number(cell) is not None or number(cell, ",") is not None
-
-
-def _header(name: str, lead: Sequence[Line]) -> Header:
-    """Return the header, or refuse with what was looked at."""
-    if not lead:
-        raise InputError(f"{name!r} is empty: {LAYOUTS}")
-    plain = [line for line in lead if not _is_comment(line[1])]
-    above: list[Line] = []
-    for place, (line, text) in enumerate(plain):
-        found = _best(line, text)
-        merged = _best_with_units(text, plain[place + 1 : place + 2])
-        for header in (found, merged):
-            if header and _names_reads(header):
-                return _unless_data(name, header, above)
-        above.append((line, text))
-    first = plain[0][0] if plain else 0
-    comments = [each for each in lead if _is_comment(each[1]) and (each[0] < first or not first)]
-    for line, text in reversed(comments):
-        for shown in (text, text.lstrip().lstrip("".join(COMMENTS))):
-            header = _best(line, shown)
-            if header and _names_reads(header) and not any(map(_is_bad, header.columns)):
-                return header
-    for line, text in plain:
-        header = _best(line, text)
-        if header and any(each.fault or each.kind for each in header.columns):
-            return header
-    raise InputError(_no_header(name, plain or lead))
-
-
-def _checked(name: str, header: Header) -> Header:
-    """Return the header, or refuse what its columns lack."""
-    twice, count = Counter(each.head for each in header.columns).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"{name!r}, line {header.line}: two columns of one name: {short(twice)}")
-    for each in header.columns:
-        if each.fault:
-            raise InputError(f"{name!r}, line {header.line}: {each.fault}")
-    return header
-
-
-def _no_header(name: str, lines: Sequence[Line]) -> str:
-    """Return what to say where no line names columns."""
-    for line, text in lines:
-        cells = max((split(text, delimiter) for delimiter in DELIMITERS), key=len)
-        if any(map(_is_number, cells)):
-            example = "up_uS,down_uS"
-            if not all(map(_is_number, cells)):
-                example = "conductance_uS,direction"
-            which = "the first line" if line == 1 else f"line {line}"
-            return (
-                f"{name!r}: {which} holds numbers, not column names: put e.g. {example} above it"
-                + ("" if line == 1 else f" (no header in the {len(lines)} lines looked at)")
-            )
-    line, text = lines[0]
-    return f"{name!r}, line {line}: {short(text)} names no columns that are known; {LAYOUTS}"
-
-
-def _best(line: int, text: str) -> Header | None:
-    """Return the header that a line is under the delimiter that gives it the most meaning."""
-    found = []
-    for delimiter in DELIMITERS:
-        if delimiter and (delimiter not in text and not (delimiter == " " and "\t" in text)):
-            continue
-        cells = split(text, delimiter, heading=True)
-        if len(cells) > 10_000 or any(map(_is_number, cells)) or (len(cells) < 2 and delimiter):
-            continue
-        columns = tuple(map(column, cells))
-        if not delimiter and columns[0].role == "other" and not re.search(r"[_(\[/]", text):
-            continue  # a word and a letter, and no heading
-        good = sum(not _is_bad(each) for each in columns)
-        if good or any(each.fault for each in columns):
-            rank = (good, delimiter in "\t;|," and delimiter != "", -sum(map(_is_bad, columns)))
-            found.append((rank, Header(line, delimiter, columns)))
-    return max(found, key=lambda each: each[0])[1] if found else None
-
-
-def _best_with_units(text: str, below: Sequence[Line]) -> Header | None:
-    """Return the header of a line of names above a line of units."""
-    for number_of, units_text in below:
-        for delimiter in ("\t", ";", "|", ","):
-            heads = split(text, delimiter)
-            units = next(csv.reader([units_text], delimiter=delimiter), [])
-            units = [unit.strip().strip("()[]") for unit in units]
-            known = [bool(find_units(unit)) for unit in units]
-            if len(heads) < 2 or len(units) > len(heads) or not any(known):
-                continue
-            if all(good or not unit for good, unit in zip(known, units, strict=True)):
-                units += [""] * (len(heads) - len(units))
-                both = [f"{h} ({u})" if u else h for h, u in zip(heads, units, strict=True)]
-                return Header(number_of, delimiter, tuple(map(column, both)))
-    return None
-
-
-def _is_bad(each: Column) -> bool:
-    return bool(each.fault) or each.role in ("unused", "unnamed")
-
-
-def _names_reads(header: Header) -> bool:
-    """Whether a line can be nothing but a header: it names reads, alone or among what it knows."""
-    reads = [each for each in header.columns if each.is_read]
-    known = any(each.role != "other" for each in reads)
-    return bool(reads) and (known or not any(map(_is_bad, header.columns)))
-
-
-def _unless_data(name: str, header: Header, above: Sequence[Line]) -> Header:
-    """Return the header, unless rows of numbers stand above it, which would be lost."""
-    for line, text in above:
-        cells = split(text, header.delimiter)
-        if len(cells) > 1 and all(map(_is_number, cells)):
-            raise InputError(
-                f"{name!r}, line {line} holds numbers above the header in line {header.line}: put "
-                "the header above all rows"
-            )
-    return header
 
 
 def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:

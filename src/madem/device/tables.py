@@ -34,7 +34,8 @@ from madem.device.checks import (
     siemens,
 )
 from madem.device.columns import advise, name_and_unit, short
-from madem.device.reader import LAYOUTS, Sheet, read_sheet
+from madem.device.headers import LAYOUTS
+from madem.device.reader import Sheet, read_sheet
 from madem.errors import InputError
 
 Array = NDArray[np.float64]
