@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "madem"
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"errors", "units", "randomness"}
+BASE = {"documents", "errors", "memory", "units", "randomness"}
 MAY_IMPORT: dict[str, set[str]] = {
     "network": BASE | {"native"},
     "device": BASE,

@@ -5,12 +5,46 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 300
+"""How long a message may be, in characters."""
+
 
 class InputError(ValueError):
     """Bad input, in one line: the field, its value, what is allowed.
 
-    The command line prints the line and exits with code 2; nothing has been written by then.
+    The command line prints the line and exits with code 2; nothing has been written by then. A
+    message of more than ``LONGEST`` characters loses its middle.
+
+    >>> len(str(InputError("a" * 1000)))
+    300
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep ``message``, cut to its longest."""
+        super().__init__(clipped(message, LONGEST))
+
+
+def clipped(text: str, most: int) -> str:
+    """Return ``text`` of at most ``most`` characters, what is too much cut out of its middle.
+
+    >>> clipped("abcdefghijkl", 9)
+    'abc...jkl'
+    """
+    if len(text) <= most:
+        return text
+    after = (most - 3) // 2
+    return f"{text[: most - 3 - after]}...{text[-after:]}"
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as it stands in a message: its representation, of 60 characters at most.
+
+    >>> shown("150")
+    "'150'"
+    """
+    if isinstance(value, str | bytes):
+        value = value[:100]
+    return clipped(repr(value), 60)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -20,6 +54,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     "did you mean 'seed'? (allowed: chips, seed)"
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}(allowed: {', '.join(names)})"
+    listed = ", ".join(names)
+    if len(listed) > 180:
+        listed = f"{', '.join(names[:8])} and {len(names) - 8} more"
+    return f"{hint}(allowed: {listed})"

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
 
 if TYPE_CHECKING:
-    from pint import Quantity, UnitRegistry
+    from pint import UnitRegistry
+
+QUANTITY = re.compile(
+    r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)\s?"
+    r"([A-Za-z\u00b5\u03bc\u2126\u03a9%]+|1/[A-Za-z\u00b5\u03bc]+(?:\*\*2)?|)",
+    re.ASCII,
+)
+"""One number and one unit; an inverse unit is written ``1/uS`` or ``1/uS**2``."""
+
+PLAIN = ("dimensionless", "percent", "bit")
+"""Units without a dimension: only themselves will do, since a bit is not a percentage."""
+
+RANGES = {
+    "siemens": (1e-18, 1.0),
+    "volt": (1e-9, 1e3),
+    "ampere": (1e-30, 1e3),
+    "ohm": (1e-9, 1e12),
+    "second": (1e-18, 1e12),
+    "farad": (1e-24, 1.0),
+    "joule": (1e-30, 1e3),
+    "watt": (1e-24, 1e6),
+    "percent": (1e-9, 1e4),
+    "bit": (1.0, 64.0),
+    "dimensionless": (1e-12, 1e6),
+    "1/siemens": (1e-9, 1e15),
+    "1/siemens**2": (1e-9, 1e24),
+}
+"""The smallest and the largest size, apart from zero, of anything on a chip, in each unit."""
 
 
 @lru_cache(maxsize=1)
@@ -20,10 +48,10 @@ def _registry() -> UnitRegistry[float]:
 
 
 def parse(text: object, unit: str, field: str = "") -> float:
-    """Return the SI value of ``text``, a number with a unit compatible with ``unit``.
+    """Return the SI value of ``text``: one number, and one unit compatible with ``unit``.
 
-    Raises ``InputError`` where the unit is missing, unknown or of another kind, or the number is
-    not finite; ``field`` says in it what the number was for.
+    Raises ``InputError`` for anything else, and for a size outside ``RANGES``; ``field`` says in
+    it what the number was for.
 
     >>> parse("150 uS", "siemens")
     0.00015
@@ -32,17 +60,34 @@ def parse(text: object, unit: str, field: str = "") -> float:
     ...
     madem.errors.InputError: high: '150' needs a unit compatible with siemens, e.g. '150 siemens'
     """
+    where, given = f"{field}: " if field else "", str(text).strip()
+    found = QUANTITY.fullmatch(given) if len(given) <= 60 and not isinstance(text, bool) else None
+    if found is None:
+        example = {"dimensionless": "'1.5'", "1/siemens**2": "'1 1/uS**2'"}.get(unit, f"'1 {unit}'")
+        raise InputError(f"{where}{shown(text)} is not one number and one unit, such as {example}")
+    value = _converted(float(found[1]), found[2], unit)
+    if value is None:
+        wanted = "must have no unit" if unit == "dimensionless" else (
+            f"needs a unit compatible with {unit}, e.g. '{found[1]} {unit}'")  # fmt: skip
+        raise InputError(f"{where}{given!r} {wanted}")
+    if not math.isfinite(value):
+        raise InputError(f"{where}{given!r} is not finite")
+    least, most = RANGES.get(unit, (0.0, math.inf))
+    if value and not least <= abs(value) <= most:
+        raise InputError(f"{where}{given!r} is not between {least:g} and {most:g} {unit}")
+    return value
+
+
+def _converted(number: float, given: str, unit: str) -> float | None:
+    """Return ``number`` of the unit ``given`` in ``unit``, None where it is of another kind."""
     from pint.errors import PintError
 
-    where = f"{field}: " if field else ""
+    if not given:
+        return number if unit == "dimensionless" else None
     try:
-        quantity: Quantity[float] = _registry().Quantity(str(text))
-        value = float(f"{quantity.to(unit).magnitude:.15g}")
-    except (PintError, ValueError, TypeError, AssertionError, AttributeError):
-        number = (str(text).split() or ["1"])[0]
-        raise InputError(
-            f"{where}{str(text)!r} needs a unit compatible with {unit}, e.g. '{number} {unit}'"
-        ) from None
-    if not math.isfinite(value):
-        raise InputError(f"{where}{str(text)!r} is not finite")
-    return value
+        units, wanted = (_registry().parse_units(each) for each in (given, unit))
+        if unit in PLAIN and units != wanted:
+            return None
+        return float(f"{_registry().Quantity(number, units).to(wanted).magnitude:.15g}")
+    except (PintError, ValueError, TypeError, AssertionError, AttributeError, OverflowError):
+        return None

@@ -84,7 +84,7 @@ def write(path: Path, text: str) -> str:
 def test_bad_presets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown preset 'taox': did you mean 'taox-1t1m'"):
         load("taox")
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="no such file"):
         load(str(tmp_path / "none.yaml"))
     shipped = Path("src/madem/device/presets/taox-1t1m.yaml").read_text()
     file = tmp_path / "mine.yaml"

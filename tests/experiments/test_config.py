@@ -30,7 +30,7 @@ from tests.conftest import small_config
         ("classify.one_layer.writing=pulse", "did you mean 'pulses'"),
         ("classify.one_layer.rates=[.nan]", "classify.one_layer.rates.0: .* finite"),
         ("seed", "--set takes key=value, but is 'seed'"),
-        ("seed=[1", "--set seed: '\\[1' is not a YAML value"),
+        ("seed=[1", "--set seed='\\[1': .*not YAML: did not find expected"),
     ],
 )
 def test_bad_settings(setting: str, message: str) -> None:

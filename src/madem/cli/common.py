@@ -30,27 +30,13 @@ def write(path: Path, text: str) -> None:
         raise InputError(f"{str(path)!r}: {reason}") from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the config in a YAML file, or raise one clear line."""
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"there is no config or run {str(path)!r}")
-    try:
-        held = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
-        held = None
-    if not isinstance(held, dict):
-        raise InputError(f"{str(path)!r} is not a YAML config")
-    return held
-
-
 def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory | None, Any]:
     """Return the run directory, where it is one, and the config of a run or of a YAML file."""
+    from madem.documents import read_yaml
     from madem.experiments.catalogue import find
     from madem.experiments.config import override
     from madem.experiments.rundir import RunDirectory
 
     run = RunDirectory(source) if source.is_dir() else None
-    held = override(run.config() if run else read_yaml(source), settings or [])
+    held = override(run.config() if run else read_yaml(source, "config"), settings or [])
     return run, find(held).make(held)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from madem.cli.common import Settings, read_yaml
+from madem.cli.common import Settings
 from madem.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def run(
     if words is not None:
         from madem.data.braille import read_words
 
-        held["words"] = list(read_words(words, held.get("letters", 10)))
+        letters = held.get("letters", 10)  # what else stands there is refused with the config
+        held["words"] = list(read_words(words, letters if isinstance(letters, int) else 10))
     config = experiment.make(held)
     name = Path(str(question)).stem
     _finish(experiment, config, out or Path("runs") / f"{name}-seed{config.seed}", workers)
@@ -56,13 +57,14 @@ def run(
 
 def _asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
     """Return the values of the config that was asked for."""
+    from madem.documents import read_yaml
     from madem.experiments.catalogue import MODULES
     from madem.experiments.config import override
 
     if question is None:
         raise InputError(f"experiment is missing {nearest('', MODULES)}")
     named = question.endswith((".yaml", ".yml"))
-    begun = read_yaml(Path(question)) if named else {"experiment": question}
+    begun = read_yaml(Path(question), "config") if named else {"experiment": question}
     return override(begun, settings or [])
 
 

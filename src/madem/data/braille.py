@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from madem.documents import read
 from madem.errors import InputError
 
 
@@ -199,15 +200,15 @@ def read_words(path: Path | None = None, length: int = 10) -> tuple[str, ...]:
     >>> len(read_words())
     32
     """
-    shipped = files("madem.data").joinpath("words.txt")
-    name = "the shipped list" if path is None else str(path)
+    if path is None:
+        shipped = files("madem.data").joinpath("words.txt")
+        name, content = "the shipped list", shipped.read_bytes()
+    else:
+        name, content = str(path), read(path, "--words")
     try:
-        text = (shipped if path is None else path).read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"--words: {name!r} is not UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise InputError(f"--words: {name!r}: {reason}") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     words = {number: word for number, word in lines if word and not word.startswith("#")}
     _refuse_table(list(words.values()), f"--words: {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
+from madem.memory import refuse_memory
 from madem.randomness import stream
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
+
+CLASSES = 10
+"""How many classes there are."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,28 @@ def idx(folder: Path) -> Images:
     Fashion-MNIST comes with Debian's package dataset-fashion-mnist. Raises ``InputError`` where
     a file is missing or is not what it should be.
     """
-    parts = [
-        _read(folder, f"{part}-{kind}")
-        for part in ("train", "t10k")
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    ]
-    train, train_classes, test, test_classes = (torch.from_numpy(part) for part in parts)
-    scaled = [images[:, None].float() / 255 for images in (train, test)]
-    return Images(scaled[0], train_classes.long(), scaled[1], test_classes.long())
+    pixels, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
+    train, test = (_read(folder, f"{part}-{pixels}", 3) for part in ("train", "t10k"))
+    if train.shape[1:] != test.shape[1:]:
+        raise InputError(f"data: {str(folder)!r}: images to train on are {_size(train)} pixels, "
+                         f"images to test on {_size(test)}")  # fmt: skip
+    images, classes = [], []
+    for part, held in (("train", train), ("t10k", test)):
+        named = _read(folder, f"{part}-{labels}", 1)
+        if len(named) != len(held):
+            raise InputError(f"data: {str(folder)!r}: {part} has {len(held)} images, "
+                             f"but {len(named)} labels")  # fmt: skip
+        if named.max() >= CLASSES:
+            raise InputError(f"data: {str(folder)!r}: labels of {part} must be from 0 to "
+                             f"{CLASSES - 1}, but number {named.argmax() + 1} of them is "
+                             f"{named.max()}")  # fmt: skip
+        images.append(torch.from_numpy(held)[:, None].float() / 255)
+        classes.append(torch.from_numpy(named).long())
+    return Images(images[0], classes[0], images[1], classes[1])
+
+
+def _size(images: np.ndarray) -> str:
+    return " x ".join(str(n) for n in images.shape[1:])
 
 
 def shifted(
@@ -86,23 +105,30 @@ def shifted(
     return padded[samples, :, down[:, :, None], along[:, None, :]].movedim(-1, 1)
 
 
-def _read(folder: Path, name: str) -> np.ndarray:
-    """Return one IDX file as an array of bytes."""
+def _read(folder: Path, name: str, axes: int) -> np.ndarray:
+    """Return one IDX file as an array of bytes with so many axes, none of them empty."""
     found = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if found is None:
         raise InputError(
-            f"data: {str(folder)!r} holds no {name}[.gz]; Fashion-MNIST is Debian's package "
+            f"data: {shown(str(folder))} holds no {name}[.gz]; Fashion-MNIST is Debian's package "
             "dataset-fashion-mnist, other sets of the family are four IDX files of these names"
         )
+    where = f"data: {str(found)!r}"
     try:
-        content = found.read_bytes()
-        content = gzip.decompress(content) if found.suffix == ".gz" else content
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
+            start = file.read(4 + 4 * axes)
+            if len(start) < 4 + 4 * axes or start[:3] != b"\0\0\x08":
+                raise InputError(f"{where} is not an IDX file of bytes")
+            shape = struct.unpack(f">{axes}I", start[4:])
+            if start[3] != axes or 0 in shape:
+                raise InputError(f"{where} must have {axes} axes, none empty, "
+                                 f"but has {start[3]} and begins with {shape}")  # fmt: skip
+            size = math.prod(shape)
+            refuse_memory({f"the size of {where[6:]}": 5.0 * size})
+            content = file.read(size + 1)
     except (OSError, EOFError, zlib.error):
-        raise InputError(f"data: {str(found)!r} is damaged") from None
-    if len(content) < 8 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise InputError(f"data: {str(found)!r} is not an IDX file of bytes")
-    shape = struct.unpack(f">{content[3]}I", content[4 : 4 + 4 * content[3]])
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
-    if values.size != int(np.prod(shape)):
-        raise InputError(f"data: {str(found)!r} is cut short: {values.size} bytes for {shape}")
-    return values.reshape(shape).copy()
+        raise InputError(f"{where} is damaged or cannot be read") from None
+    if len(content) != size:
+        what = "is cut short" if len(content) < size else "goes on after its end"
+        raise InputError(f"{where} {what}: its header says {shape}")
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()

@@ -89,6 +89,13 @@ class Cell:
         check_signs(self, positive, numbers)
         if isinstance(self.error, Constant):
             check_signs(self, (), ("error_sigma",))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.metadata.get("unit") == "siemens" and abs(value) > 10 * self.high:
+                raise InputError(f"{f.name} must be at most ten times high, {self.high:g} S, "
+                                 f"but is {value:g} S")  # fmt: skip
+            if f.metadata.get("unit") == "percent" and value > 10:
+                raise InputError(f"{f.name} must be at most 1000 percent, but is {100 * value:g}")
         if self.stuck_fraction >= 1:
             raise InputError(f"stuck_fraction must be below 1, but is {self.stuck_fraction}")
         if abs(self.up_down) >= 1:

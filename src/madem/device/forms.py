@@ -135,6 +135,9 @@ class ExponentialStep:
     def __post_init__(self) -> None:
         """Refuse negative exponents."""
         check_signs(self, (), ("gamma_up", "gamma_down", "centre"))
+        steepest = max(self.gamma_up, self.gamma_down)
+        if steepest > 50:
+            raise InputError(f"gamma_up and gamma_down must be at most 50, but one is {steepest}")
 
     def change(self, g: Tensor, up: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the signed change in units of the cell's step."""

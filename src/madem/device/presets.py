@@ -8,11 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from madem.device import forms
 from madem.device.cell import Cell
-from madem.errors import InputError, nearest
+from madem.documents import load_yaml, read_yaml
+from madem.errors import InputError, clipped, nearest, shown
 from madem.units import parse
 
 FORMS: dict[str, dict[str, type]] = {
@@ -71,7 +70,7 @@ def preset(name: str) -> Preset:
     '150 uS'
     """
     content = _content(name)
-    where, entries = f"device {name!r}", {}
+    where, entries = f"device {clipped(repr(name), 120)}", {}
     parameters = content["parameters"]
     numbers = [f for f in fields(Cell) if f.metadata]
     keys = [*(f.name for f in numbers), *BITS, *FORMS]
@@ -79,15 +78,15 @@ def preset(name: str) -> Preset:
         raise InputError(f"{where}: parameters must hold {', '.join(keys)}")
     for key in parameters:
         if key not in keys:
-            raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), keys)}")
+            raise InputError(f"{where}: unknown key {shown(key)}: {nearest(key, keys)}")
     values: dict[str, Any] = {}
     for field in numbers:
         if field.default is MISSING or field.name in parameters:
-            values[field.name] = _number(where, field.name, parameters, field.metadata["unit"])
+            values[field.name] = _number(where, field.name, parameters, field)
             entries[field.name] = _texts(parameters[field.name])
     bits = {}
     for key in BITS:
-        bits[key] = round(_number(where, key, parameters, "bit"))
+        bits[key] = _bits(where, key, parameters)
         entries[key] = _texts(parameters[key])
     for key in FORMS:
         if key in parameters:
@@ -112,40 +111,45 @@ def load(name: str) -> Cell:
 def _content(name: str) -> dict[str, Any]:
     """Return the two parts of a preset's file."""
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"device: no file {name!r}")
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError):
-            raise InputError(f"device {name!r}: not YAML") from None
+        content = read_yaml(Path(name), "device")
     elif name in names():
         text = files("madem.device").joinpath(f"presets/{name}.yaml").read_text()
+        content = load_yaml(text, name)
     else:
-        raise InputError(f"device: unknown preset {name!r}: {nearest(name, names())}")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"device {name!r}: not YAML") from None
-    if not isinstance(content, dict) or set(content) != {"description", "parameters"}:
+        raise InputError(f"device: unknown preset {shown(name)}: {nearest(name, names())}")
+    if set(content) != {"description", "parameters"}:
         raise InputError(f"device {name!r}: a preset has the keys description and parameters")
+    if not isinstance(content["description"], str):
+        raise InputError(f"device {name!r}: description must be text")
     return content
 
 
-def _number(where: str, key: str, held: Mapping[str, Any], unit: str) -> Any:
-    """Return a number (of a table, a tuple) in SI units, its source being there."""
+def _number(where: str, key: str, held: Mapping[str, Any], field: Field[Any]) -> Any:
+    """Return the number of a field (of a table, a tuple) in SI units, its source being there."""
     entry: Any = held.get(key.rpartition(".")[2])
     for part in ("value", "source"):
         if not isinstance(entry, dict) or entry.get(part) in (None, "", []):
             raise InputError(f"{where}: {key} has no {part}")
     for part in entry:
         if part not in ("value", "source"):
-            raise InputError(f"{where}: {key}: unknown key {part!r}: (allowed: source, value)")
+            raise InputError(f"{where}: {key}: unknown key {shown(part)}: (allowed: source, value)")
+    value, source, unit = entry["value"], entry["source"], field.metadata["unit"]
+    if not isinstance(source, str):
+        raise InputError(f"{where}: {key}: source must be text, but is {shown(source)}")
     scale = 100 if unit == "percent" else 1
-    value = entry["value"]
-    if isinstance(value, list):
+    if "tuple" in str(field.type):
+        if not isinstance(value, list):
+            raise InputError(f"{where}: {key} must be a list, but is {shown(value)}")
         return tuple(parse(each, unit, f"{where}: {key}") / scale for each in value)
     return parse(value, unit, f"{where}: {key}") / scale
+
+
+def _bits(where: str, key: str, held: Mapping[str, Any]) -> int:
+    value = _number(where, key, held, forms.number("bit"))
+    if value not in (0, *range(2, 25)):
+        raise InputError(f"{where}: {key} must be 2 to 24 bit, or 0 bit where it is exact, "
+                         f"but is {value:g} bit")  # fmt: skip
+    return int(value)
 
 
 def _form(where: str, key: str, held: Any) -> tuple[Any, dict[str, dict[str, str]]]:
@@ -155,23 +159,21 @@ def _form(where: str, key: str, held: Any) -> tuple[Any, dict[str, dict[str, str
         raise InputError(f"{where}: {key} has no form (allowed: {', '.join(sorted(classes))})")
     if held["form"] not in classes:
         raise InputError(
-            f"{where}: {key}: unknown form {held['form']!r}: {nearest(held['form'], classes)}"
+            f"{where}: {key}: unknown form {shown(held['form'])}: {nearest(held['form'], classes)}"
         )
-    if not held.get("source"):
+    if not isinstance(held.get("source"), str) or not held["source"]:
         raise InputError(f"{where}: {key} has no source")
     chosen = classes[held["form"]]
     wanted: tuple[Field[Any], ...] = fields(chosen)
     allowed = ["form", "source", *(f.name for f in wanted)]
     for name in held:
         if name not in allowed:
-            raise InputError(f"{where}: {key}: unknown key {name!r}: {nearest(str(name), allowed)}")
+            raise InputError(f"{where}: {key}: unknown key {shown(name)}: {nearest(name, allowed)}")
     values, entries = {}, {key: {"value": held["form"], "source": str(held["source"])}}
     for field in wanted:
         if field.default is MISSING or field.name in held:
             full = f"{key}.{field.name}"
-            values[field.name] = _number(where, full, held, field.metadata["unit"])
-            if isinstance(held[field.name]["value"], list) != isinstance(values[field.name], tuple):
-                raise InputError(f"{where}: {full} must be a list")
+            values[field.name] = _number(where, full, held, field)
             entries[full] = _texts(held[field.name])
     try:
         return chosen(**values), entries

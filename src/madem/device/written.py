@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from madem.device.fitting import Fit, Parameter
 from madem.device.presets import FORMS, Preset
+from madem.documents import dump_yaml
 
 SIGNED = ("error_mean", "up_down", "retention.mean")
 
@@ -30,12 +29,7 @@ def preset_text(fit: Fit, base: Preset, source: str) -> str:
     for parameter in fit.parameters:
         entries[parameter.key] = _entry(parameter, fit, source)
     description = f"Fitted to {fit.samples} samples of {fit.devices} device(s) in {source}."
-    return yaml.safe_dump(
-        {"description": description, "parameters": _nested(entries)},
-        sort_keys=False,
-        allow_unicode=True,
-        width=100,
-    )
+    return dump_yaml({"description": description, "parameters": _nested(entries)})
 
 
 def _entry(found: Parameter, fit: Fit, source: str) -> dict[str, str]:

@@ -332,7 +332,7 @@ def _writing(result: dict[str, Any]) -> dict[str, float]:
 
 def configured(values: Mapping[str, Any]) -> BrailleConfig:
     """Return the config of ``values``; the shipped words and all defaults fill what they leave."""
-    return make(merged(defaults(values.get("words") or read_words()), values))
+    return make(merged(defaults(read_words()), values))
 
 
 EXPERIMENT = Experiment("braille", configured, check, jobs_of, summarise)

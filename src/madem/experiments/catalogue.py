@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from madem.errors import InputError, nearest
+from madem.errors import InputError, clipped, nearest
 from madem.experiments.experiment import Experiment
 
 MODULES = {
@@ -38,4 +38,4 @@ def find(values: Mapping[str, Any]) -> Experiment:
     """Return the experiment that a config names."""
     if "experiment" not in values:
         raise InputError(f"the config has no key 'experiment' (allowed: {', '.join(MODULES)})")
-    return experiment(str(values["experiment"]))
+    return experiment(clipped(str(values["experiment"]), 60))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from madem.data.braille import read_words
-from madem.errors import InputError
-from madem.experiments.config import ChipConfig, Strict, explain
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Amount = Annotated[float, Field(ge=0)]
+from madem.experiments.config import ChipConfig
+from madem.experiments.fields import (
+    Amount,
+    Letters,
+    Positive,
+    Seed,
+    Share,
+    Steps,
+    Strict,
+    Words,
+    cells_need,
+    made,
+)
 
 
 class ChipsConfig(Strict):
@@ -28,24 +35,33 @@ class ChipsConfig(Strict):
     """
 
     experiment: Literal["chips"] = "chips"
-    seed: int = Field(0, ge=0)
-    chips: int = Field(40, ge=2)
-    words: tuple[str, ...] = Field(min_length=2)
-    letters: int = Field(10, ge=1)
+    seed: Seed = 0
+    chips: int = Field(40, ge=2, le=1_000_000)
+    letters: Letters = 10
+    words: Words
     network: Literal[
         "classify.one_layer", "classify.two_layer", "reconstruct.one_layer", "reconstruct.two_layer"
     ] = "classify.one_layer"
-    steps: int = Field(500, ge=4)
-    ideal_steps: int = Field(3000, ge=1)
+    steps: int = Field(500, ge=4, le=1_000_000_000)
+    ideal_steps: Steps = 3000
     target: float = Field(0.98, gt=0, lt=1)
     defect_rates: tuple[Share, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     spreads: tuple[Amount, ...] = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
     damage: tuple[Share, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
     offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-    bias_steps: int = Field(300, ge=1)
-    bias_rate: float = Field(0.2, gt=0)
-    looks: int = Field(16, ge=2)
+    bias_steps: Steps = 300
+    bias_rate: Positive = 0.2
+    looks: int = Field(16, ge=2, le=10_000)
     chip: ChipConfig = ChipConfig()
+
+    def needs(self) -> Mapping[str, float]:
+        """Return about how many bytes the chips of all levels of a question take at least."""
+        levels = map(len, (self.defect_rates, self.spreads, self.damage, self.offsets))
+        dots = 6 * self.letters
+        task, depth = self.network.split(".")
+        outputs = len(self.words) if task == "classify" else dots
+        layers = (dots, outputs) if depth == "one_layer" else (dots, 31, outputs)
+        return cells_need(max(levels) * self.chips, layers, 32)
 
 
 def make_chips(values: Mapping[str, Any]) -> ChipsConfig:
@@ -56,10 +72,4 @@ def make_chips(values: Mapping[str, Any]) -> ChipsConfig:
     ...
     madem.errors.InputError: defect_rates.1: input should be less than 1, but is 1.2
     """
-    held = dict(values)
-    if not held.get("words"):
-        held["words"] = read_words()
-    try:
-        return ChipsConfig.model_validate(held)
-    except ValidationError as error:
-        raise InputError(explain(error, ChipsConfig)) from None
+    return made(ChipsConfig, values)

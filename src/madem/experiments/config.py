@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
-import re
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from madem.errors import InputError, nearest
-from madem.units import parse
-
-
-def _conductance(text: str) -> str:
-    if parse(text, "siemens") < 0:
-        raise ValueError(f"must be zero or positive, but is {text!r}")
-    return text
-
-
-def _unit(text: str) -> str:
-    if parse(text, "siemens") <= 0:
-        raise ValueError(f"must be positive, but is {text!r}")
-    return text
-
-
-def _text(value: object) -> object:
-    """Let a bare number through as text, so that what it gets told is that its unit is missing."""
-    return str(value) if isinstance(value, (int, float)) else value
-
-
-def _resistance(text: str) -> str:
-    if parse(text, "ohm") <= 0:
-        raise ValueError(f"must be positive, but is {text!r}")
-    return text
-
-
-def _seconds(text: str) -> str:
-    if parse(text, "second") <= 0:
-        raise ValueError(f"must be positive, but is {text!r}")
-    return text
-
-
-def _farads(text: str) -> str:
-    if parse(text, "farad") < 0:
-        raise ValueError(f"must be zero or positive, but is {text!r}")
-    return text
-
-
-Seconds = Annotated[str, BeforeValidator(_text), AfterValidator(_seconds)]
-"""A time above zero, such as ``"1 ns"``."""
-
-Farads = Annotated[str, BeforeValidator(_text), AfterValidator(_farads)]
-"""A capacitance, such as ``"1 fF"``."""
-
-Resistance = Annotated[str, BeforeValidator(_text), AfterValidator(_resistance)]
-"""A resistance above zero, such as ``"2 ohm"``."""
-
-Conductance = Annotated[str, BeforeValidator(_text), AfterValidator(_conductance)]
-"""A number with its unit, such as ``"150 uS"``; kept as it was written."""
-
-Unit = Annotated[str, BeforeValidator(_text), AfterValidator(_unit)]
-"""A conductance above zero."""
-
-Rate = Annotated[float, Field(gt=0)]
-Probability = Annotated[float, Field(ge=0, lt=0.5)]
-
-
-class Strict(BaseModel):
-    """A part of the config: frozen, and without keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from madem.documents import load_yaml
+from madem.errors import InputError, shown
+from madem.experiments.fields import (
+    Amount,
+    Chips,
+    Conductance,
+    Farads,
+    Letters,
+    Positive,
+    Probability,
+    Resistance,
+    Samples,
+    Seconds,
+    Seed,
+    Share,
+    Steps,
+    Strict,
+    Unit,
+    Units,
+    Words,
+    cells_need,
+    made,
+)
 
 
 class ChipConfig(Strict):
@@ -87,18 +48,18 @@ class ChipConfig(Strict):
     """
 
     device: str = "taox-1t1m"
-    arrays: int = Field(2, ge=1)
-    lines: int = Field(64, ge=2)
+    arrays: Chips = 2
+    lines: int = Field(64, ge=2, le=100_000)
     base: Conductance = "20 uS"
     wire: Resistance | None = None
     voltages: Literal["terminals", "cells"] = "terminals"
     sums: Literal["currents", "converted"] = "currents"
-    sum_limit: float = Field(4.0, gt=0)
+    sum_limit: Positive = 4.0
     neuron_tau: Seconds = "1 ns"
     line_capacitance: Farads = "1 fF"
     dac_bits: int | None = Field(None, ge=2, le=24)
     adc_bits: int | None = Field(None, ge=2, le=24)
-    output_limit: float = Field(20.0, gt=0)
+    output_limit: Positive = 20.0
     programming_error: bool = True
     stuck_cells: bool = True
     read_noise: bool = True
@@ -116,17 +77,17 @@ class Training(Strict):
     """
 
     units: tuple[Unit, ...]
-    rates: tuple[Rate, ...]
-    initial_spread: tuple[Annotated[float, Field(ge=0)], ...]
-    hidden: int = Field(31, ge=1)
-    steps: int = Field(3000, ge=1)
-    batch: int = Field(32, ge=1)
+    rates: tuple[Positive, ...]
+    initial_spread: tuple[Amount, ...]
+    hidden: Units = 31
+    steps: Steps = 3000
+    batch: Units = 32
     estimator: Literal["centred", "one-sided"] = "centred"
-    beta: float = Field(0.5, gt=0)
+    beta: Positive = 0.5
     writing: Literal["accumulate", "every-step", "pulses"] = "accumulate"
     threshold: Conductance = "15 uS"
-    backprop_rate: float = Field(3e-3, gt=0)
-    backprop_gain: float = Field(0.5, gt=0)
+    backprop_rate: Positive = 3e-3
+    backprop_gain: Positive = 0.5
 
 
 class ClassifyConfig(Strict):
@@ -143,7 +104,7 @@ class ReconstructConfig(Strict):
     """What are all its dots?"""
 
     flip_probability: Probability = 0.05
-    hidden_probability: float = Field(0.2, ge=0, lt=1)
+    hidden_probability: Share = 0.2
     one_layer: Training = Training(
         units=("70 uS",),
         rates=(0.5,),
@@ -166,17 +127,33 @@ class BrailleConfig(Strict):
     """The main job. ``words`` are in the config, so that a run directory is self-contained."""
 
     experiment: Literal["braille"] = "braille"
-    seed: int = Field(0, ge=0)
-    chips: int = Field(16, ge=1)
-    words: tuple[str, ...]
-    letters: int = Field(10, ge=1)
-    test_samples: int = Field(10_000, ge=100)
+    seed: Seed = 0
+    chips: Chips = 16
+    letters: Letters = 10
+    words: Words
+    test_samples: Samples = 10_000
     test_flips: tuple[Probability, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-    curve_points: int = Field(25, ge=1)
+    curve_points: int = Field(25, ge=1, le=10_000)
     compare_writing: bool = True
     chip: ChipConfig = ChipConfig()
     classify: ClassifyConfig = ClassifyConfig()
     reconstruct: ReconstructConfig = ReconstructConfig()
+
+    def needs(self) -> Mapping[str, float]:
+        """Return about how many bytes the largest network takes at least."""
+        dots, words, part = 6 * self.letters, len(self.words), self.classify.two_layer
+        batch = max(each.batch for task in (self.classify, self.reconstruct)
+                    for each in (task.one_layer, task.two_layer))  # fmt: skip
+        hidden = self.reconstruct.two_layer.hidden
+        layers = max(
+            ((dots, dots), (dots, words), (dots, hidden, dots), (dots, part.hidden, words)),
+            key=lambda units: sum(a * b for a, b in pairwise(units)),
+        )
+        return {
+            **cells_need(self.chips, layers, batch),
+            "test_samples, letters or words": self.test_samples * (12.0 * dots + 8 * words),
+            "chip.lines or chip.arrays": 8.0 * self.chip.arrays * self.chip.lines**2,
+        }
 
 
 def defaults(words: Sequence[str]) -> dict[str, Any]:
@@ -185,8 +162,8 @@ def defaults(words: Sequence[str]) -> dict[str, Any]:
     >>> defaults(["a", "b"])["chip"]["device"]
     'taox-1t1m'
     """
-    values: dict[str, Any] = BrailleConfig(words=tuple(words)).model_dump(mode="json")
-    return values
+    values: dict[str, Any] = BrailleConfig(words=("a", "b")).model_dump(mode="json")
+    return values | {"words": list(words)}
 
 
 def make(values: Mapping[str, Any]) -> BrailleConfig:
@@ -199,33 +176,7 @@ def make(values: Mapping[str, Any]) -> BrailleConfig:
 classify, compare_writing, curve_points, experiment, letters, reconstruct, seed, test_flips, \
 test_samples, words)
     """
-    try:
-        return BrailleConfig.model_validate(values)
-    except ValidationError as error:
-        raise InputError(explain(error, BrailleConfig)) from None
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return one line on the first fault that pydantic found in values for ``model``."""
-    fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    field = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {field!r}: {nearest(path[-1], _keys(path[:-1], model))}"
-    if fault["type"] == "literal_error":
-        allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
-        return f"{field}: unknown name {fault['input']!r}: {nearest(str(fault['input']), allowed)}"
-    if fault["type"] == "value_error":
-        return f"{field}: {fault['ctx']['error']}" if field else str(fault["ctx"]["error"])
-    message = fault["msg"]
-    return f"{field}: {message[0].lower() + message[1:]}, but is {fault['input']!r}"
-
-
-def _keys(path: list[str], model: Any) -> list[str]:
-    """Return the keys of ``model`` allowed at ``path``."""
-    for part in path:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+    return made(BrailleConfig, values)
 
 
 def merged(held: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,19 +199,16 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     >>> override({}, ["chip.adc_bits=6", "classify.one_layer.threshold=10 uS"])["chip"]
     {'adc_bits': 6}
     """
-    result = yaml.safe_load(yaml.safe_dump(values))
+    result = copy.deepcopy(values)
     for setting in settings:
         key, sign, text = setting.partition("=")
-        if not sign or not key:
-            raise InputError(f"--set takes key=value, but is {setting!r}")
+        if not sign or not all(key.split(".")):
+            raise InputError(f"--set takes key=value, but is {shown(setting)}")
         *parents, last = key.split(".")
         place = result
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise InputError(f"--set: unknown key {key!r}: {parent!r} has no parts")
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {key}: {text!r} is not a YAML value") from None
-    return dict(result)
+                raise InputError(f"--set: unknown key {shown(key)}: {shown(parent)} has no parts")
+        place[last] = load_yaml(text, f"--set {key[:60]}={shown(text)}")
+    return result

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.data.images import FASHION, Images, digits, idx
+from madem.data.images import CLASSES, FASHION, Images, digits, idx
 from madem.errors import InputError
 from madem.experiments.imagesconfig import ImagesConfig
 from madem.learn import (
@@ -74,8 +74,6 @@ NUDGED: dict[str, Callable[..., Contrast]] = {
 
 COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": CrossEntropy()}
 
-CLASSES = 10
-
 
 def images_of(config: ImagesConfig) -> Images:
     """Return the images that the config names."""
@@ -84,6 +82,9 @@ def images_of(config: ImagesConfig) -> Images:
         found = digits(data.size, config.seed)
     else:
         found = idx(Path(data.path) if data.path else FASHION)
+    if data.train is not None and data.train > len(found.train):
+        raise InputError(f"data.train must be at most {len(found.train)}, the images there are "
+                         f"to train on, but is {data.train}")  # fmt: skip
     if data.train is not None:
         found = Images(
             found.train[: data.train], found.train_classes[: data.train],

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from madem.errors import InputError
-from madem.experiments.config import ChipConfig, Conductance, Resistance, Strict, Unit, explain
-
-Positive = Annotated[float, Field(gt=0)]
-Units = Annotated[int, Field(ge=1)]
+from madem.experiments.config import ChipConfig
+from madem.experiments.fields import (
+    Amount,
+    Amperes,
+    Chips,
+    Conductance,
+    Positive,
+    Resistance,
+    Seed,
+    Share,
+    Strict,
+    Unit,
+    Units,
+    cells_need,
+    made,
+)
 
 
 def refuse_idle(config: Strict, keys: Iterable[str], where: str, path: str = "") -> None:
@@ -42,9 +54,9 @@ class DataConfig(Strict):
 
     name: Literal["digits", "idx"] = "digits"
     path: str | None = None
-    size: int = Field(28, ge=8)
-    train: int | None = Field(None, ge=1)
-    shift: int = Field(0, ge=0)
+    size: int = Field(28, ge=8, le=1024)
+    train: Units | None = None
+    shift: int = Field(0, ge=0, le=1024)
 
     @model_validator(mode="after")
     def _has_no_idle_keys(self) -> DataConfig:
@@ -69,19 +81,19 @@ class NetworkConfig(Strict):
     """
 
     kind: Literal["hopfield", "resistive", "conv-hopfield"] = "hopfield"
-    hidden: tuple[Units, ...] = (512,)
+    hidden: tuple[Units, ...] = Field((512,), max_length=1000)
     gain: Positive = 0.7
     input_gain: Positive = 300.0
-    g_min: float = Field(0.0, ge=0)
-    g_max: float | None = Field(None, gt=0)
+    g_min: Amount = 0.0
+    g_max: Positive | None = None
     law: Literal["ideal", "shockley"] = "ideal"
-    saturation: str = "1 nA"
+    saturation: Amperes = "1 nA"
     voltage_gain: Positive = 1.0
     current_gain: Positive = 1.0
     readout: bool = False
     wire: Resistance | None = None
-    kernel: int = Field(5, ge=1)
-    padding: int = Field(0, ge=0)
+    kernel: int = Field(5, ge=1, le=1024)
+    padding: int = Field(0, ge=0, le=1024)
 
     @model_validator(mode="after")
     def _has_no_idle_keys(self) -> NetworkConfig:
@@ -99,8 +111,8 @@ class SolverConfig(Strict):
     """
 
     name: Literal["sweep", "synchronous", "over-relaxed", "anderson", "newton", "flow"] = "sweep"
-    tolerance: float = Field(1e-4, ge=0, lt=1)
-    budget: int = Field(100, ge=1)
+    tolerance: Share = 1e-4
+    budget: int = Field(100, ge=1, le=1_000_000)
 
 
 class EstimatorConfig(Strict):
@@ -129,12 +141,12 @@ class LearningConfig(Strict):
     cost: Literal["squared-error", "cross-entropy"] = "squared-error"
     optimiser: Literal["sgd", "adam"] = "sgd"
     rates: tuple[Positive, ...] = (0.05,)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    momentum: Share = 0.0
+    weight_decay: Share = 0.0
     fall: Literal["exponential", "cosine"] = "exponential"
     decay: float = Field(0.99, gt=0, le=1)
-    batch: int = Field(32, ge=1)
-    epochs: int = Field(30, ge=1)
+    batch: Units = 32
+    epochs: int = Field(30, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _has_no_idle_keys(self) -> LearningConfig:
@@ -152,7 +164,7 @@ class WritingConfig(Strict):
     change is written once it is larger.
     """
 
-    chips: int = Field(1, ge=1)
+    chips: Chips = 1
     units: tuple[Unit, ...] = ("100 uS",)
     threshold: Conductance = "15 uS"
 
@@ -165,7 +177,7 @@ class ImagesConfig(Strict):
     """
 
     experiment: Literal["images"] = "images"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
     solver: SolverConfig = SolverConfig()
@@ -180,6 +192,28 @@ class ImagesConfig(Strict):
             refuse_idle(self.writing, WritingConfig.model_fields, "there is no chip", "writing.")
         return self
 
+    def needs(self) -> Mapping[str, float]:
+        """Return about how many bytes data, network and batches take at least."""
+        pixels, hidden, chips = self.data.size**2, self.network.hidden, self.writing.chips
+        batch, kernel = max(self.learning.batch, 360), self.network.kernel
+        shifting = 4.0 * self.learning.batch * (self.data.size + 2 * self.data.shift) ** 2
+        held = {"data.size": 4.0 * 1797 * pixels if self.data.name == "digits" else 0.0,
+                "data.shift or learning.batch": shifting if self.data.shift else 0.0}  # fmt: skip
+        if self.network.kind != "conv-hopfield":
+            many = {k.replace("chips", "writing.chips"): v for k, v in
+                    cells_need(chips, (pixels, *hidden, 10), batch).items()}  # fmt: skip
+            few = {"network.hidden or data.size": 12.0 * sum(a * b for a, b in pairwise(
+                   (pixels, *hidden, 10)))}  # fmt: skip
+            return held | (few if self.chip is None else many)
+        wide = (1, *hidden)
+        kernels = 12.0 * kernel**2 * sum(a * b for a, b in pairwise(wide))
+        padded = 4.0 * batch * wide[0] * (self.data.size + 2 * self.network.padding) ** 2
+        maps = 4.0 * batch * hidden[0] * (self.data.size + 2 * self.network.padding - kernel) ** 2
+        return held | {
+            "network.hidden or kernel": kernels,
+            "network.padding or hidden": padded + maps,
+        }
+
 
 def make_images(held: Mapping[str, Any]) -> ImagesConfig:
     """Return the config that ``held`` describes, or raise ``InputError`` in one line.
@@ -190,7 +224,4 @@ def make_images(held: Mapping[str, Any]) -> ImagesConfig:
     madem.errors.InputError: solver.name: unknown name 'swep': did you mean 'sweep'? (allowed: \
 anderson, flow, newton, over-relaxed, sweep, synchronous)
     """
-    try:
-        return ImagesConfig.model_validate(held)
-    except ValidationError as error:
-        raise InputError(explain(error, ImagesConfig)) from None
+    return made(ImagesConfig, held)

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from madem.data.braille import read_words
-from madem.errors import InputError
-from madem.experiments.config import ChipConfig, Conductance, Probability, Strict, explain
+from madem.experiments.config import ChipConfig
+from madem.experiments.fields import (
+    Conductance,
+    Letters,
+    Probability,
+    Samples,
+    Seed,
+    Steps,
+    Strict,
+    Units,
+    Words,
+    cells_need,
+    made,
+)
 
-Size = Annotated[int, Field(ge=2)]
+Size = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
 class SetsConfig(Strict):
@@ -20,9 +31,9 @@ class SetsConfig(Strict):
     ``steps``: batches of a training, each drawn anew from the set.
     """
 
-    sizes: tuple[Size, ...]
-    hidden: int = Field(30, ge=1)
-    steps: int = Field(1000, ge=1)
+    sizes: tuple[Size, ...] = Field(min_length=1)
+    hidden: Units = 30
+    steps: Steps = 1000
 
 
 class NoiseConfig(Strict):
@@ -35,20 +46,33 @@ class NoiseConfig(Strict):
     """
 
     experiment: Literal["noise"] = "noise"
-    seed: int = Field(0, ge=0)
-    chips: int = Field(12, ge=2)
-    words: tuple[str, ...] = Field(min_length=2)
-    letters: int = Field(10, ge=1)
+    seed: Seed = 0
+    chips: int = Field(12, ge=2, le=1_000_000)
+    letters: Letters = 10
+    words: Words
     flip_probability: Probability = 0.2
     levels: tuple[Conductance, ...] = Field(
         ("0 uS", "1 uS", "2 uS", "4 uS", "8 uS", "16 uS", "32 uS", "64 uS"), min_length=2
     )
-    batch: int = Field(32, ge=1)
-    test_samples: int = Field(2000, ge=100)
+    batch: Units = 32
+    test_samples: Samples = 2000
     braille: SetsConfig | None = SetsConfig(sizes=(64, 128, 256, 512))
     digits: SetsConfig | None = SetsConfig(sizes=(100, 400, 1400))
-    resamples: int = Field(4000, ge=100)
+    resamples: int = Field(4000, ge=100, le=1_000_000)
     chip: ChipConfig = ChipConfig(lines=80)
+
+    def needs(self) -> Mapping[str, float]:
+        """Return about how many bytes the chips and sets of all levels take at least."""
+        found: dict[str, float] = {}
+        chips, dots = len(self.levels) * self.chips, 6 * self.letters
+        for part, layer, outputs in ((self.braille, dots, len(self.words)), (self.digits, 64, 10)):
+            if part is not None:
+                sets = 4.0 * chips * max(part.sizes) * layer
+                each = cells_need(chips, (layer, part.hidden, outputs), self.batch)
+                mine = each | {"sizes, chips or levels": sets}
+                found = max(found, mine, key=lambda held: sum(held.values()))
+        test = 4.0 * self.test_samples * dots + 8.0 * self.resamples * chips
+        return found | {"test_samples, resamples or letters": test}
 
 
 def make_noise(values: Mapping[str, Any]) -> NoiseConfig:
@@ -59,10 +83,4 @@ def make_noise(values: Mapping[str, Any]) -> NoiseConfig:
     ...
     madem.errors.InputError: levels.1: '2' needs a unit compatible with siemens, e.g. '2 siemens'
     """
-    held = dict(values)
-    if not held.get("words"):
-        held["words"] = read_words()
-    try:
-        return NoiseConfig.model_validate(held)
-    except ValidationError as error:
-        raise InputError(explain(error, NoiseConfig)) from None
+    return made(NoiseConfig, values)

@@ -8,11 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from madem.documents import dump_yaml, read_yaml
 from madem.errors import InputError
 
 
@@ -69,7 +69,7 @@ class RunDirectory:
             return
         if self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(f"--out: {str(self.path)!r} is not empty and holds no run")
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+        text = dump_yaml(config).encode()
         try:
             write_atomically(self.path / "config.yaml", text)
         except OSError as error:
@@ -92,13 +92,7 @@ class RunDirectory:
                 f"{str(file)!r} was changed after the run began: its results belong to another "
                 "config; put it back, or start in another folder"
             )
-        try:
-            held = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            held = None
-        if not isinstance(held, dict):
-            raise InputError(f"{str(file)!r} is damaged: it is not a config")
-        return held
+        return read_yaml(file, "config")
 
     def save_json(self, name: str, values: Any) -> None:
         """Write ``values`` as ``name``."""

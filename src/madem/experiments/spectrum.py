@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from madem.data.braille import dots
+from madem.data.braille import cells, dots
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory
@@ -31,7 +31,7 @@ def check(config: SpectrumConfig) -> None:
     for task in config.tasks:
         bench_of(config, task)
     if "braille" in config.tasks or "braille-deep" in config.tasks:
-        dots(config.words, max(len(word) for word in config.words))
+        dots(config.words, max(len(cells(word)) for word in config.words))
 
 
 def conditions(config: SpectrumConfig) -> list[tuple[str, str | None, int]]:

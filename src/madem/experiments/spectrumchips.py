@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from madem.data.braille import dots
+from madem.data.braille import cells, dots
 from madem.data.images import digits
 from madem.data.tasks import Classify
 from madem.device import SWITCHES, Cell, load, without
@@ -142,7 +142,7 @@ def bench_of(config: SpectrumConfig, name: str) -> Bench:
     base = parse(config.base, "siemens", "base")
     if name == "digits":
         return _digits(config, base)
-    codes = dots(config.words, max(len(word) for word in config.words))
+    codes = dots(config.words, max(len(cells(word)) for word in config.words))
     task = Classify(codes, 0.2)
     size = (config.test_samples,)
     sets = [task.sample(size, stream(config.seed, name, part))[:2] for part in ("look", "test")]

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
-from madem.data.braille import read_words
-from madem.errors import InputError
-from madem.experiments.config import Conductance, Strict, explain
+from madem.errors import shown
+from madem.experiments.fields import (
+    Conductance,
+    Samples,
+    Seed,
+    Steps,
+    Strict,
+    Units,
+    Words,
+    cells_need,
+    made,
+)
 
 RuleName = Literal[
     "ex-situ", "noise-aware", "in-situ", "in-the-loop", "tiki-taka",
@@ -44,23 +53,41 @@ class SpectrumConfig(Strict):
     """
 
     experiment: Literal["spectrum"] = "spectrum"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     full: bool = False
-    words: tuple[str, ...]
+    words: Words
     tasks: tuple[TaskName, ...] = Field(("braille", "digits"), min_length=1)
     rules: tuple[RuleName, ...] = Field(RULES, min_length=1)
     imperfections: tuple[ImperfectionName, ...] = Field(IMPERFECTIONS, min_length=1)
-    chips: int = Field(32, ge=2)
+    chips: int = Field(32, ge=2, le=1_000_000)
     levels: int = Field(4, ge=1, le=4)
     stated: int = Field(3, ge=1, le=4)
-    steps: int = Field(160, ge=1)
-    batch: int = Field(16, ge=1)
-    tuning_chips: int = Field(4, ge=1)
-    test_samples: int = Field(1000, ge=100)
+    steps: Steps = 160
+    batch: Units = 16
+    tuning_chips: Units = 4
+    test_samples: Samples = 1000
     base: Conductance = "20 uS"
     writes: bool = True
-    writes_steps: int = Field(2500, ge=1)
+    writes_steps: Steps = 2500
     pulses: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SpectrumConfig:
+        if self.stated > self.levels:
+            raise ValueError(f"stated must be one of {self.levels} levels, but is {self.stated}")
+        for name in ("tasks", "rules", "imperfections"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name}: each can be given once, but is {shown(list(given))}")
+        return self
+
+    def needs(self) -> Mapping[str, float]:
+        """Return about how many bytes the largest task takes at least."""
+        dots = 6 * max(len(word) for word in self.words)
+        layers = (max(dots, 63), 31, max(len(self.words), 10))
+        tests = 4.0 * self.test_samples * (2 * dots + len(self.words))
+        return {**cells_need(max(self.chips, self.tuning_chips), layers, self.batch),
+                "test_samples": tests}  # fmt: skip
 
 
 def make_spectrum(held: Mapping[str, Any]) -> SpectrumConfig:
@@ -73,15 +100,4 @@ def make_spectrum(held: Mapping[str, Any]) -> SpectrumConfig:
 centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, one-sided, sparse, \
 tiki-taka)
     """
-    values = {"words": read_words(), **(FULL if held.get("full") else {}), **held}
-    try:
-        config = SpectrumConfig.model_validate(values)
-    except ValidationError as error:
-        raise InputError(explain(error, SpectrumConfig)) from None
-    if config.stated > config.levels:
-        raise InputError(f"stated must be one of {config.levels} levels, but is {config.stated}")
-    for name in ("tasks", "rules", "imperfections"):
-        given = getattr(config, name)
-        if len(set(given)) < len(given):
-            raise InputError(f"{name}: each can be given once, but is {list(given)}")
-    return config
+    return made(SpectrumConfig, {**(FULL if held.get("full") is True else {}), **held})

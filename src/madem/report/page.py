@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from rich.console import Console
 
+from madem.documents import dump_yaml
 from madem.errors import InputError
 from madem.experiments.catalogue import find
 from madem.experiments.rundir import RunDirectory, write_atomically
@@ -42,7 +42,7 @@ def write_report(path: Path) -> Path:
     environment.filters |= {"percent": percent, "si": si}
     page = environment.get_template(module.TEMPLATE).render(
         config=config,
-        config_text=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        config_text=dump_yaml(config),
         summary=summary,
         machine=folder.load_json("machine.json") or {},
         **module.content(folder, summary),
