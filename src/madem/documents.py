@@ -41,7 +41,7 @@ def read(path: Path, where: str, most: int = LARGEST) -> bytes:
     try:
         if not path.is_file():
             what = "is a directory" if path.is_dir() else (
-                "is not a plain file" if path.exists() else "there is no such file")  # fmt: skip
+                "is not a plain file" if path.exists() else "no such file")  # fmt: skip
             raise InputError(f"{where}: {_name(path)}: {what}")
         with path.open("rb") as file:
             content = file.read(most + 1)

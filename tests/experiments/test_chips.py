@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from madem.data.braille import read_words
 from madem.errors import InputError
 from madem.experiments import chips
 from madem.experiments.chips import EXPERIMENT, Biased, make_chips
@@ -45,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cells_get_stuck_at_the_rate_of_their_chip_and_stay() -> None:
-    config = small(chips=40, words=None, letters=10)
+    config = small(chips=40, words=list(read_words()), letters=10)
     plan = chips.plan_of(config, 2, ["stuck_cells", "device_spread"])
     trainer = Trainer(plan, 2)
     chips.afflict(plan, trainer.machine, chips.struck, chips.over_chips(config, [0.0, 0.4]))

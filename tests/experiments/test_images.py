@@ -214,8 +214,14 @@ def test_the_readme_shows_the_examples_as_they_are(example: str) -> None:
 BAD = {
     "did you mean 'sweep'": ["--set", "solver.name=swep"],
     "did you mean 'centred'": ["--set", "estimator.name=centered"],
-    "estimator.beta: input should be greater than 0, but is 0": ["--set", "estimator.beta=0"],
-    "estimator.beta: input should be greater than 0, but is -1": ["--set", "estimator.beta=-1"],
+    "estimator.beta: input should be greater than or equal to 1e-12, but is 0": [
+        "--set",
+        "estimator.beta=0",
+    ],
+    "estimator.beta: input should be greater than or equal to 1e-12, but is -1": [
+        "--set",
+        "estimator.beta=-1",
+    ],
     "unknown key 'network.hiden'": ["--set", "network.hiden=[3]"],
     "network: law does nothing where kind is hopfield, but is 'shockley': leave it out": [
         "--set",

@@ -91,8 +91,11 @@ def test_commands_draw(what: str, config_file: Path, tmp_path: Path) -> None:
     [
         (["crossbar", "{config}", "--chip", "2"], "chip must be from 0 to 1, but is 2"),
         (["crossbar", "{config}", "--network", "clasify.one_layer"], "did you mean 'classify.one"),
-        (["settling", "nowhere"], "there is no config or run 'nowhere'"),
-        (["crossbar", "examples/circuit.yaml"], "'images' has no chip to show"),
+        (["settling", "nowhere"], "config: 'nowhere': no such file"),
+        (
+            ["crossbar", "examples/circuit.yaml"],
+            "'images' has no one network whose crossbar could be shown",
+        ),
     ],
 )
 def test_bad_input(arguments: list[str], message: str, config_file: Path) -> None:

@@ -17,7 +17,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the config: key.of.field=value."),
 ]
-BrailleNetwork = Annotated[str, typer.Option(help="Which network of a Braille run.")]
+BrailleNetwork = Annotated[
+    str | None, typer.Option(help="Which network of a Braille run: classify.two_layer.")
+]
+Sample = Annotated[int, typer.Option(min=0, max=100_000, help="Which input, by its number.")]
 Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
 
 

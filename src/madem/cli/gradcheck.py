@@ -13,25 +13,21 @@ from madem.cli.common import BrailleNetwork, Json, Settings, Source, open_source
 def gradcheck(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = "classify.two_layer",
-    samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 32,
+    network: BrailleNetwork = None,
+    samples: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 32,
     json: Json = None,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
 ) -> None:
     """Compare a network's measured gradient with the exact one, and say what spoils it."""
     from rich.console import Console
 
-    from madem.experiments.gradcheck import check_braille, check_images
-    from madem.experiments.images import parameters_of
+    from madem.experiments.catalogue import look
     from madem.report.gradcheck import draw, tell
 
     run, config = open_source(source, settings)
     console = Console()
     with console.status("settling"):
-        if config.experiment == "braille":
-            found = check_braille(config, run, network, samples)
-        else:
-            found = check_images(config, parameters_of(run) if run else None, samples)
+        found = look(config.experiment, "gradcheck")(config, run, network, samples)
     tell(found, console)
     if json is not None:
         write(json, found.text())

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from madem.cli.common import BrailleNetwork, Settings, Source, open_source
-from madem.errors import InputError
-
-if TYPE_CHECKING:
-    from madem.circuit import Timing
+from madem.cli.common import BrailleNetwork, Sample, Settings, Source, open_source
 
 app = typer.Typer(help="Circuits at work, as figures.", no_args_is_help=True)
 
-Sample = Annotated[int, typer.Option(min=0, help="Which input, by its number.")]
 Out = Annotated[Path | None, typer.Option(help="The figure to write: .svg or .png.")]
 
 
@@ -23,21 +18,20 @@ Out = Annotated[Path | None, typer.Option(help="The figure to write: .svg or .pn
 def show_crossbar(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = "classify.two_layer",
+    network: BrailleNetwork = None,
     chip: Annotated[int, typer.Option(min=0, help="Which chip, by its number.")] = 0,
     sample: Sample = 0,
     out: Out = None,
 ) -> None:
     """Draw conductances, voltages, currents and IR drop of a chip's arrays during a read."""
-    from madem.experiments.maps import maps
+    from madem.experiments.catalogue import look
     from madem.report.show import crossbar_figure, save
 
     run, config = open_source(source, settings)
-    if config.experiment != "braille":
-        raise InputError(f"experiment {config.experiment!r} has no chip to show (allowed: braille)")
-    found = maps(config, run, network, chip, sample)
+    found = look(config.experiment, "crossbar")(config, run, network, chip, sample)
     path = out or _place(source, "crossbar.svg")
-    save(crossbar_figure(found, f"{network}, chip {chip}, input {sample}"), path)
+    title = f"{network or 'classify.two_layer'}, chip {chip}, input {sample}"
+    save(crossbar_figure(found, title), path)
     for one in found:
         told = "ideal wires, no drop"
         if one.wires is not None:
@@ -51,7 +45,7 @@ def show_crossbar(
 def show_settling(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = "classify.two_layer",
+    network: BrailleNetwork = None,
     sample: Sample = 0,
     out: Out = None,
 ) -> None:
@@ -62,13 +56,11 @@ def show_settling(
     from madem.experiments.circuits import phases
     from madem.report.show import save, settling_figure
 
-    _, config = open_source(source, settings)
     bench = bench_of(source, settings, network, sample)
     with Console().status("settling every node of the circuit (minutes with wires)"):
-        found = phases(bench, _timing(config))
-    name = network if config.experiment == "braille" else config.network.kind
+        found = phases(bench, bench.timing)
     path = out or _place(source, "settling.svg")
-    save(settling_figure(found, f"{name}, input {sample}"), path)
+    save(settling_figure(found, f"{bench.name}, input {sample}"), path)
     for phase in found:
         typer.echo(f"{phase.name}: settled after {1e9 * phase.settled:.3g} ns")
     typer.echo(f"figure: {path}")
@@ -77,12 +69,3 @@ def show_settling(
 def _place(source: Path, name: str) -> Path:
     """Return where a figure goes: into the run, or here."""
     return source / name if source.is_dir() else Path(name)
-
-
-def _timing(config: object) -> Timing:
-    """Return what takes time on the chip of a config, the defaults where it has none."""
-    from madem.circuit import Timing
-    from madem.experiments.build import timing_of
-    from madem.experiments.config import BrailleConfig
-
-    return timing_of(config.chip) if isinstance(config, BrailleConfig) else Timing()

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from madem.cli.common import BrailleNetwork, Json, Settings, Source, open_source, write
+from madem.cli.common import BrailleNetwork, Json, Sample, Settings, Source, open_source, write
 
 if TYPE_CHECKING:
     from madem.experiments.circuits import Bench
 
 app = typer.Typer(help="Networks as SPICE circuits.", no_args_is_help=True)
 
-Sample = Annotated[int, typer.Option(min=0, help="Which input, by its number.")]
-
 
 @app.command("export")
 def spice_export(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = "classify.two_layer",
+    network: BrailleNetwork = None,
     phase: Annotated[str, typer.Option(help="free, positive or negative.")] = "free",
     sample: Sample = 0,
     out: Annotated[Path, typer.Option(help="The netlist to write.")] = Path("circuit.cir"),
@@ -39,7 +37,7 @@ def spice_export(
 def spice_verify(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = "classify.two_layer",
+    network: BrailleNetwork = None,
     sample: Sample = 0,
     json: Json = None,
 ) -> None:
@@ -73,12 +71,10 @@ def spice_verify(
         write(json, dumps(found, indent=1))
 
 
-def bench_of(source: Path, settings: list[str] | None, network: str, sample: int) -> Bench:
+def bench_of(source: Path, settings: list[str] | None, network: str | None, sample: int) -> Bench:
     """Return the network of a run or a config, ready to be made into a circuit."""
-    from madem.experiments.circuits import bench_of_braille, bench_of_images
-    from madem.experiments.images import parameters_of
+    from madem.experiments.catalogue import look
 
     run, config = open_source(source, settings)
-    if config.experiment == "braille":
-        return bench_of_braille(config, run, network, sample)
-    return bench_of_images(config, parameters_of(run) if run else None, sample)
+    bench: Bench = look(config.experiment, "circuit")(config, run, network, sample)
+    return bench

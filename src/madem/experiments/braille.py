@@ -11,10 +11,13 @@ from torch import Tensor
 
 from madem.data.braille import read_words
 from madem.data.tasks import Reconstruct, bayes_limit
-from madem.experiments.build import Plan, plan
+from madem.experiments.build import DEPTHS, TASKS, Plan, plan
+from madem.experiments.circuits import bench_of_braille
 from madem.experiments.config import BrailleConfig, Training, defaults, make, merged
 from madem.experiments.experiment import Experiment
+from madem.experiments.gradcheck import check_braille
 from madem.experiments.jobs import Job, Progress, Tell
+from madem.experiments.maps import maps
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.settling import prices_of, settling, slow
 from madem.experiments.training import Trainer, accuracy, observer, resume
@@ -25,8 +28,6 @@ from madem.network import Current, Matrix
 from madem.randomness import stream
 from madem.solver import Sweep
 
-TASKS = ("classify", "reconstruct")
-DEPTHS = ("one_layer", "two_layer")
 CHECKPOINT_EVERY = 250
 EXAMPLES = 6
 
@@ -335,4 +336,7 @@ def configured(values: Mapping[str, Any]) -> BrailleConfig:
     return make(merged(defaults(read_words()), values))
 
 
-EXPERIMENT = Experiment("braille", configured, check, jobs_of, summarise)
+EXPERIMENT = Experiment(
+    "braille", configured, check, jobs_of, summarise,
+    {"gradcheck": check_braille, "circuit": bench_of_braille, "crossbar": maps},
+)  # fmt: skip

@@ -31,6 +31,10 @@ from madem.randomness import stream
 from madem.solver import Sweep
 from madem.units import parse
 
+TASKS = ("classify", "reconstruct")
+DEPTHS = ("one_layer", "two_layer")
+"""What the networks of the main job are called: a task, a point, a depth."""
+
 ESTIMATORS: dict[str, Callable[[float], Contrast]] = {
     "centred": centred,
     "one-sided": positive,

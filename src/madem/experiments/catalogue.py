@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +31,25 @@ braille, chips, images, noise, spectrum)
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")
     found: Experiment = import_module(MODULES[name]).EXPERIMENT
+    return found
+
+
+def look(name: str, what: str) -> Callable[..., Any]:
+    """Return what looks at ``what`` in a network of the experiment ``name``.
+
+    Raises ``InputError`` where the experiment offers no such look.
+
+    >>> look("noise", "gradcheck")
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: experiment 'noise' has no one network whose gradcheck could be shown \
+(allowed: braille, images)
+    """
+    found = experiment(name).looks.get(what)
+    if found is None:
+        able = ", ".join(each for each in MODULES if what in experiment(each).looks)
+        raise InputError(f"experiment {name!r} has no one network whose {what} could be shown "
+                         f"(allowed: {able})")  # fmt: skip
     return found
 
 

@@ -22,9 +22,9 @@ from madem.circuit import (
     transient,
 )
 from madem.circuit.elements import Array
-from madem.errors import InputError, nearest
-from madem.experiments.braille import DEPTHS, TASKS
-from madem.experiments.build import plan
+from madem.data.images import Images
+from madem.errors import InputError, nearest, shown
+from madem.experiments.build import DEPTHS, TASKS, plan
 from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
@@ -41,7 +41,7 @@ from madem.experiments.rundir import RunDirectory
 from madem.experiments.training import Trainer
 from madem.learn import currents, springs
 from madem.machine import Placement, SignedPair
-from madem.network import Cost, Nudge
+from madem.network import Cost, Network, Nudge
 from madem.randomness import stream
 
 PHASES = ("free", "positive", "negative")
@@ -54,7 +54,8 @@ Make = Callable[[Nudge | None, Timing | None], Built]
 class Bench:
     """A network on the bench: its circuit for one input, and how its outputs are nudged.
 
-    ``target`` of a batch of one; ``beta``, ``spring``: the strength and the form of the nudge.
+    ``target`` of a batch of one; ``beta``, ``spring``: the strength and the form of the nudge;
+    ``name``: of the network; ``timing``: what takes time in it.
     """
 
     make: Make
@@ -62,6 +63,8 @@ class Bench:
     target: Tensor
     beta: float
     spring: bool
+    name: str
+    timing: Timing = Timing()
 
     def circuit(self, phase: str, timing: Timing | None = None) -> Built:
         """Return the circuit in ``phase``; a nudge is that of the free circuit's own outputs.
@@ -125,14 +128,51 @@ def _phase(name: str, built: Built, record: Transient, tolerance: float) -> Phas
     return Phase(name, record.times, tuple(layers), max(times), len(record.switchings))
 
 
-def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int) -> Bench:
-    """Return the network of an images config, with the parameters ``held`` or those of the start.
+def ideal_images(
+    config: ImagesConfig, run: RunDirectory | None, name: str | None
+) -> tuple[Images, Network, list[Tensor] | None]:
+    """Return the images, the ideal network, and its parameters as saved in ``run``, if given.
 
-    ``sample``: the number of the test image. Raises ``InputError`` for networks that have no
-    circuit, and for an image that is not there.
+    Raises ``InputError`` for a network on chips, whose cells and wires an ideal one would leave
+    out, for a ``name``, since there is but one network, and where ``run`` holds other parameters.
     """
+    if config.chip is not None:
+        raise InputError("this config puts images on chips (chip.device), but gradcheck, spice and "
+                         "show look at ideal networks of images alone")  # fmt: skip
+    if name is not None:
+        raise InputError(f"--network is for Braille runs, but is {shown(name)}: images have one")
     images = images_of(config)
     network = network_of(config, tuple(images.train.shape[1:]))
+    if run is None:
+        return images, network, None
+    held = run.load_tensors("checkpoints/images.safetensors")
+    if held is None:
+        raise InputError(f"{str(run.path)!r} holds no parameters yet: let it finish an epoch")
+    shapes = [shape for joint in network.joints for shape in joint.parameters.values()]
+    saved = [held[0].get(f"p{i}") for i in range(len(shapes))]
+    return (
+        images,
+        network,
+        [_fitting(p, shape, run) for p, shape in zip(saved, shapes, strict=True)],
+    )
+
+
+def _fitting(saved: Tensor | None, shape: tuple[int, ...], run: RunDirectory) -> Tensor:
+    if saved is None or tuple(saved.shape) != tuple(shape):
+        raise InputError(f"what {str(run.path)!r} has saved is another network than this config's: "
+                         "leave --set out, or give the config alone")  # fmt: skip
+    return saved
+
+
+def bench_of_images(
+    config: ImagesConfig, run: RunDirectory | None, name: str | None, sample: int
+) -> Bench:
+    """Return the ideal network of an images config, as it was last saved in ``run``, if given.
+
+    ``name`` must be None; ``sample``: the number of the test image. Raises ``InputError`` for
+    networks that have no circuit, and for an image that is not there.
+    """
+    images, network, held = ideal_images(config, run, name)
     if not 0 <= sample < len(images.test):
         raise InputError(f"sample must be from 0 to {len(images.test) - 1}, but is {sample}")
     parameters = machine_of(config, network, torch.float64).parameters if held is None else held
@@ -155,11 +195,12 @@ def bench_of_images(config: ImagesConfig, held: list[Tensor] | None, sample: int
     given = config.estimator
     target = images.test_classes[sample : sample + 1]
     cost = COSTS[config.learning.cost]
-    return Bench(make, cost, target, beta_of(config, network), given.nudge == "spring")
+    spring = given.nudge == "spring"
+    return Bench(make, cost, target, beta_of(config, network), spring, config.network.kind)
 
 
 def bench_of_braille(
-    config: BrailleConfig, run: RunDirectory | None, name: str, sample: int
+    config: BrailleConfig, run: RunDirectory | None, name: str | None, sample: int
 ) -> Bench:
     """Return the first chip of the Braille network ``name``, as it was last saved in ``run``.
 
@@ -174,24 +215,27 @@ def bench_of_braille(
         for store, placement in zip(stores, one.placements, strict=True)
     ]
     units, volts = [store.unit for store in stores], one.cell.read_voltage
-    x, target = shown(trainer, sample)
+    x, target = on_bench(trainer, sample)
     given = x[0].double()
 
     def make(nudge: Nudge | None, timing: Timing | None) -> Built:
         return hopfield(one.network, bars, given, nudge, one.wires, timing, units, volts)
 
     goal = target.double() if target.is_floating_point() else target
-    return Bench(make, one.task.cost, goal, one.training.beta, False)
+    return Bench(make, one.task.cost, goal, one.training.beta, False, one.name, one.timing)
 
 
-def trainer_of(config: BrailleConfig, run: RunDirectory | None, name: str) -> Trainer:
+def trainer_of(config: BrailleConfig, run: RunDirectory | None, name: str | None) -> Trainer:
     """Return the chips of the network ``name``, as last saved in ``run``, untrained without one.
+
+    Without a name it is that of two layers that classifies.
 
     Raises ``InputError`` for an unknown name, and where the run has not saved that network yet.
     """
     names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
+    name = "classify.two_layer" if name is None else name
     if name not in names:
-        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
+        raise InputError(f"--network: unknown network {shown(name)}: {nearest(name, names)}")
     trainer = Trainer(plan(config, *name.split(".")), 1)
     if run is not None:
         checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
@@ -201,7 +245,7 @@ def trainer_of(config: BrailleConfig, run: RunDirectory | None, name: str) -> Tr
     return trainer
 
 
-def shown(trainer: Trainer, sample: int) -> tuple[Tensor, Tensor]:
+def on_bench(trainer: Trainer, sample: int) -> tuple[Tensor, Tensor]:
     """Return the word on the bench, number ``sample``, and its target, each a batch of one."""
     one = trainer.plan
     draws = stream(one.seed, one.name, "circuit")

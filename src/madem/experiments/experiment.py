@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ class Experiment:
     ``make``: the config that values describe, defaults filled in, or ``InputError``; ``check``:
     raises ``InputError`` for a config that cannot be built; ``jobs``: all jobs of a run in a
     folder, the longest first, each of which leaves ``jobs/NAME.json`` when it is finished;
-    ``summarise``: what the results amount to, once all jobs are done.
+    ``summarise``: what the results amount to, once all jobs are done; ``looks``: what commands can
+    look at in one network of it, by name: its ``gradcheck``, its ``circuit``, a ``crossbar``, each
+    from a config, the run or None, and the network's name or None.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Experiment:
     check: Callable[[Any], None]
     jobs: Callable[[Any, Path], list[Job]]
     summarise: Callable[[Any, RunDirectory], dict[str, Any]]
+    looks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def prepare(self, config: Any, path: Path) -> None:
         """Claim ``path`` for a run, before anything is written."""

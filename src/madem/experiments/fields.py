@@ -117,6 +117,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if fault["type"] == "value_error":
         return f"{field}: {fault['ctx']['error']}" if field else str(fault["ctx"]["error"])
     message = fault["msg"].replace("valid array", "list").replace("an object", "keys and values")
+    message = re.sub(r"0\.0{4,}\d+|\d{7,}(\.0)?", lambda found: f"{float(found[0]):g}", message)
     return f"{field}: {message[0].lower() + message[1:]}, but is {shown(fault['input'])}"
 
 

@@ -9,23 +9,20 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from madem.errors import InputError, nearest
-from madem.experiments.braille import DEPTHS, TASKS
-from madem.experiments.build import plan
+from madem.errors import InputError
+from madem.experiments.circuits import ideal_images, trainer_of
 from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
     estimator_of,
     flat_for,
-    images_of,
     machine_of,
-    network_of,
 )
 from madem.experiments.imagesconfig import ImagesConfig
 from madem.experiments.rundir import RunDirectory
-from madem.experiments.training import Trainer
 from madem.learn import Agreement, Contrast, Estimator, Implicit, agreements
 from madem.machine import Simulated
+from madem.memory import refuse_memory
 from madem.network import Cost
 from madem.randomness import stream
 from madem.solver import Sweep
@@ -61,15 +58,19 @@ Make = Callable[[torch.dtype, bool], Simulated]
 
 
 def check_images(
-    config: ImagesConfig, held: list[Tensor] | None = None, samples: int = 32
-) -> Check:
+    config: ImagesConfig, run: RunDirectory | None = None, name: str | None = None,
+    samples: int = 32,
+) -> Check:  # fmt: skip
     """Check the gradient of an images config on ``samples`` test images.
 
-    ``held``: the parameters of a saved run, else those of the start. Raises ``InputError`` where
-    the network has no minimum to differentiate at.
+    With the parameters saved in ``run``, if given, else those of the start; ``name`` must be None.
+    Raises ``InputError`` where the network is not ideal, or has no minimum to differentiate at, and
+    where there are fewer images.
     """
-    images = images_of(config)
-    network = network_of(config, tuple(images.train.shape[1:]))
+    images, network, held = ideal_images(config, run, name)
+    if not 1 <= samples <= len(images.test):
+        raise InputError(f"samples must be from 1 to {len(images.test)}, the images to test on, "
+                         f"but is {samples}")  # fmt: skip
     x = flat_for(network, images.test[:samples])
     target = images.test_classes[:samples]
 
@@ -85,24 +86,20 @@ def check_images(
 
 
 def check_braille(
-    config: BrailleConfig, run: RunDirectory | None, name: str, samples: int = 32
+    config: BrailleConfig, run: RunDirectory | None, name: str | None = None, samples: int = 32
 ) -> Check:
     """Check the gradient of the Braille network ``name``, on its chips, on ``samples`` words.
 
     The exact gradient is that of the ideal network with the weights that the chips really hold:
     those of the last checkpoint in ``run`` where given, else those programmed at the start.
-    ``noise`` is what read noise and converters add. Raises ``InputError`` for an unknown name.
+    ``noise`` is what read noise and converters add. Raises ``InputError`` for an unknown name, and
+    for more samples than memory holds.
     """
-    names = [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]
-    if name not in names:
-        raise InputError(f"unknown network {name!r}: {nearest(name, names)}")
-    one = plan(config, *name.split("."))
-    trainer = Trainer(one, 1)
-    if run is not None:
-        checkpoint = run.load_tensors(f"checkpoints/{name}.safetensors")
-        if checkpoint is None:
-            raise InputError(f"{str(run.path)!r} holds no checkpoint of {name} yet")
-        trainer.restore(checkpoint)
+    trainer = trainer_of(config, run, name)
+    one = trainer.plan
+    refuse_memory(
+        {"samples or chips": 200.0 * one.chips * samples * sum(map(sum, one.network.shapes))}
+    )
 
     def make(dtype: torch.dtype, tight: bool) -> Simulated:
         held = [weight.to(dtype) for weight in trainer.machine.parameters]
@@ -115,7 +112,7 @@ def check_braille(
         lines = [(s, torch.cat([w, b.unsqueeze(-1)], -1)) for s, w, b in parts]
         return _parted(tuple(store.through(gradient) for store, gradient in lines))
 
-    x, target, _ = one.task.sample((one.chips, samples), stream(config.seed, name, "gradcheck"))
+    x, target, _ = one.task.sample((one.chips, samples), stream(config.seed, one.name, "gradcheck"))
     given = x, target, one.task.cost
     chip = Chip(trainer.machine, through if one.wires else None, one.seen)
     return _check(make, chip, given, one.estimator, one.training.beta)

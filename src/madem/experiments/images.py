@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.errors import InputError
+from madem.experiments.circuits import bench_of_images
 from madem.experiments.experiment import Experiment
+from madem.experiments.gradcheck import check_images
 from madem.experiments.imagesbuild import (
     COSTS,
     estimator_of,
@@ -182,13 +183,7 @@ def summarise(config: ImagesConfig, folder: RunDirectory) -> dict[str, Any]:
     return {"experiment": "images", "seed": config.seed, **history[-1], "best_test_error": best}
 
 
-def parameters_of(folder: RunDirectory) -> list[Tensor]:
-    """Return the parameters of a run's last checkpoint."""
-    held = folder.load_tensors("checkpoints/images.safetensors")
-    if held is None:
-        raise InputError(f"{str(folder.path)!r} holds no parameters yet: let it finish an epoch")
-    tensors = held[0]
-    return [tensors[f"p{i}"] for i in range(sum(key.startswith("p") for key in tensors))]
-
-
-EXPERIMENT = Experiment(JOB, make_images, check, jobs_of, summarise)
+EXPERIMENT = Experiment(
+    JOB, make_images, check, jobs_of, summarise,
+    {"gradcheck": check_images, "circuit": bench_of_images},
+)  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from madem.circuit import Crossbar
 from madem.circuit.elements import Array
 from madem.errors import InputError
-from madem.experiments.circuits import crossbars, shown, trainer_of
+from madem.experiments.circuits import crossbars, on_bench, trainer_of
 from madem.experiments.config import BrailleConfig
 from madem.experiments.rundir import RunDirectory
 from madem.machine import SignedPair
@@ -48,7 +48,7 @@ class Map:
 
 
 def maps(
-    config: BrailleConfig, run: RunDirectory | None, name: str, chip: int, sample: int
+    config: BrailleConfig, run: RunDirectory | None, name: str | None, chip: int, sample: int
 ) -> list[Map]:
     """Return the arrays of a chip of the Braille network ``name`` while it rests with a word.
 
@@ -59,7 +59,7 @@ def maps(
     one, machine = trainer.plan, trainer.machine
     if not 0 <= chip < one.chips:
         raise InputError(f"chip must be from 0 to {one.chips - 1}, but is {chip}")
-    x, _ = shown(trainer, sample)
+    x, _ = on_bench(trainer, sample)
     problem = one.network.bind(machine.couple(machine.parameters), x)
     settled = Sweep(1e-6, 500).settle(problem).states
     states = [x[0].double(), *(state[chip, 0].double() for state in settled)]

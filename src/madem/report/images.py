@@ -22,7 +22,7 @@ def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"history": history, "curves": curves(history)}
 
 
-def curves(history: list[dict[str, float]]) -> str:
+def curves(history: list[dict[str, Any]]) -> str:
     """Draw the errors of training and test over epochs."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
