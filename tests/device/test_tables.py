@@ -38,7 +38,7 @@ REFUSED = {
     "no-header/a.csv": "the first line holds numbers, not column names: put e.g. up_uS,down_uS "
     "above it",
     "line-number-after-blank-lines/a.csv": "line 6: 'conductance_uS' must be a finite number",
-    "instrument-words/c.csv": "write a column direction .* from the sign of the pulse",
+    "instrument-words/c.csv": "for pulses write a column direction .start, up, down. from the sign of the pulse",
     "instrument-words/d.csv": "column 'cycle' is not used: remove it$",
     "ltp-ltd-jump/a.csv": "the first value of down_nS .279.4. is far from the last of up_nS "
     ".5.457.: the second train did not start where the first ended; give rows "
@@ -254,6 +254,12 @@ BAD = {
     "long line": (pulses() + "1" * 1_000_001, "line 7 is longer than 1,000,000 characters"),
     "control": (pulses().replace("up", "u\x01p", 1), "line 3 is not text"),
     "no name": (",conductance_uS,direction\n5,1,start\n9,2,up\n", "a column has no name"),
+    "time before the write": (
+        "time_s,conductance_uS\n0,1\n-3,2\n",
+        "line 3: 'time_s' -3 is below zero",
+    ),
+    "huge cell": (HEAD + "\n" + "1" * 200_000 + ",start\n", "line 2: .* a cell is too long"),
+    "no units": ("time_s,cell0,cell1\n1,2,3\n", "'cell0' has no unit that is known: .* cell0_uS"),
     "layouts": ("time_s,direction\n1,up\n", "has no column .*up_uS,down_uS .15.1,48.2. | target"),
     "many commas": ("a," * 20_000 + "\n", "names no columns"),
 }  # fmt: skip

@@ -71,10 +71,10 @@ def refuse(
         raise InputError(f"{sheet.where(int(rows[0]))}: {short(head)}{value} {why}{more}")
 
 
-def check_signs(sheet: Sheet, reads: dict[str, Array]) -> None:
-    """Refuse conductances below zero."""
-    for head, values in reads.items():
-        why = "is below zero, as no conductance can be: take the offset off, or remove the row"
+def check_signs(sheet: Sheet, held: dict[str, Array]) -> None:
+    """Refuse conductances, or times since a write, below zero."""
+    for head, values in held.items():
+        why = "is below zero, which it cannot be: take the offset off, or remove the row"
         refuse(sheet, head, values < 0, why, sheet.numbers[head])
 
 
@@ -118,7 +118,7 @@ def check_jump(sheet: Sheet, up: Array, down: Array, device: Sequence[str]) -> N
             raise InputError(
                 f"{sheet.name!r}: the first value of {b.head} ({values[0]}) is far from the last "
                 f"of {a.head} ({values[1]}): the second train did not start where the first ended; "
-                f"give rows conductance_{a.unit},direction with a new start"
+                f"give rows {a.kind}_{a.unit},direction with a new start"
             )
 
 

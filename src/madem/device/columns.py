@@ -147,8 +147,8 @@ def advise(column_: Column) -> str:
     said = f"column {short(column_.head)}"
     if column_.kind == "voltage":
         return (
-            f"{said} holds voltages, which say nothing of the direction: write a column direction "
-            "(start, up, down) from the sign of the pulse"
+            f"{said} holds voltages: for pulses write a column direction (start, up, down) from "
+            "the sign of the pulse; a read voltage is named voltage_V"
         )
     if column_.role == "other":
         name = _words(name_and_unit(column_.head)[0])

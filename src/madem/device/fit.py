@@ -17,6 +17,8 @@ KINDS: dict[str, Callable[[Table], Fit]] = {
     "noise": fit_noise,
     "retention": fit_retention,
 }
+MOST_PULSES = 50_000
+"""A fit follows every pulse some hundred times."""
 
 
 def fit_files(
@@ -45,5 +47,12 @@ def fit_files(
                 "reset file together, with a column a repeat"
             )
     fitted = KINDS.get(tables[0].kind)
-    fit = fitted(tables[0]) if fitted else fit_pulses(trains_of(tables), told)
+    if fitted is None:
+        trains = trains_of(tables)
+        if trains.valid.sum() > MOST_PULSES:
+            raise InputError(
+                f"{tables[0].name!r} holds {trains.valid.sum():,} pulses: a fit takes at most "
+                f"{MOST_PULSES:,}; give fewer devices or shorter trains"
+            )
+    fit = fitted(tables[0]) if fitted else fit_pulses(trains, told)
     return replace(fit, notes=[*(table.found for table in tables), *fit.notes])

@@ -51,10 +51,10 @@ def _found_header(name: str, lead: Sequence[Line]) -> Header:
     commented = _in_comments(lead, plain)
     if commented:
         return commented
-    for line, text in plain:
-        header = _best(line, text)
-        if header and any(each.fault or each.kind for each in header.columns):
-            return header
+    known = [header for line, text in plain if (header := _best(line, text))]
+    known = [each for each in known if any(c.fault or c.kind for c in each.columns)]
+    if known:
+        return max(known, key=lambda each: sum(not _is_bad(c) for c in each.columns))
     raise InputError(_no_header(name, plain or lead))
 
 
@@ -132,8 +132,7 @@ def _best_with_units(text: str, below: Sequence[Line]) -> Header | None:
     for number_of, units_text in below:
         for delimiter in ("\t", ";", "|", ","):
             heads = split(text, delimiter)
-            units = next(csv.reader([units_text], delimiter=delimiter), [])
-            units = [unit.strip().strip("()[]") for unit in units]
+            units = [unit.strip("()[]") for unit in split(units_text, delimiter)]
             known = [bool(find_units(unit)) for unit in units]
             if len(heads) < 2 or len(units) > len(heads) or not any(known):
                 continue

@@ -89,6 +89,8 @@ def read_table(path: Path, read_voltage: float | None = None) -> Table:
         for head, values in reads.items():
             refuse(sheet, head, np.isnan(values), "is empty: remove the row, or fill it")
     check_signs(sheet, reads)
+    if kind in ("retention", "wide"):
+        check_signs(sheet, {roles["time"]: sheet.numbers[roles["time"]]})
     found = f"{Path(sheet.name).name}: {sheet.found}, {len(sheet.lines)} rows"
     if kind == "repeats":
         return Table(sheet.name, reads, {}, device, found)
@@ -105,6 +107,9 @@ def _kind(sheet: Sheet) -> str:
     """Return a table's kind, ``wide`` for a column a device; refuse what has no place in one."""
     columns, name = sheet.columns, sheet.name
     unused = next((each for each in columns if each.role == "unused"), None)
+    if unused and not unused.kind and not any(each.is_read for each in columns):
+        said = f"column {short(unused.head)} has no unit that is known: write e.g."
+        raise InputError(f"{name!r}: {said} {name_and_unit(unused.head)[0] or unused.head}_uS")
     if unused:
         raise InputError(f"{name!r}: {advise(unused)}")
     units = sorted({each.unit for each in columns if each.is_read})
