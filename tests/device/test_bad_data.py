@@ -13,7 +13,9 @@ import torch
 
 from madem.device import load, names
 from madem.device.fit import fit_files
+from madem.device.fitting import Curve
 from madem.errors import InputError
+from madem.report.device import panels
 from tests.device.bench import long_form, soft_cell, trains, write_csv
 from tests.device.test_fit import errors_table, retention_table
 
@@ -174,6 +176,11 @@ def test_names_of_files_are_shown_as_they_are(tmp_path: Path) -> None:
     assert page.read_text()
     done = madem("device", "show", str(folder / "].yaml"))
     assert done.returncode == 0, done.stderr
+
+
+def test_the_name_of_a_device_is_no_formula() -> None:
+    dots = {"measured": (np.arange(3.0), np.arange(3.0))}
+    assert "<svg" in panels([Curve("device $\\frac{1$", "n", "uS", dots, {})], "")
 
 
 def test_every_preset_is_listed() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.device.columns import short
 from madem.device.reader import Sheet
-from madem.errors import InputError, nearest
+from madem.errors import InputError, nearest, shown
 
 Array = NDArray[np.float64]
 DIRECTIONS = {
@@ -33,13 +32,13 @@ def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
     currents = [each for each in reads if each.kind == "current"]
     if currents and volts is None and read_voltage is None:
         raise InputError(
-            f"{sheet.name!r}: column {short(currents[0].head)} holds currents: give the read "
+            f"{sheet.name!r}: column {shown(currents[0].head)} holds currents: give the read "
             "voltage in a column voltage_V, or by --read-voltage '0.2 V' (conductance = I/V)"
         )
     if volts is not None and (not currents or read_voltage is not None):
         why = "the read voltage is given twice" if currents else "no column holds currents"
         raise InputError(
-            f"{sheet.name!r}: column {short(volts.head)} is not used, {why}: remove it"
+            f"{sheet.name!r}: column {shown(volts.head)} is not used, {why}: remove it"
         )
     if read_voltage is not None and not currents:
         raise InputError(f"{sheet.name!r}: a read voltage is for currents, and no column holds any")
@@ -68,7 +67,7 @@ def refuse(
     if len(rows):
         more = f" ({len(rows) - 1} more such rows)" if len(rows) > 1 else ""
         value = "" if values is None else f" {values[rows[0]]:.6g}"
-        raise InputError(f"{sheet.where(int(rows[0]))}: {short(head)}{value} {why}{more}")
+        raise InputError(f"{sheet.where(int(rows[0]))}: {shown(head)}{value} {why}{more}")
 
 
 def check_signs(sheet: Sheet, held: dict[str, Array]) -> None:
@@ -93,10 +92,10 @@ def check_tails(sheet: Sheet, reads: dict[str, Array], device: Sequence[str]) ->
             there = ~np.isnan(values[rows])
             last = int(np.flatnonzero(there)[-1]) if there.any() else -1
             if last < 0:
-                raise InputError(f"{sheet.name!r}: {short(head)} holds no numbers")
+                raise InputError(f"{sheet.name!r}: {shown(head)} holds no numbers")
             if not there[:last].all():
                 line = sheet.where(int(rows[np.flatnonzero(~there)[0]]))
-                raise InputError(f"{line}: {short(head)} is empty, and numbers follow below it")
+                raise InputError(f"{line}: {shown(head)} is empty, and numbers follow below it")
 
 
 def check_jump(sheet: Sheet, up: Array, down: Array, device: Sequence[str]) -> None:
@@ -140,12 +139,12 @@ def directions(sheet: Sheet, device: Sequence[str]) -> list[str]:
         if not direction:
             near = nearest(word, ("start", "up", "down"))
             raise InputError(
-                f"{sheet.where(row)}: direction {short(word)} of device {short(device[row])}: "
+                f"{sheet.where(row)}: direction {shown(word)} of device {shown(device[row])}: "
                 f"{near}; SET, LTP, potentiation are up, RESET, LTD, depression down"
             )
         if word.lower() == "read" and row not in firsts:
             raise InputError(
-                f"{sheet.where(row)}: direction {short(word)} after a device's first row: give the "
+                f"{sheet.where(row)}: direction {shown(word)} after a device's first row: give the "
                 "read after each pulse in the pulse's own row, start where a new train begins"
             )
     return found

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from madem.errors import nearest
+from madem.errors import nearest, shown
 
 PREFIXES = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 CLOCK = {"min": 60.0, "h": 3600.0, "day": 86400.0}
@@ -90,7 +90,7 @@ def column(head: str) -> Column:
     if role is not None:
         unit = {"time": "s", "resistance": "ohm", "current": "A", "voltage": "V"}.get(role, "uS")
         return Column(
-            head, role, fault=f"column {short(head)} has no unit: {plain}_{unit}, with one of "
+            head, role, fault=f"column {shown(head)} has no unit: {plain}_{unit}, with one of "
             f"{_listed(KINDS_OF.get(role, READS))}",
         )  # fmt: skip
     name, unit = name_and_unit(plain)
@@ -106,8 +106,8 @@ def _named(head: str, role: str, unit: str) -> Column:
         return Column(head, "unused")
     if not found:
         case = "; M is mega, m is milli" if unit[:1] in ("m", "M") else ""
-        fault = f"no unit of it is {short(unit)} (allowed: {_listed(kinds)}{case})"
-        return Column(head, role, fault=f"column {short(head)}: {fault}")
+        fault = f"no unit of it is {shown(unit)} (allowed: {_listed(kinds)}{case})"
+        return Column(head, role, fault=f"column {shown(head)}: {fault}")
     role = {"resistance": "conductance", "current": "conductance"}.get(role, role)
     return Column(head, "voltage" if found[0][0] == "voltage" else role, *found[0])
 
@@ -117,7 +117,7 @@ def _strange(head: str, name: str, unit: str) -> Column:
     found = [each for each in find_units(unit) if len(unit) > 1 or each[1] == unit]
     if len(found) > 1:
         both = " or ".join(each[1] for each in found)
-        fault = f"column {short(head)}: {short(unit)} could be {both}: write which"
+        fault = f"column {shown(head)}: {shown(unit)} could be {both}: write which"
         return Column(head, "unused", fault=fault)
     kind = found[0][0] if found else ""
     if kind in READS and name and ROLES.get(_words(name)) != "pulse":
@@ -144,7 +144,7 @@ def find_units(text: str, kinds: Iterable[str] = tuple(UNITS)) -> list[tuple[str
 
 def advise(column_: Column) -> str:
     """Return what to do about a column that no layout has a place for."""
-    said = f"column {short(column_.head)}"
+    said = f"column {shown(column_.head)}"
     if column_.kind == "voltage":
         return (
             f"{said} holds voltages: for pulses write a column direction (start, up, down) from "
@@ -153,13 +153,8 @@ def advise(column_: Column) -> str:
     if column_.role == "other":
         name = _words(name_and_unit(column_.head)[0])
         reads = [role for role in NAMES if role not in (*TEXTS, "voltage")]
-        return f"{said}: no layout has a column {short(name)}: {nearest(name, reads)}"
+        return f"{said}: no layout has a column {shown(name)}: {nearest(name, reads)}"
     return f"{said} is not used: remove it"
-
-
-def short(text: str, most: int = 40) -> str:
-    """Return ``text`` quoted, on one line, cut where it is long."""
-    return repr(text if len(text) <= most else text[: most - 3] + "...")
 
 
 def _words(name: str) -> str:

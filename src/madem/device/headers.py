@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from madem.device.columns import Column, column, find_units, short
-from madem.errors import InputError
+from madem.device.columns import Column, column, find_units
+from madem.errors import InputError, shown
 
 Line = tuple[int, str]
 """A line's number in its file, and its text."""
@@ -21,8 +21,8 @@ NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 """A number, with a point or a comma."""
 COMMENTS = ("#", "%", "//", ";")
 LAYOUTS = (
-    "layouts, with a row each: conductance_uS,direction (15.1,up) | up_uS,down_uS (15.1,48.2) | "
-    "target_uS,read_uS (50,51.3) | time_s,read_uS (0.1,50.2) | time_s,conductance_uS (10,50.2)"
+    "layouts: conductance_uS,direction (15,up) | up_uS,down_uS (15,48) | target_uS,read_uS (50,51)"
+    " | time_s,read_uS (1,50) | time_s,conductance_uS (10,50)"
 )
 
 
@@ -62,8 +62,8 @@ def _in_comments(lead: Sequence[Line], plain: Sequence[Line]) -> Header | None:
     """Return the header in the last comment above the data that is one, as wide as they are."""
     first = plain[0][0] if plain else 0
     for line, text in reversed([each for each in lead if each[0] < first]):
-        for shown in (text, text.lstrip().lstrip("".join(COMMENTS))):
-            header = _best(line, shown)
+        for said in (text, text.lstrip().lstrip("".join(COMMENTS))):
+            header = _best(line, said)
             if not header or not _names_reads(header) or any(map(_is_bad, header.columns)):
                 continue
             if len(split(plain[0][1], header.delimiter)) == len(header.columns):
@@ -80,7 +80,7 @@ def find_header(name: str, lead: Sequence[Line]) -> Header:
     header = _found_header(name, lead)
     twice, count = Counter(each.head for each in header.columns).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{name!r}, line {header.line}: two columns of one name: {short(twice)}")
+        raise InputError(f"{name!r}, line {header.line}: two columns of one name: {shown(twice)}")
     for each in header.columns:
         if each.fault:
             raise InputError(f"{name!r}, line {header.line}: {each.fault}")
@@ -101,7 +101,7 @@ def _no_header(name: str, lines: Sequence[Line]) -> str:
                 + ("" if line == 1 else f" (no header in the {len(lines)} lines looked at)")
             )
     line, text = lines[0]
-    return f"{name!r}, line {line}: {short(text)} names no columns that are known; {LAYOUTS}"
+    return f"{name!r}, line {line}: {shown(text[:40])} names no columns that are known; {LAYOUTS}"
 
 
 def _best(line: int, text: str) -> Header | None:

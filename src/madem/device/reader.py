@@ -20,9 +20,9 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.device.columns import Column, find_units, short
+from madem.device.columns import Column, find_units
 from madem.device.headers import COMMENTS, DELIMITERS, Header, Line, find_header, is_comment, number
-from madem.errors import InputError
+from madem.errors import InputError, shown
 
 Array = NDArray[np.float64]
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -74,7 +74,7 @@ def read_sheet(path: Path) -> Sheet:
 def label(path: Path) -> str:
     """Return a file's name for a message: its end where it is long."""
     text = str(path)
-    return text if len(text) <= 80 else "..." + text[-77:]
+    return text if len(text) <= 70 else "..." + text[-67:]
 
 
 def _encodings(name: str, head: bytes) -> Sequence[str]:
@@ -200,7 +200,7 @@ def _one_row(name: str, line: int, text: str, delimiter: str) -> list[str]:
         return next(csv.reader([text], delimiter=delimiter, strict=True))
     except csv.Error:
         raise InputError(
-            f"{name!r}, line {line}: {short(text)} cannot be cut into cells: a quote is not "
+            f"{name!r}, line {line}: {shown(text)} cannot be cut into cells: a quote is not "
             "closed, or a cell is too long"
         ) from None
 
@@ -216,14 +216,14 @@ def _decimal(name: str, header: Header, lines: Sequence[int], used: Sequence[Seq
     if points:
         line, cell = pairs[0]
         raise InputError(
-            f"{name!r}, line {line}: {short(cell)} has a comma where others, like "
-            f"{short(points[0])}, have a point: write all numbers with decimal points"
+            f"{name!r}, line {line}: {shown(cell)} has a comma where others, like "
+            f"{shown(points[0])}, have a point: write all numbers with decimal points"
         )
     thousands = r"\s*[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+\s*"
     if header.delimiter != ";" and all(re.fullmatch(thousands, cell) for _, cell in pairs):
         line, cell = pairs[0]
         raise InputError(
-            f"{name!r}, line {line}: the comma in {short(cell)} may be a decimal sign or part "
+            f"{name!r}, line {line}: the comma in {shown(cell)} may be a decimal sign or part "
             "thousands: write all numbers with decimal points"
         )
     return ","
@@ -253,7 +253,7 @@ def _floats(
 
 def _no_number(head: str, cell: str) -> str:
     """Return what to say of a cell that holds no number."""
-    said = f"{short(head)} must be a finite number, but is {short(cell.strip())}"
+    said = f"{shown(head)} must be a finite number, but is {shown(cell.strip())}"
     begins = re.match(r"\s*([+-]?[0-9.,]+([eE][+-]?[0-9]+)?)\s*(\S+)\s*$", cell)
     if begins and find_units(begins[3]):
         return f"{said}: write the unit in the header alone"

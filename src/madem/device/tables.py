@@ -33,10 +33,10 @@ from madem.device.checks import (
     seconds,
     siemens,
 )
-from madem.device.columns import advise, name_and_unit, short
+from madem.device.columns import advise, name_and_unit
 from madem.device.headers import LAYOUTS
 from madem.device.reader import Sheet, read_sheet
-from madem.errors import InputError
+from madem.errors import InputError, shown
 
 Array = NDArray[np.float64]
 KINDS = {
@@ -108,7 +108,7 @@ def _kind(sheet: Sheet) -> str:
     columns, name = sheet.columns, sheet.name
     unused = next((each for each in columns if each.role == "unused"), None)
     if unused and not unused.kind and not any(each.is_read for each in columns):
-        said = f"column {short(unused.head)} has no unit that is known: write e.g."
+        said = f"column {shown(unused.head)} has no unit that is known: write e.g."
         raise InputError(f"{name!r}: {said} {name_and_unit(unused.head)[0] or unused.head}_uS")
     if unused:
         raise InputError(f"{name!r}: {advise(unused)}")
@@ -118,7 +118,7 @@ def _kind(sheet: Sheet) -> str:
     roles = Counter(each.role for each in columns)
     for role, count in roles.items():
         if count > 1 and role != "other":
-            heads = " and ".join(short(each.head) for each in columns if each.role == role)
+            heads = " and ".join(shown(each.head) for each in columns if each.role == role)
             raise InputError(f"{name!r}: columns {heads} say the same: remove all but one")
     held = frozenset(roles) - {"pulse", "unnamed", "voltage", "device"}
     if held in KINDS:
@@ -139,7 +139,7 @@ def _misfit(sheet: Sheet, held: frozenset[str]) -> str:
         return f": {advise(strange[0])}"
     if close - held:
         return f" has no column {', '.join(sorted(close - held))}; {LAYOUTS}"
-    return f": column {short(strange[0].head)} is not used: remove it"
+    return f": column {shown(strange[0].head)} is not used: remove it"
 
 
 def _long(sheet: Sheet, reads: dict[str, Array], time: Array, found: str) -> Table:

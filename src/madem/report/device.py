@@ -71,7 +71,8 @@ def draw_panel(axis: Axes, curve: Panel) -> None:
             axis.plot(x, y, color=colour, linewidth=0.8, label=label)
         else:
             axis.plot(x, y, color=MEAN, linewidth=1.8, label=name)
-    axis.set(title=curve.title, xlabel=curve.x, ylabel=curve.y)
+    axis.set(xlabel=curve.x, ylabel=curve.y)
+    axis.set_title(curve.title, parse_math=False)  # a device's name is no formula
     if curve.logarithmic:
         axis.set_xscale("log")
     if curve.y.startswith("sigma"):
