@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 300
 """How long a message may be, in characters."""
@@ -60,3 +62,35 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     if len(listed) > 180:
         listed = f"{', '.join(names[:8])} and {len(names) - 8} more"
     return f"{hint}(allowed: {listed})"
+
+
+def abridged(path: str | Path) -> str:
+    """Return ``path`` as it is quoted in a message, what is too long cut out of its middle.
+
+    >>> abridged("a/b"), len(abridged("x" * 300))
+    ("'a/b'", 110)
+    """
+    return clipped(repr(str(path)), 110)
+
+
+def fault(error: BaseException) -> str | None:
+    """Return in one line what a computer could not do: storage, memory, a process that died.
+
+    None for every other error: then it is the program's own, and its traceback is wanted.
+
+    >>> fault(OSError(28, "No space left on device", "runs/a.json"))
+    "'runs/a.json': no space left on device"
+    >>> fault(RuntimeError("can't allocate memory: you tried to allocate 8000000000 bytes"))
+    'not enough memory (8.0 GB were asked for at once)'
+    """
+    if isinstance(error, OSError):
+        said = error.strerror.lower() if error.strerror else str(error)
+        return f"{abridged(error.filename)}: {said}" if error.filename else said
+    text = str(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search("allocate memory|out of memory", text)
+    ):
+        asked = re.search(r"allocate (\d+) bytes", text)
+        size = f" ({int(asked[1]) / 1e9:.1f} GB were asked for at once)" if asked else ""
+        return f"not enough memory{size}"
+    return None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -11,7 +16,7 @@ from typer.exceptions import TyperException
 from madem.cli import device, show, spice
 from madem.cli.gradcheck import gradcheck
 from madem.cli.run import report, run
-from madem.errors import InputError
+from madem.errors import InputError, fault
 
 app = typer.Typer(
     name="madem",
@@ -48,17 +53,70 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; bad input is one line and exit code 2."""
+    """Run the command line.
+
+    Bad input, and what the computer cannot do (no storage, no memory, a worker that died), is one
+    line and exit code 2; an interrupt, or the request to end, is one line and exit code 130.
+    """
+    with _hearing_once():
+        _run()
+
+
+def _run() -> None:
+    """Run the command line and leave, by ``sys.exit`` or with what is our own mistake."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name in no known encoding can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except InputError as error:
         message = str(error)
     except TyperException as error:
         message = error.format_message()
     except (typer.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        line = fault(error)
+        if line is None:
+            raise
+        message = line
     if message.startswith("Usage:"):  # nothing was asked, so this is the help, not an error
         print(message)
         sys.exit(0)
     print(f"madem: {' '.join(message.split())}", file=sys.stderr)
+    _give_up_output()
     sys.exit(2)
+
+
+@contextmanager
+def _hearing_once() -> Iterator[None]:
+    """Let the first interrupt, or request to end, stop the work; later ones change nothing."""
+
+    def stop(*_: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    for each, handler in usual.items():
+        if signal.getsignal(each) == handler:  # what a shell lets us ignore stays ignored
+            signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in usual.items():
+            if signal.getsignal(each) == stop:
+                signal.signal(each, handler)
+
+
+def _give_up_output() -> None:
+    """Forget what cannot be printed, so that it is not complained of again on leaving."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 from madem.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from madem.experiments.rundir import RunDirectory
 
 Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
@@ -25,12 +28,22 @@ Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
 
 
 def write(path: Path, text: str) -> None:
-    """Write ``text``, or raise one clear line."""
-    try:
-        path.write_text(text)
-    except OSError as error:
-        reason = (error.strerror or "cannot be written").lower()
-        raise InputError(f"{str(path)!r}: {reason}") from None
+    """Write ``text`` to ``path``, whole or not at all; a link or a device is refused."""
+    from madem.experiments.files import write_asked
+
+    write_asked(path, text.encode(errors="backslashreplace"))
+
+
+def plain_console() -> Console:
+    """Return the console that prints text as it is: what looks like markup or an emoji too."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
+
+
+def guarded(run: RunDirectory | None, needed: bool) -> AbstractContextManager[None]:
+    """Keep others from writing into ``run`` where a command ``needed`` to write there itself."""
+    return run.at_work() if run is not None and needed else nullcontext()
 
 
 def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory | None, Any]:

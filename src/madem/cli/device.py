@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from madem.cli.common import Json, write
+from madem.cli.common import Json, plain_console, write
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,6 @@ def device_show(
     ] = None,
 ) -> None:
     """Show every number of a preset, with its source, and draw it."""
-    from rich.console import Console
     from rich.table import Table
 
     from madem.device import preset
@@ -46,7 +45,7 @@ def device_show(
     table = Table("number", "value", "source", title=f"{name}: {shown.description}")
     for key, entry in shown.entries.items():
         table.add_row(key, entry["value"], entry["source"])
-    console = Console(markup=False, emoji=False)  # names and sources are shown as they are
+    console = plain_console()
     console.print(table)
     if figure is None:
         return
@@ -85,8 +84,6 @@ def device_fit(
     from dataclasses import asdict
     from json import dumps
 
-    from rich.console import Console
-
     from madem.device import preset
     from madem.device.fit import fit_files
     from madem.device.written import preset_text
@@ -102,7 +99,7 @@ def device_fit(
     volts = None if read_voltage is None else parse(read_voltage, "volt", "--read-voltage")
     if volts == 0:
         raise InputError("--read-voltage must be other than zero")
-    console, start = Console(markup=False, emoji=False), preset(base)
+    console, start = plain_console(), preset(base)
     with console.status("fitting") as status:
         found = fit_files(data, status.update, volts)
     names = [path.name.encode("utf-8", "replace").decode() for path in data]

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from madem.cli.common import BrailleNetwork, Json, Settings, Source, open_source, write
+from madem.cli.common import (
+    BrailleNetwork,
+    Json,
+    Settings,
+    Source,
+    guarded,
+    open_source,
+    plain_console,
+    write,
+)
 
 
 def gradcheck(
@@ -19,19 +28,18 @@ def gradcheck(
     figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
 ) -> None:
     """Compare a network's measured gradient with the exact one, and say what spoils it."""
-    from rich.console import Console
-
     from madem.experiments.catalogue import look
     from madem.report.gradcheck import draw, tell
 
     run, config = open_source(source, settings)
-    console = Console()
-    with console.status("settling"):
-        found = look(config.experiment, "gradcheck")(config, run, network, samples)
-    tell(found, console)
-    if json is not None:
-        write(json, found.text())
-    drawn = figure or (source / "gradcheck.svg" if source.is_dir() else None)
-    if drawn is not None:
-        draw(found, drawn)
-        typer.echo(f"figure: {drawn}")
+    console = plain_console()
+    with guarded(run, figure is None):
+        with console.status("settling"):
+            found = look(config.experiment, "gradcheck")(config, run, network, samples)
+        tell(found, console)
+        if json is not None:
+            write(json, found.text())
+        drawn = figure or (source / "gradcheck.svg" if source.is_dir() else None)
+        if drawn is not None:
+            draw(found, drawn)
+            typer.echo(f"figure: {drawn}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from madem.cli.common import Settings
-from madem.errors import InputError, nearest
+from madem.cli.common import Settings, plain_console
+from madem.errors import InputError, fault, nearest
 
 if TYPE_CHECKING:
     from madem.experiments.experiment import Experiment
@@ -77,28 +77,30 @@ def report(
 
 def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> None:
     """Do what is left of a run, say what came of it, and write its report."""
-    from rich.console import Console
-
+    from madem.experiments.rundir import resumed
     from madem.report import tell_results
 
     experiment.prepare(config, path)
     try:
         with _bars(experiment.jobs_left(config, path)) as tell:
             summary = experiment.run(config, path, tell, workers)
+        tell_results(experiment.name, summary, plain_console())
+        _draw(path)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; to go on: madem run --resume {path}", err=True)
+        typer.echo(f"interrupted; to go on: {resumed(path)}", err=True)
         raise typer.Exit(130) from None
-    tell_results(experiment.name, summary, Console())
-    _draw(path)
+    except Exception as error:
+        line = fault(error)
+        if line is None:
+            raise
+        raise InputError(f"{line}; to go on from what is saved: {resumed(path)}") from None
 
 
 def _draw(path: Path) -> None:
     """Write the report of the run in ``path``, and say where it is."""
-    from rich.console import Console
-
     from madem.report import write_report
 
-    with Console().status("drawing the report"):
+    with plain_console().status("drawing the report"):
         page = write_report(path)
     typer.echo(f"report: {page}")
 
@@ -110,13 +112,13 @@ def _bars(jobs: list[Job]) -> Iterator[Tell]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    with Bars(*columns) as bars:
+    with Bars(*columns, console=plain_console()) as bars:
         left = {job.name: job.steps for job in jobs}
         whole = bars.add_task("run", total=sum(left.values()), text="")
         shown: dict[str, Any] = {}

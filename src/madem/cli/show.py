@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from madem.cli.common import BrailleNetwork, Sample, Settings, Source, open_source
+from madem.cli.common import (
+    BrailleNetwork,
+    Sample,
+    Settings,
+    Source,
+    guarded,
+    open_source,
+    plain_console,
+)
 
 app = typer.Typer(help="Circuits at work, as figures.", no_args_is_help=True)
 
@@ -28,10 +36,11 @@ def show_crossbar(
     from madem.report.show import crossbar_figure, save
 
     run, config = open_source(source, settings)
-    found = look(config.experiment, "crossbar")(config, run, network, chip, sample)
     path = out or _place(source, "crossbar.svg")
     title = f"{network or 'classify.two_layer'}, chip {chip}, input {sample}"
-    save(crossbar_figure(found, title), path)
+    with guarded(run, out is None):
+        found = look(config.experiment, "crossbar")(config, run, network, chip, sample)
+        save(crossbar_figure(found, title), path)
     for one in found:
         told = "ideal wires, no drop"
         if one.wires is not None:
@@ -50,17 +59,17 @@ def show_settling(
     out: Out = None,
 ) -> None:
     """Draw how a network's states settle: free, then nudged both ways; every node in full."""
-    from rich.console import Console
-
     from madem.cli.spice import bench_of
     from madem.experiments.circuits import phases
     from madem.report.show import save, settling_figure
 
+    run, _ = open_source(source, settings)
     bench = bench_of(source, settings, network, sample)
-    with Console().status("settling every node of the circuit (minutes with wires)"):
-        found = phases(bench, bench.timing)
     path = out or _place(source, "settling.svg")
-    save(settling_figure(found, f"{bench.name}, input {sample}"), path)
+    with guarded(run, out is None):
+        with plain_console().status("settling every node of the circuit (minutes with wires)"):
+            found = phases(bench, bench.timing)
+        save(settling_figure(found, f"{bench.name}, input {sample}"), path)
     for phase in found:
         typer.echo(f"{phase.name}: settled after {1e9 * phase.settled:.3g} ns")
     typer.echo(f"figure: {path}")

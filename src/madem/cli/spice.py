@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from madem.cli.common import BrailleNetwork, Json, Sample, Settings, Source, open_source, write
+from madem.cli.common import (
+    BrailleNetwork,
+    Json,
+    Sample,
+    Settings,
+    Source,
+    open_source,
+    plain_console,
+    write,
+)
 
 if TYPE_CHECKING:
     from madem.experiments.circuits import Bench
@@ -44,14 +53,13 @@ def spice_verify(
     """Solve a network's circuit in every phase, let ngspice solve it, and compare."""
     from json import dumps
 
-    from rich.console import Console
     from rich.table import Table
 
     from madem.circuit import verify
     from madem.experiments.circuits import PHASES
 
     bench, found = bench_of(source, settings, network, sample), []
-    console = Console()
+    console = plain_console()
     for phase in PHASES:
         with console.status(f"{phase} phase: ours, and ngspice"):
             found.append(verify(phase, bench.circuit(phase).circuit).row())

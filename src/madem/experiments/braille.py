@@ -264,9 +264,7 @@ def spread(values: Tensor) -> float:
 
 def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
     """Write the results of a run whose jobs are all done; return its summary."""
-    results = {
-        job.name: folder.load_json(f"jobs/{job.name}.json") for job in jobs_of(config, folder.path)
-    }
+    results = {job.name: folder.finished(job.name) for job in jobs_of(config, folder.path)}
     tasks = {
         task: {
             depth: _summary(

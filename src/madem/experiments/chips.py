@@ -312,7 +312,7 @@ def curve_of(config: ChipsConfig, curve: Sequence[Any]) -> dict[str, Any]:
 
 def summarise(config: ChipsConfig, folder: RunDirectory) -> dict[str, Any]:
     """Return yields, recovery and forgetting, level by level."""
-    held = {j.name: folder.load_json(f"jobs/{j.name}.json") for j in jobs_of(config, folder.path)}
+    held = {j.name: folder.finished(j.name) for j in jobs_of(config, folder.path)}
     yields: dict[str, Any] = {}
     for name, levels in (("defects", config.defect_rates), ("spread", config.spreads)):
         yields[name] = {"levels": list(levels)}

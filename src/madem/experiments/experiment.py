@@ -38,6 +38,16 @@ class Experiment:
         self.check(config)
         RunDirectory(path).claim(config.model_dump(mode="json"))
 
+    def results(self, config: Any, path: Path) -> dict[str, Any]:
+        """Write all results of the run in ``path`` from its jobs, and return its summary.
+
+        Raises ``InputError`` where a job is not finished.
+        """
+        folder = RunDirectory(path)
+        summary = self.summarise(config, folder)
+        folder.save_json("summary.json", summary)
+        return summary
+
     def jobs_left(self, config: Any, path: Path) -> list[Job]:
         """Return the jobs that the run in ``path`` has still to do."""
         folder = RunDirectory(path)
@@ -48,17 +58,19 @@ class Experiment:
         ]
 
     def run(self, config: Any, path: Path, tell: Tell, workers: int = 2) -> dict[str, Any]:
-        """Do what is left of the run in ``path``; write and return its summary."""
+        """Do what is left of the run in ``path``; write and return its summary.
+
+        Raises ``InputError`` where another process is at work there.
+        """
         self.prepare(config, path)
         folder = RunDirectory(path)
-        began = time.time()
-        left = self.jobs_left(config, path)
-        run_jobs(left, tell, workers)
-        if left:
-            folder.save_json("machine.json", describe_machine(time.time() - began, workers))
-        summary = self.summarise(config, folder)
-        folder.save_json("summary.json", summary)
-        return summary
+        with folder.at_work():
+            began = time.time()
+            left = self.jobs_left(config, path)
+            run_jobs(left, tell, workers)
+            if left:
+                folder.save_json("machine.json", describe_machine(time.time() - began, workers))
+            return self.results(config, path)
 
 
 def describe_machine(seconds: float, workers: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from madem.experiments.checkpoints import rewind, streams
 from madem.experiments.circuits import bench_of_images
 from madem.experiments.experiment import Experiment
 from madem.experiments.gradcheck import check_images
@@ -21,7 +21,7 @@ from madem.experiments.imagesbuild import (
     machine_of,
     network_of,
 )
-from madem.experiments.imageschips import ChipsTrainer
+from madem.experiments.imageschips import CHECKPOINT, ChipsTrainer
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.imagessteps import batches, fall, rates_of, steps_of
 from madem.experiments.jobs import Job, Progress, Tell
@@ -68,7 +68,7 @@ class ImagesTrainer:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = group["start"] * fall(self.config, self.epoch)
-        begin, wrong, cost = time.perf_counter(), 0, 0.0
+        wrong, cost = 0, 0.0
         before = self.machine.settled, self.machine.unsettled
         for step, (images, target) in enumerate(batches(self.config, self.images, self.epoch), 1):
             x = flat_for(self.network, images)
@@ -88,7 +88,6 @@ class ImagesTrainer:
             "train_cost": cost / seen,
             "test_error": error(self.machine, self.test, self.images.test_classes, self.cost),
             "unsettled": unsettled if self.config.solver.tolerance else None,
-            "seconds": time.perf_counter() - begin,
         }
         self.history.append(row)
         return row
@@ -104,24 +103,24 @@ class ImagesTrainer:
                     parameter.clamp_(*joint.limits[name])
 
     def save(self, run: RunDirectory) -> None:
-        """Write a checkpoint of everything that the next epoch needs."""
+        """Write a checkpoint of everything that the next epoch needs, and of what came so far."""
         tensors = {f"p{i}": p for i, p in enumerate(self.machine.parameters)}
         state = self.optimiser.state_dict()["state"]
         tensors |= {
             f"o.{i}.{key}": torch.as_tensor(value)
             for i, held in state.items() for key, value in held.items() if value is not None
         }  # fmt: skip
-        run.save_tensors("checkpoints/images.safetensors", tensors, str(self.epoch))
-        run.save_json("metrics.json", self.history)
+        tensors |= streams(self.estimator)
+        run.save_tensors(CHECKPOINT, tensors, {"epoch": self.epoch, "history": self.history})
 
     def restore(self, run: RunDirectory) -> None:
         """Go on from the checkpoint of ``run``, where there is one."""
-        held = run.load_tensors("checkpoints/images.safetensors")
+        held = run.load_tensors(CHECKPOINT)
         if held is None:
             return
         tensors, note = held
-        self.epoch = int(note)
-        self.history = run.load_json("metrics.json")[: self.epoch]
+        self.epoch, self.history = note["epoch"], note["history"]
+        rewind(tensors, self.estimator)
         for i, p in enumerate(self.machine.parameters):
             p.copy_(tensors[f"p{i}"])
         state: dict[int, dict[str, Any]] = {}
@@ -163,7 +162,7 @@ def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
         text = f"epoch {row['epoch']}: test error {100 * row['test_error']:.2f} %"
         trainer.save(folder)
         tell(Progress(JOB, trainer.epoch * steps, epochs * steps, text))
-    folder.save_json(f"jobs/{JOB}.json", trainer.history)
+    folder.save_json(f"jobs/{JOB}.json", {"epochs": trainer.history})
 
 
 def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:
@@ -177,8 +176,9 @@ def check(config: ImagesConfig) -> None:
 
 
 def summarise(config: ImagesConfig, folder: RunDirectory) -> dict[str, Any]:
-    """Return what came of the last epoch, and the smallest test error of any."""
-    history = folder.load_json(f"jobs/{JOB}.json")
+    """Write the results of every epoch; return those of the last, and the smallest test error."""
+    history = folder.finished(JOB)["epochs"]
+    folder.save_json("metrics.json", history)
     best = min(row["test_error"] for row in history)
     return {"experiment": "images", "seed": config.seed, **history[-1], "best_test_error": best}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.experiments.build import cell_of, periphery_of, wires_of
+from madem.experiments.checkpoints import bring_back, kept
 from madem.experiments.imagesbuild import (
     COSTS,
     SOLVERS,
@@ -121,7 +120,7 @@ class ChipsTrainer:
     def learn(self, tell: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """Learn one epoch, and return what came of it."""
         chips = self.config.writing.chips
-        begin, wrong, cost = time.perf_counter(), 0.0, 0.0
+        wrong, cost = 0.0, 0.0
         before = self.machine.settled, self.machine.unsettled, self.written
         rates = [rate * fall(self.config, self.epoch) for rate in self.rates]
         for step, (images, classes) in enumerate(batches(self.config, self.images, self.epoch), 1):
@@ -151,7 +150,6 @@ class ChipsTrainer:
             "written_fraction_per_step": float((self.written - before[2]).mean())
             / cells / self.steps,
             "joules_all_in": totals(self.ledger.rows(load_prices()))["all_in"]["joules"],
-            "seconds": time.perf_counter() - begin,
         }  # fmt: skip
         self.history.append(row)
         return row
@@ -169,18 +167,10 @@ class ChipsTrainer:
         return wrong / len(self.test)
 
     def save(self, run: RunDirectory) -> None:
-        """Write a checkpoint of everything that the next epoch needs."""
-        tensors = {f"memory.{i}": held for i, held in enumerate(self.memory)}
-        for i, store in enumerate(self.machine.stores):
-            assert isinstance(store, SignedPair)
-            tensors |= {f"store.{i}.{key}": held for key, held in store.state().items()}
-        for item, parts in self.ledger.totals.items():
-            for part, total in zip(("count", "watts"), parts, strict=True):
-                tensors[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
-        tensors |= {"noise": self.machine.noise.get_state(), "written": self.written}
-        counts = [self.epoch, self.machine.settled, self.machine.unsettled]
-        run.save_tensors(CHECKPOINT, tensors, json.dumps(counts))
-        run.save_json("metrics.json", self.history)
+        """Write a checkpoint of everything that the next epoch needs, and of what came so far."""
+        tensors = kept(self.machine, self.memory, self.ledger, self.estimator, self.rule)
+        note = {"epoch": self.epoch, "history": self.history}
+        run.save_tensors(CHECKPOINT, tensors | {"written": self.written}, note)
 
     def restore(self, run: RunDirectory) -> None:
         """Go on from the checkpoint of ``run``, where there is one."""
@@ -188,18 +178,8 @@ class ChipsTrainer:
         if held is None:
             return
         tensors, note = held
-        self.epoch, self.machine.settled, self.machine.unsettled = json.loads(note)
-        self.history = run.load_json("metrics.json")[: self.epoch]
-        self.memory = tuple(tensors[f"memory.{i}"] for i in range(len(self.memory)))
-        for i, store in enumerate(self.machine.stores):
-            assert isinstance(store, SignedPair)
-            key = f"store.{i}."
-            own = [name for name in tensors if name.startswith(key)]
-            store.restore({name.removeprefix(key): tensors[name] for name in own})
-        self.machine.noise.set_state(tensors["noise"])
+        self.epoch, self.history = note["epoch"], note["history"]
+        self.memory = bring_back(
+            tensors, self.machine, self.memory, self.ledger, self.estimator, self.rule
+        )
         self.written = tensors["written"]
-        items = [key.removeprefix("ledger.count.") for key in tensors if "ledger.count." in key]
-        self.ledger.totals = {
-            item: (tensors[f"ledger.count.{item}"], tensors[f"ledger.watts.{item}"])
-            for item in items
-        }

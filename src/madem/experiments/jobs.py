@@ -66,6 +66,9 @@ def keep_memory() -> None:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """The options of ``mallopt`` (malloc.h)."""
 
+PR_SET_PDEATHSIG = 1
+"""The option of ``prctl`` (Linux) that ends a process with its parent."""
+
 
 def run_jobs(jobs: Sequence[Job], tell: Tell, workers: int) -> None:
     """Do ``jobs`` on ``workers`` processes (in this one where there is one worker or job).
@@ -88,8 +91,12 @@ def run_jobs(jobs: Sequence[Job], tell: Tell, workers: int) -> None:
         context.Process(target=_work, args=(waiting, told, os.getpid()), daemon=True)
         for _ in range(workers)
     ]
-    for process in processes:
-        process.start()
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:  # workers inherit the mask: an interrupt is heard here, and never by them
+        for process in processes:
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
     try:
         _listen(told, processes, tell)
     finally:
@@ -107,8 +114,8 @@ def _listen(told: Any, processes: Sequence[Any], tell: Tell) -> None:
         except queue.Empty:
             for process in processes:
                 if process.exitcode not in (None, 0):
-                    raise RuntimeError(
-                        f"a worker died with exit code {process.exitcode}; --resume goes on"
+                    raise ChildProcessError(
+                        f"a worker process died with exit code {process.exitcode}"
                     ) from None
             continue
         if isinstance(message, BaseException):
@@ -121,7 +128,8 @@ def _listen(told: Any, processes: Sequence[Any], tell: Tell) -> None:
 
 def _work(waiting: Any, told: Any, parent: int) -> None:
     """Do jobs until there are none; stop where the run that asked for them is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def tell(progress: Progress) -> None:
         if os.getppid() != parent:
@@ -132,7 +140,7 @@ def _work(waiting: Any, told: Any, parent: int) -> None:
         while (job := waiting.get()) is not None:
             try:
                 job.run(tell)
-            except InputError as error:
+            except (InputError, OSError, MemoryError) as error:
                 told.put(error)
                 return
             except Exception as error:  # crosses a process border: the type may not pickle

@@ -274,7 +274,7 @@ def summarise(config: NoiseConfig, folder: RunDirectory) -> dict[str, Any]:
     """Return means and intervals of every size, and the best level of noise."""
     rows = []
     for job in jobs_of(config, folder.path):
-        held = folder.load_json(f"jobs/{job.name}.json")
+        held = folder.finished(job.name)
         kind, size = job.name.split(".")
         row: dict[str, Any] = {"data": kind, "size": int(size), "unsettled": held["unsettled"]}
         for read in ("noisy", "averaged"):

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from madem.documents import dump_yaml, read_yaml
-from madem.errors import InputError
+from madem.documents import dump_yaml, load_keys
+from madem.errors import InputError, abridged, fault
+from madem.experiments.files import LOCK, leftovers, locked, read_file, write_atomically
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one, whole.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> write_atomically(folder / "a", b"whole")
-    >>> (folder / "a").read_bytes()
-    b'whole'
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+DERIVED = ("summary.json", "metrics.json", "ledger.json", "tuning.json")
+"""Made from the jobs whenever they are asked for, so that they need no checksum."""
 
 
 class RunDirectory:
@@ -44,91 +29,170 @@ class RunDirectory:
     ``config.yaml`` says what is run; ``jobs/NAME.json`` and ``jobs/NAME.safetensors`` hold the
     finished jobs, ``checkpoints/NAME.safetensors`` the unfinished one; ``summary.json``,
     ``ledger.json``, ``metrics.json`` and ``report.html`` the results; ``machine.json`` times and
-    versions of the computer, apart from everything that must be reproducible.
+    versions of the computer, apart from everything that must be reproducible. ``.lock`` names the
+    process that is at work.
+
+    What cannot be made anew carries the SHA-256 of its content, so that damage is found: every
+    other content than what was written is refused. Links inside the folder are never followed.
     """
 
     def __init__(self, path: Path) -> None:
         """Point at ``path``; nothing is read or written yet."""
         self.path = path
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep other processes from writing here; raise ``InputError`` where one is at work."""
+        with locked(self.path):
+            yield
+
     def claim(self, config: dict[str, Any]) -> None:
         """Take the folder for ``config``, or raise ``InputError`` where it holds something else."""
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--out: {str(self.path)!r} is a file, not a folder")
-        if (self.path / "config.yaml").exists():
-            held = self.config()
-            if held != config:
-                key = _first_difference(held, config)
-                raise InputError(
-                    f"--out: {str(self.path)!r} belongs to another config ({key}); "
-                    "choose another folder, or --resume it as it is"
-                )
-            self._seal((self.path / "config.yaml").read_bytes())
-            for part in self.path.rglob(".*.part"):  # what a kill left half written
-                part.unlink()
-            return
-        if self.path.is_dir() and any(self.path.iterdir()):
-            raise InputError(f"--out: {str(self.path)!r} is not empty and holds no run")
-        text = dump_yaml(config).encode()
+        where = f"--out: {abridged(self.path)}"
         try:
-            write_atomically(self.path / "config.yaml", text)
+            if self.path.exists() and not self.path.is_dir():
+                raise InputError(f"{where} is a file, not a folder")
+            if not os.path.lexists(self.path / "config.yaml") and self._foreign():
+                raise InputError(f"{where} is not empty and holds no run")
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.at_work():
+                self._enter(config)
         except OSError as error:
-            reason = (error.strerror or "cannot be written").lower()
-            raise InputError(f"--out: {str(self.path)!r}: {reason}") from None
-        self._seal(text)
+            raise InputError(f"--out: {fault(error)}") from None
 
-    def _seal(self, text: bytes) -> None:
-        """Remember which config the jobs of this folder belong to."""
-        write_atomically(self.path / "config.sha256", sha256(text).hexdigest().encode())
+    def _foreign(self) -> bool:
+        """Return whether there is anything that no run has left."""
+        ours = {LOCK, *(part.name for part in leftovers(self.path))}
+        return self.path.is_dir() and any(each.name not in ours for each in self.path.iterdir())
+
+    def _enter(self, config: dict[str, Any]) -> None:
+        """Write ``config``, or see that it is the one that is here; clear up after a kill."""
+        text = self.read("config.yaml")
+        if text is None:
+            text = dump_yaml(config).encode()
+            self.write("config.yaml", text)
+        elif (held := self.config()) != config:
+            raise InputError(
+                f"--out: {abridged(self.path)} belongs to another config "
+                f"({_first_difference(held, config)}); choose another folder, or --resume it as "
+                "it is"
+            )
+        self.write("config.sha256", sha256(text).hexdigest().encode())
+        for part in leftovers(self.path):
+            part.unlink()
 
     def config(self) -> dict[str, Any]:
         """Return the config, or raise ``InputError`` where there is none that can be read."""
         file = self.path / "config.yaml"
-        if not file.is_file():
-            raise InputError(f"{str(self.path)!r} is not a run directory: it has no config.yaml")
-        seal = self.path / "config.sha256"
-        if seal.is_file() and seal.read_text() != sha256(file.read_bytes()).hexdigest():
+        try:
+            text = self.read("config.yaml")
+        except NotADirectoryError:
+            text = None
+        if text is None:
+            raise InputError(f"{abridged(self.path)} is not a run directory: it has no config.yaml")
+        seal = self.read("config.sha256")
+        if seal is not None and seal != sha256(text).hexdigest().encode():
             raise InputError(
-                f"{str(file)!r} was changed after the run began: its results belong to another "
+                f"{abridged(file)} was changed after the run began: its results belong to another "
                 "config; put it back, or start in another folder"
             )
-        return read_yaml(file, "config")
+        return load_keys(text, f"config: {abridged(file)}")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write ``content`` as ``name``, whole or not at all."""
+        write_atomically(self.path / name, content, self.path)
+
+    def read(self, name: str) -> bytes | None:
+        """Return what ``name`` holds, None where there is no such file."""
+        return read_file(self.path / name, self.path)
 
     def save_json(self, name: str, values: Any) -> None:
-        """Write ``values`` as ``name``."""
-        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.path / name, text.encode())
+        """Write ``values`` as ``name``, a record with its checksum where it cannot be made anew.
 
-    def load_json(self, name: str) -> Any:
-        """Return what ``name`` holds, None where there is no such file."""
-        file = self.path / name
-        if not file.is_file():
-            return None
+        Raises ``InputError`` for numbers that are not finite, which JSON does not know.
+        """
         try:
-            return json.loads(file.read_bytes())
+            text = _text(values)
         except ValueError:
-            raise InputError(f"{str(file)!r} is damaged: it is not JSON") from None
+            raise InputError(
+                f"{name} would hold a number that is not finite: the training diverged; smaller "
+                "rates or a smaller beta may help"
+            ) from None
+        if name not in DERIVED:
+            text = _text(values | {"sha256": sha256(text).hexdigest()})
+        self.write(name, text)
 
-    def save_tensors(self, name: str, tensors: dict[str, Tensor], note: str = "") -> None:
-        """Write ``tensors`` and a ``note`` as ``name``."""
-        whole = {key: value.contiguous() for key, value in tensors.items()}
-        write_atomically(self.path / name, save(whole, {"note": note}))
+    def load_json(self, name: str) -> dict[str, Any] | None:
+        """Return the record ``name``, None where there is no such file.
 
-    def load_tensors(self, name: str) -> tuple[dict[str, Tensor], str] | None:
-        """Return the tensors and the note of ``name``, None where there is no such file."""
-        file = self.path / name
-        if not file.is_file():
+        Raises ``InputError`` where it is another than was written.
+        """
+        content = self.read(name)
+        if content is None:
             return None
         try:
-            with safe_open(str(file), "pt") as held:
-                note = (held.metadata() or {}).get("note", "")
-                return {key: held.get_tensor(key) for key in list(held.keys())}, note
-        except (SafetensorError, OSError):
-            raise InputError(f"{str(file)!r} is damaged: it is not a checkpoint") from None
+            held = json.loads(content)
+            if not isinstance(held, dict):
+                raise ValueError
+            if name not in DERIVED and held.pop("sha256") != sha256(_text(held)).hexdigest():
+                raise ValueError
+            return held
+        except (ValueError, KeyError, RecursionError):
+            raise self._damaged(name) from None
 
-    def remove(self, name: str) -> None:
-        """Remove the file ``name`` if it is there."""
-        (self.path / name).unlink(missing_ok=True)
+    def finished(self, job: str) -> dict[str, Any]:
+        """Return the result of ``job``, or raise ``InputError`` where it is not finished."""
+        held = self.load_json(f"jobs/{job}.json")
+        if held is None:
+            raise InputError(
+                f"{abridged(self.path)} is not finished; to go on: {resumed(self.path)}"
+            )
+        return held
+
+    def save_tensors(self, name: str, tensors: dict[str, Tensor], note: Any = None) -> None:
+        """Write ``tensors``, a ``note`` (what JSON knows) and their checksum as ``name``."""
+        whole = {key: value.contiguous() for key, value in tensors.items()}
+        held = {"note": note, "sha256": _seal(whole, note)}
+        self.write(name, save(whole, {"held": json.dumps(held)}))
+
+    def load_tensors(self, name: str) -> tuple[dict[str, Tensor], Any] | None:
+        """Return the tensors and the note of ``name``, None where there is no such file.
+
+        Raises ``InputError`` where it is another than was written.
+        """
+        content = self.read(name)
+        if content is None:
+            return None
+        try:
+            size = int.from_bytes(content[:8], "little")
+            held = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["held"])
+            tensors, note = load(content), held["note"]
+            if held["sha256"] != _seal(tensors, note):
+                raise ValueError
+            return tensors, note
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+            raise self._damaged(name) from None
+
+    def _damaged(self, name: str) -> InputError:
+        return InputError(
+            f"{abridged(self.path / name)} is damaged: it is not what was written; without it, "
+            "--resume does that part of the run again"
+        )
+
+
+def resumed(path: Path) -> str:
+    """Return the command that goes on with the run in ``path``."""
+    return f"madem run --resume {quote(str(path))}"
+
+
+def _text(values: Any) -> bytes:
+    """Return ``values`` as JSON, always the same."""
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _seal(tensors: dict[str, Tensor], note: Any) -> str:
+    """Return the SHA-256 of ``tensors``, their names and a note."""
+    return sha256(save(tensors, {"note": json.dumps(note)})).hexdigest()
 
 
 def _first_difference(held: Any, wanted: Any, path: str = "") -> str:

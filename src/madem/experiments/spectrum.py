@@ -117,7 +117,7 @@ def tune(config: SpectrumConfig, bench: Bench, rule: str, setting: Setting) -> d
 def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
     """Return means and spreads of every rule under every condition, losses, and verdicts."""
     held: dict[str, dict[str, Any]] = {
-        task: {rule: folder.load_json(f"jobs/{task}.{rule}.json") for rule in config.rules}
+        task: {rule: folder.finished(f"{task}.{rule}") for rule in config.rules}
         for task in config.tasks
     }
     tuning = {
@@ -144,7 +144,7 @@ def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
         "stated": config.stated,
         "tasks": tasks,
         "verdicts": {task: verdicts(config, rules) for task, rules in held.items()},
-        "writes": folder.load_json(f"jobs/{WRITES}.json") if config.writes else None,
+        "writes": folder.finished(WRITES) if config.writes else None,
     }
 
 

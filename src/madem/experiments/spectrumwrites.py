@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from madem.device import load
+from madem.experiments.files import write_atomically
 from madem.experiments.jobs import Progress, Tell
-from madem.experiments.rundir import RunDirectory, write_atomically
+from madem.experiments.rundir import RunDirectory
 from madem.experiments.spectrumchips import Bench, Condition, bench_of, chips_of, first_weights
 from madem.experiments.spectrumconfig import SpectrumConfig
 from madem.experiments.spectrumrules import MOST_PULSES, Run, falling, tested
@@ -71,7 +72,8 @@ def writes_job(config: SpectrumConfig, path: Path, tell: Tell) -> None:
         record: list[Row] | None = [] if config.pulses else None
         done[name] = written_with(config, bench, manner, record)
         if record is not None:
-            save_pulses(path / "pulses" / f"{name.replace(' ', '-').replace(',', '')}.csv", record)
+            file = f"{name.replace(' ', '-').replace(',', '')}.csv"
+            save_pulses(path / "pulses" / file, record, path)
         folder.save_json(f"checkpoints/{WRITES}.json", done)
         tell(Progress(WRITES, len(done), len(MANNERS), f"{name}: {done[name]['accuracy']:.3f}"))
     folder.save_json(f"jobs/{WRITES}.json", done)
@@ -119,10 +121,10 @@ def written_with(
     }
 
 
-def save_pulses(path: Path, record: Sequence[Row]) -> None:
+def save_pulses(path: Path, record: Sequence[Row], within: Path | None = None) -> None:
     """Write a list of pulses as CSV, with its header, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(record)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(), within)

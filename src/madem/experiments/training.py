@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.experiments.build import Plan
+from madem.experiments.checkpoints import bring_back, kept
 from madem.experiments.rundir import RunDirectory
 from madem.ledger import Event, Ledger
 from madem.machine import SignedPair, Simulated
 from madem.machine.simulated import silent
 from madem.randomness import stream
 
-Checkpoint = tuple[dict[str, Tensor], str]
-"""Tensors, and everything else as JSON text."""
+Checkpoint = tuple[dict[str, Tensor], Any]
+"""Tensors, and everything else as JSON knows it."""
 
 
 def accuracy(plan: Plan, machine: Simulated, x: Tensor, target: Tensor, name: str) -> Tensor:
@@ -150,37 +150,17 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Return all that is needed to go on bit for bit."""
-        tensors = {f"memory.{i}": tensor for i, tensor in enumerate(self.memory)}
-        for i in self._indices:
-            tensors |= {f"store.{i}.{key}": held for key, held in self.store(i).state().items()}
-        tensors["noise"] = self.machine.noise.get_state()
-        tensors["data"] = self.data.get_state()
-        tensors["written"] = self.written
-        for item, parts in self.ledger.totals.items():
-            for part, total in zip(("count", "watts"), parts, strict=True):
-                tensors[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
-        note = {"step": self.step, "curve": self.curve, "unsettled": self.machine.unsettled}
-        return tensors, json.dumps(note)
+        tensors = kept(self.machine, self.memory, self.ledger, *self._drawing)
+        return tensors | {"written": self.written}, {"step": self.step, "curve": self.curve}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where ``checkpoint`` was taken."""
-        tensors, text = checkpoint
-        note: dict[str, Any] = json.loads(text)
+        tensors, note = checkpoint
         self.step, self.curve = note["step"], [tuple(look) for look in note["curve"]]
-        self.machine.unsettled = note["unsettled"]
-        self.memory = tuple(
-            tensors[f"memory.{i}"].view_as(held) for i, held in enumerate(self.memory)
-        )
-        for i in self._indices:
-            key = f"store.{i}."
-            own = [name for name in tensors if name.startswith(key)]
-            mine = {name.removeprefix(key): tensors[name] for name in own}
-            self.store(i).restore(mine)
-        self.machine.noise.set_state(tensors["noise"])
-        self.data.set_state(tensors["data"])
+        self.memory = bring_back(tensors, self.machine, self.memory, self.ledger, *self._drawing)
         self.written = tensors["written"]
-        items = [key.removeprefix("ledger.count.") for key in tensors if "ledger.count." in key]
-        self.ledger.totals = {
-            item: (tensors[f"ledger.count.{item}"], tensors[f"ledger.watts.{item}"])
-            for item in items
-        }
+
+    @property
+    def _drawing(self) -> tuple[object, ...]:
+        """Who draws at random in training, the machine apart."""
+        return self.data, self.estimator, self.rule

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from madem.report.figures import svg
+from madem.report.page import render
 
 Array = NDArray[np.float64]
 DOT, BAND, MEAN = "#1f5fa8", "#1f5fa8", "#d9731a"
@@ -52,7 +52,7 @@ def panels(curves: Sequence[Panel], title: str) -> str:
     for axis in axes[len(curves) :]:
         axis.axis("off")
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12, parse_math=False)
     return svg(figure)
 
 
@@ -85,22 +85,11 @@ def draw_panel(axis: Axes, curve: Panel) -> None:
 
 def show_page(shown: Any, curves: Sequence[Panel]) -> str:
     """Return the page of a preset: every number with its source, and its figures."""
-    return _render("show.html.jinja", {"shown": shown, "drawing": panels(curves, "")})
+    return render("device.show.html.jinja", {"shown": shown, "drawing": panels(curves, "")})
 
 
 def fit_page(fit: Any, files: Sequence[str], preset: str) -> str:
     """Return the page of a fit: parameters, candidates, goodness, data against model."""
     drawing = panels(fit.curves, "")
     content = {"fit": fit, "files": files, "preset": preset, "drawing": drawing}
-    return _render("fit.html.jinja", content)
-
-
-def _render(template: str, content: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=PackageLoader("madem.report", "."),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(f"device.{template}").render(content)
+    return render("device.fit.html.jinja", content)

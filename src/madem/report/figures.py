@@ -86,8 +86,10 @@ def learning_figure(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> F
                 100 * part[key], color=COLOURS[key], linestyle=STYLES[key], label=NAMES[key]
             )
         unit = "words right" if task == "classify" else "whole words right"
-        axis.set(title=title, ylim=(0, 104), ylabel=f"{unit} (%)", xlim=(words[0], words[-1]))
+        axis.set(title=title, ylim=(0, 104), ylabel=f"{unit} (%)")
         axis.set(xlabel="training words seen by each chip", xscale="log")
+        if len(words) > 1:
+            axis.set_xlim(words[0], words[-1])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
@@ -187,7 +189,7 @@ def braille_examples(
 
 def confusion(counts: Array, words: Sequence[str], title: str) -> str:
     """Draw how often each word was taken for each other, in per cent of its showings."""
-    share = 100 * counts / counts.sum(1, keepdims=True)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)  # a word never shown: none
     wrong = share.copy()
     np.fill_diagonal(wrong, np.nan)
     figure = Figure(figsize=(7.2, 6.2), layout="constrained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from madem.errors import InputError
+from madem.errors import InputError, abridged
+from madem.experiments.files import write_asked
 from madem.experiments.gradcheck import Check
 
 if TYPE_CHECKING:
@@ -40,22 +42,20 @@ def tell(check: Check, console: Console) -> None:
 
 def draw(check: Check, path: Path) -> None:
     """Draw the errors of the layers and the parts of the whole error into ``path``."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3), constrained_layout=True)
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
     layers = {row.name: row.relative_error for row in check.layers}
     _bars(left, layers, "error of each layer, relative to its exact gradient")
     parts = {PARTS[part]: size for part, size in check.errors.items()}
     _bars(right, parts, "parts of the whole error")
+    drawn = io.BytesIO()
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} cannot be drawn: {error}") from None
-    finally:
-        pyplot.close(figure)
+        figure.savefig(drawn, format=path.suffix[1:].lower())
+    except ValueError as error:
+        raise InputError(f"{abridged(path)} cannot be drawn: {error}") from None
+    write_asked(path, drawn.getvalue())
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str) -> None:

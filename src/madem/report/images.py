@@ -18,7 +18,7 @@ TEMPLATE = "images.html.jinja"
 def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page of a finished run shows, besides its config and summary."""
     del summary
-    history = folder.load_json("metrics.json")
+    history = folder.finished("images")["epochs"]
     return {"history": history, "curves": curves(history)}
 
 

@@ -13,43 +13,55 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from madem.documents import dump_yaml
-from madem.errors import InputError
 from madem.experiments.catalogue import find
-from madem.experiments.rundir import RunDirectory, write_atomically
+from madem.experiments.rundir import RunDirectory
 
 
 def write_report(path: Path) -> Path:
     """Write ``report.html`` of the finished run in ``path``; return where it is.
 
-    Raises ``InputError`` where there is no run, or it is not finished.
+    All results are made anew from the jobs. Raises ``InputError`` where there is no run, where it
+    is not finished, and where another process is at work there.
     """
     folder = RunDirectory(path)
-    config, summary = folder.config(), folder.load_json("summary.json")
-    if summary is None:
-        raise InputError(f"{str(path)!r} is not finished; to go on: madem run --resume {path}")
-    module = _module(find(config).name)
+    held = folder.config()
+    experiment = find(held)
+    with folder.at_work():
+        summary = experiment.results(experiment.make(held), path)
+        module = _module(experiment.name)
+        page = render(
+            module.TEMPLATE,
+            {
+                "config": held,
+                "config_text": dump_yaml(held),
+                "summary": summary,
+                "machine": folder.load_json("machine.json") or {},
+                **module.content(folder, summary),
+            },
+        )
+        folder.write("report.html", page.encode(errors="backslashreplace"))
+    return path / "report.html"
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """Return the page that ``template`` makes of ``content``.
+
+    All text is escaped: what a person named or described stays text. Templates mark our own
+    drawings, and nothing else, as safe.
+    """
     environment = Environment(
         loader=PackageLoader("madem.report", "."),
-        autoescape=select_autoescape(),
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "si": si}
-    page = environment.get_template(module.TEMPLATE).render(
-        config=config,
-        config_text=dump_yaml(config),
-        summary=summary,
-        machine=folder.load_json("machine.json") or {},
-        **module.content(folder, summary),
-    )
-    target = path / "report.html"
-    write_atomically(target, page.encode())
-    return target
+    return environment.get_template(template).render(content)
 
 
 def tell_results(name: str, summary: Mapping[str, Any], console: Console) -> None:

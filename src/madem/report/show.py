@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from madem.errors import InputError, nearest
 from madem.experiments.circuits import Phase
+from madem.experiments.files import write_asked
 from madem.experiments.maps import Map
 from madem.report.figures import COLOURS
 from madem.report.figures import TITLES as NETWORKS
@@ -120,13 +122,12 @@ def _traces(axis: Axes, phase: Phase, states: np.ndarray, moved: bool) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write ``figure``; the ending of ``path`` says in which format.
 
-    Raises ``InputError`` for another ending, and for a path that cannot be written.
+    Raises ``InputError`` for another ending, and for a path that cannot be written or is no plain
+    file.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--out {str(path)!r}: unknown format {path.suffix!r}: "
                          f"{nearest(path.suffix, FORMATS)}")  # fmt: skip
-    try:
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        reason = (error.strerror or "cannot be written").lower()
-        raise InputError(f"{str(path)!r}: {reason}") from None
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=130)
+    write_asked(path, drawn.getvalue())

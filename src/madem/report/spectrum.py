@@ -191,6 +191,6 @@ def _named(verdicts: list[dict[str, Any]], verdict: str) -> list[str]:
 def tell(summary: Mapping[str, Any], console: Console) -> None:
     """Print the verdicts in words."""
     for task in summary["tasks"]:
-        console.print(f"[bold]{TASKS[task]}[/bold]", highlight=False)
+        console.print(TASKS[task], style="bold", highlight=False)
         for line in words(summary, task):
             console.print(line, highlight=False)
