@@ -74,7 +74,12 @@ class Aim:
 
     def __init__(self, at: int) -> None:
         self.at, self.moments = at, list[str]()
-        self.fsync, self.replace, self.mkdir, self.unlink = os.fsync, os.replace, os.mkdir, os.unlink
+        self.fsync, self.replace, self.mkdir, self.unlink = (
+            os.fsync,
+            os.replace,
+            os.mkdir,
+            os.unlink,
+        )
         os.fsync = self.writing
         for name in ("replace", "mkdir", "unlink"):
             setattr(os, name, self.after(getattr(self, name), name))
@@ -155,8 +160,13 @@ def killed(folder: Path, study: str, kills: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in ("matplotlib.backends.backend_svg", "sklearn.datasets", "rich.progress",
-                 "madem.report.device", *(f"madem.report.{name}" for name in MODULES)):
+    for name in (
+        "matplotlib.backends.backend_svg",
+        "sklearn.datasets",
+        "rich.progress",
+        "madem.report.device",
+        *(f"madem.report.{name}" for name in MODULES),
+    ):
         import_module(name)  # once, and not in every child
     for module in (braille, chips, noise):
         module.CHECKPOINT_EVERY = 5

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from madem.ledger import Ledger
-from madem.machine import SignedPair, Simulated
+from madem.machine import Simulated
+from madem.machine.stores import part_of
 
 
 def generators(*owners: object) -> Iterator[Generator]:
@@ -42,14 +43,12 @@ def kept(
 ) -> dict[str, Tensor]:
     """Return chips, the rule's memory, the ledger's totals, and the streams of ``owners``."""
     held = {f"memory.{i}": tensor for i, tensor in enumerate(memory)}
-    for i, store in enumerate(machine.stores):
-        assert isinstance(store, SignedPair)
-        held |= {f"store.{i}.{key}": tensor for key, tensor in store.state().items()}
+    held |= {f"machine.{name}": tensor for name, tensor in machine.state().items()}
     for item, parts in ledger.totals.items():
         for part, total in zip(("count", "watts"), parts, strict=True):
             held[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
     held["settlings"] = torch.tensor([machine.settled, machine.unsettled])
-    return held | streams(machine.noise, *owners)
+    return held | streams(*owners)
 
 
 def bring_back(
@@ -60,15 +59,11 @@ def bring_back(
     *owners: object,
 ) -> tuple[Tensor, ...]:
     """Let everything be as ``kept`` found it; return the memory, in the shapes of ``memory``."""
-    for i, store in enumerate(machine.stores):
-        assert isinstance(store, SignedPair)
-        key = f"store.{i}."
-        own = [name for name in held if name.startswith(key)]
-        store.restore({name.removeprefix(key): held[name] for name in own})
+    machine.restore(part_of(held, "machine."))
     items = [key.removeprefix("ledger.count.") for key in held if "ledger.count." in key]
     ledger.totals = {
         item: (held[f"ledger.count.{item}"], held[f"ledger.watts.{item}"]) for item in items
     }
     machine.settled, machine.unsettled = held["settlings"].tolist()
-    rewind(held, machine.noise, *owners)
+    rewind(held, *owners)
     return tuple(held[f"memory.{i}"].view_as(own) for i, own in enumerate(memory))

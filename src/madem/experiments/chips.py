@@ -142,9 +142,6 @@ def recovery_job(config: ChipsConfig, path: Path, job: str, tell: Tell) -> None:
     if not dead(trainer, half):
         afflict(plan, trainer.machine, struck, each)
         trainer.look()
-    else:  # conductances are in the checkpoint; who is stuck follows from the seed
-        for index, store in enumerate(pairs_of(trainer.machine)):
-            store.static = struck(plan, store, index, each)
     train(trainer, path, job, config.steps, None, tell)
     programmed = ex_situ(config, plan)
     before = seen(trainer, programmed, "ex situ before")

@@ -1,0 +1,48 @@
+"""Runs of every study, killed where they write: what resumes is the same to the byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.experiments.kills import STUDIES
+
+ROOT = Path(__file__).parents[2]
+MANY = {"braille": 12, "images": 16, "random-sign": 14, "images-chips": 16, "spectrum": 14,
+        "chips": 14, "noise": 14}  # fmt: skip
+"""A hundred kills, every study among them."""
+
+
+def killed(study: str, kills: int) -> dict[str, Any]:
+    """Kill in a process of its own: it forks, which a process with threads must not."""
+    words = [sys.executable, "-W", "error", "-m", "tests.experiments.kills", study, str(kills)]
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("study", [name for name in STUDIES if name != "braille"])
+def test_a_few_kills_of_every_study(study: str) -> None:
+    found = killed(study, 3)
+    assert len(found["kills"]) == 3
+    assert not found["wrong"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_hundred_kills(study: str) -> None:
+    assert sum(MANY.values()) == 100
+    assert set(MANY) == set(STUDIES)
+    found = killed(study, MANY[study])
+    assert len(found["kills"]) == MANY[study]
+    assert not found["wrong"]
