@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from madem.errors import InputError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
