@@ -1,5 +1,6 @@
 """How the contrast of two settlings becomes learning."""
 
+from madem.learn.convert import equilibrium
 from madem.learn.estimators import (
     Contrast,
     Estimator,
@@ -7,6 +8,7 @@ from madem.learn.estimators import (
     Machine,
     OutputMove,
     RandomSign,
+    RelativeMove,
     centred,
     contrastive,
     coupled,
@@ -18,6 +20,7 @@ from madem.learn.estimators import (
     richardson,
     springs,
 )
+from madem.learn.module import Equilibrium
 from madem.learn.rules import (
     Accumulate,
     Descent,
@@ -40,6 +43,7 @@ __all__ = [
     "Agreement",
     "Contrast",
     "Descent",
+    "Equilibrium",
     "Estimator",
     "FiniteDifference",
     "Gradient",
@@ -47,6 +51,7 @@ __all__ = [
     "Machine",
     "OutputMove",
     "RandomSign",
+    "RelativeMove",
     "Sparse",
     "Unrolled",
     "agreements",
@@ -56,6 +61,7 @@ __all__ = [
     "contrastive",
     "coupled",
     "currents",
+    "equilibrium",
     "holds",
     "holomorphic",
     "names",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from madem.errors import InputError
 from madem.learn.estimators import Contrast
 from madem.learn.module import Equilibrium
+from madem.learn.parts import ACTIVE, POOLING, Part, parameters_of, parts_of
+from madem.machine import Simulated
 from madem.network import (
     Average,
     Box,
@@ -26,22 +29,37 @@ from madem.network import (
     Tanh,
 )
 from madem.network.pooling import Pool
-from madem.solver import Solver
+from madem.solver import Solver, Sweep
 
-WHY_NOT = {
-    nn.BatchNorm1d: "its output depends on the other samples, which no energy of one sample holds",
-    nn.BatchNorm2d: "its output depends on the other samples, which no energy of one sample holds",
-    nn.LayerNorm: "it divides by a norm of the whole layer, which no passive node does",
-    nn.Dropout: "it draws new units at every pass; use the noise of a device instead",
-    nn.GELU: "it is not monotonic, so no energy of a node has it as its rest",
-    nn.SiLU: "it is not monotonic, so no energy of a node has it as its rest",
-    nn.Softmax: "leave it to the loss: a softmax is a readout outside the energy",
-    nn.LogSoftmax: "leave it to the loss: a softmax is a readout outside the energy",
-}
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer to be: what couples it to the layer below, and what follows.
+
+    ``below``, ``shape``: of one sample's states in the layer below and in this one.
+    """
+
+    part: Part
+    below: Shape
+    shape: Shape
+    pool: Pool | None = None
+    law: Law | None = None
+
+    def joint(self, index: int) -> Joint:
+        """Return what joins the layer to the one below, number ``index``."""
+        module, ends = self.part.module, (index, index + 1)
+        if isinstance(module, nn.Conv2d):
+            return Conv(
+                module.in_channels, module.out_channels, module.kernel_size[0], ends,
+                module.stride[0], _padding(module), self.pool or Average(), module.bias is not None,
+            )  # fmt: skip
+        return Dense(self.below, self.shape[0], ends, module.bias is not None)
 
 
 def equilibrium(
-    model: nn.Sequential,
+    model: nn.Module,
     inputs: int | Sequence[int],
     estimator: Contrast | None = None,
     solver: Solver | None = None,
@@ -51,107 +69,175 @@ def equilibrium(
 
     ``inputs``: shape of one sample. Each ``Linear`` or ``Conv2d``, with a pooling and an activation
     behind it, becomes a layer that feels the next one too, so outputs differ from the model's: it
-    is a network of the same shape, to be trained. The last ``Linear`` is free, or with ``readout``
-    outside the energy, which keeps strong couplings settling. Activations: ``ReLU``, ``ReLU6``,
-    ``Hardtanh``, ``Hardsigmoid`` (slope 1 here), ``Tanh``, ``Identity``. Raises ``InputError``
-    with the reason for what has no energy.
+    is a network of the same shape, to be trained. The last layer is free, or with ``readout``
+    outside the energy, which keeps strong couplings settling; with at most one more layer below it
+    the outputs are then the model's own. Activations: ``ReLU``, ``ReLU6``, ``Hardtanh``, ``Tanh``;
+    ``Identity``, ``Flatten`` and nested ``Sequential`` are taken as they are. Parameters are
+    copies, of the model's dtype and device, frozen where they were. The default solver is
+    ``Sweep(1e-4, 300)``, less exact in bfloat16 and float16.
+
+    Raises ``InputError``, one line with the place and the reason, for whatever would become
+    another model: modules of a class of their own, hooks, shared or computed parameters, settings
+    of convolutions and poolings that have no counterpart, what has no energy.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> equilibrium(model, 4)(torch.zeros(1, 4)).shape
     torch.Size([1, 2])
     """
-    shapes = [(inputs,) if isinstance(inputs, int) else tuple(inputs)]
-    layers: list[Layer] = []
-    joints: list[Joint] = []
-    values: list[Tensor] = []
-    modules = [m for m in model if not isinstance(m, nn.Flatten)]
-    while modules:
-        part = modules.pop(0)
-        pool = _pool(modules)
-        joint, shape = _joint(part, pool, shapes[-1], len(layers))
-        layers.append(Layer(shape, _law(modules)))
-        joints.append(joint)
-        shapes.append(shape)
-        values += [p.detach().clone() for p in part.parameters()]
-    if readout and layers and isinstance(layers[-1].law, Free):
-        layers[-1] = Layer(layers[-1].units, Readout())
-    network = Network(shapes[0], tuple(layers), tuple(joints))
-    module = Equilibrium(network, estimator, solver)
-    with torch.no_grad():
-        for p, value in zip(module.parameters(), values, strict=True):
-            p.data = value
-    return module
+    parts, first = parts_of(model), _shape_of(inputs)
+    rows = _rows(parts, first)
+    parameters = parameters_of(parts)
+    laws = [row.law or Free() for row in rows]
+    if readout:
+        if not isinstance(laws[-1], Free):
+            raise rows[-1].part.refused("with readout nothing may follow the last layer")
+        laws[-1] = Readout()
+    layers = tuple(Layer(row.shape, law) for row, law in zip(rows, laws, strict=True))
+    network = Network(first, layers, tuple(row.joint(i) for i, row in enumerate(rows)))
+    values = [p.detach().clone() for p in parameters]
+    tolerance = max(1e-4, 4 * torch.finfo(values[0].dtype).eps)
+    left = iter(values)
+    drawn = [[next(left) for _ in joint.parameters] for joint in network.joints]
+    machine = Simulated.ideal(network, drawn, solver or Sweep(tolerance, 300))
+    module = Equilibrium(machine, estimator)
+    for ours, theirs in zip(module.parameters(), parameters, strict=True):
+        ours.requires_grad_(theirs.requires_grad)
+    return module.train(model.training)
 
 
-def _joint(
-    part: nn.Module, pool: Pool, below: tuple[int, ...], index: int
-) -> tuple[Joint, tuple[int, ...]]:
-    """Return the joint that a module becomes, and the shape of the layer above it."""
-    ends = (index, index + 1)
-    if isinstance(part, nn.Linear):
-        if pool != Average():
-            raise InputError(f"layer {index + 1}: a pooling follows {part}, which has no image")
-        joint: Joint = Dense(below, part.out_features, ends, part.bias is not None)
-        if part.in_features != math.prod(below):
-            raise InputError(
-                f"layer {index + 1}: {part} takes {part.in_features} inputs, but the layer below "
-                f"has the shape {below}"
-            )
-        return joint, (part.out_features,)
-    if isinstance(part, nn.Conv2d):
-        size, stride, padding = part.kernel_size[0], part.stride[0], part.padding
-        square = {part.kernel_size, part.stride, part.padding, part.dilation}
-        if any(isinstance(s, str) or s[0] != s[1] for s in square) or part.groups > 1:
-            raise InputError(
-                f"layer {index + 1}: {part} must be square, with numbers, in one group"
-            )
-        pad = int(padding[0])
-        if part.dilation[0] != 1 or len(below) != 3:
-            raise InputError(f"layer {index + 1}: {part} needs an image below it, and no dilation")
-        pixels = [(n + 2 * pad - size) // stride + 1 for n in below[1:]]
-        pooled = pool(torch.zeros(1, 1, *pixels))[0].shape[-2:]
-        joint = Conv(
-            part.in_channels, part.out_channels, size, ends, stride, pad, pool,
-            part.bias is not None,
-        )  # fmt: skip
-        return joint, (part.out_channels, *pooled)
-    reason = WHY_NOT.get(type(part), "there is no energy for it here")
-    raise InputError(f"layer {index + 1}: {part} cannot be part of an equilibrium: {reason}")
+def _shape_of(inputs: object) -> Shape:
+    """Return the shape of one sample."""
+    shape = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    if len(shape) not in (1, 3) or not all(type(n) is int and n > 0 for n in shape):
+        raise InputError(
+            "inputs must be the number of inputs of one sample or its shape (channels, height, "
+            f"width), but is {str(inputs)[:80]}"
+        )
+    return tuple(shape)
 
 
-def _pool(modules: list[nn.Module]) -> Pool:
-    """Take a pooling off the front of ``modules``, or one that follows an activation that rises."""
-    for place in (0, 1):
-        if len(modules) <= place:
-            break
-        found = modules[place]
-        if isinstance(found, (nn.MaxPool2d, nn.AvgPool2d)):
-            if place and isinstance(found, nn.AvgPool2d):
-                raise InputError(f"{found} must come before its activation, not after it")
-            size, stride = found.kernel_size, found.stride
-            if not isinstance(size, int) or stride not in (size, None) or found.padding:
-                raise InputError(f"{found} must be square, without overlap or padding")
-            del modules[place]
-            return Maximum(size) if isinstance(found, nn.MaxPool2d) else Average(size)
-        if not _is_law(found):
-            break
-    return Average()
+def _rows(parts: Sequence[Part], first: Shape) -> list[Row]:
+    """Return the layers that ``parts`` become, on samples of the shape ``first``."""
+    rows: list[Row] = []
+    shape = first  # of what the next part is given, in the model
+    for part in parts:
+        module = part.module
+        below = rows[-1].shape if rows else first
+        if isinstance(module, nn.Flatten):
+            shape = _flattened(part, shape)
+        elif isinstance(module, POOLING):
+            rows[-1:] = [_pooled(part, rows, shape)]
+            shape = rows[-1].shape
+        elif isinstance(module, ACTIVE):
+            if not rows or rows[-1].law is not None:
+                raise part.refused("an activation follows one Linear or Conv2d, and no other one")
+            rows[-1] = replace(rows[-1], law=_law(module))
+        else:
+            made = _image if isinstance(module, nn.Conv2d) else _flat
+            shape = made(part, shape)
+            rows.append(Row(part, below, shape))
+    if rows[-1].shape != shape:
+        raise parts[-1].refused(
+            f"outputs stay an image of the shape {rows[-1].shape}; flatten them outside"
+        )
+    return rows
 
 
-def _is_law(module: nn.Module) -> bool:
-    kinds = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Hardsigmoid, nn.Tanh, nn.Identity)
-    return isinstance(module, kinds)
+def _flattened(part: Part, shape: Shape) -> Shape:
+    """Return the shape of a sample after a ``Flatten``, which must flatten all of it."""
+    module = part.module
+    assert isinstance(module, nn.Flatten)
+    try:
+        batch, *after = torch.empty(2, *shape, device="meta").flatten(
+            module.start_dim, module.end_dim
+        ).shape  # fmt: skip
+    except (IndexError, RuntimeError):
+        batch, after = 0, []
+    if batch != 2 or (len(after) > 1 and tuple(after) != shape):
+        raise part.refused(
+            f"it flattens axes {module.start_dim} to {module.end_dim} of (batch, "
+            f"{', '.join(map(str, shape))}), which is not all of each sample"
+        )
+    return tuple(after)
 
 
-def _law(modules: list[nn.Module]) -> Law:
-    """Take an activation off the front of ``modules``; without one the layer is free."""
-    if not modules or not _is_law(modules[0]):
-        return Free()
-    found = modules.pop(0)
-    if isinstance(found, nn.ReLU):
+def _flat(part: Part, shape: Shape) -> Shape:
+    """Return the shape of the layer that a ``Linear`` makes of one of ``shape``."""
+    module = part.module
+    assert isinstance(module, nn.Linear)
+    if len(shape) != 1:
+        raise part.refused(f"it is given the shape {shape}; put nn.Flatten() before it")
+    if module.in_features != shape[0]:
+        raise part.refused(
+            f"it takes {module.in_features} inputs, but the layer below has the shape {shape}"
+        )
+    return (module.out_features,)
+
+
+def _padding(module: nn.Conv2d) -> int:
+    """Return how many zeros a convolution sets around an image."""
+    if isinstance(module.padding, str):
+        return 0 if module.padding == "valid" else (module.kernel_size[0] - 1) // 2
+    return int(module.padding[0])
+
+
+def _image(part: Part, shape: Shape) -> Shape:
+    """Return the shape of the layer that a ``Conv2d`` makes of one of ``shape``."""
+    module = part.module
+    assert isinstance(module, nn.Conv2d)
+    size, stride = module.kernel_size[0], module.stride[0]
+    pairs = [module.kernel_size, module.stride, module.dilation]
+    pairs += [] if isinstance(module.padding, str) else [module.padding]
+    if any(pair[0] != pair[1] for pair in pairs):
+        raise part.refused(f"it must be square, but has kernel, stride, dilation, padding {pairs}")
+    for name, usual in (("groups", 1), ("dilation", (1, 1)), ("padding_mode", "zeros")):
+        if getattr(module, name) != usual:
+            raise part.refused(f"its {name} must be {usual}, but is {getattr(module, name)}")
+    if module.padding == "same" and size % 2 == 0:
+        raise part.refused(f"padding 'same' pads unevenly where the kernel is even, {size}")
+    if len(shape) != 3:
+        raise part.refused(f"it needs an image below it, but is given the shape {shape}")
+    if module.in_channels != shape[0]:
+        raise part.refused(f"it takes {module.in_channels} channels, but is given {shape}")
+    pixels = [(n + 2 * _padding(module) - size) // stride + 1 for n in shape[1:]]
+    if min(pixels) < 1:
+        raise part.refused(f"its kernel of {size} is larger than the image {shape}")
+    return module.out_channels, pixels[0], pixels[1]
+
+
+def _pooled(part: Part, rows: Sequence[Row], shape: Shape) -> Row:
+    """Return the last of ``rows`` with a pooling."""
+    module = part.module
+    assert isinstance(module, nn.MaxPool2d | nn.AvgPool2d)
+    if not rows or len(shape) != 3 or rows[-1].pool is not None:
+        raise part.refused(f"it pools {shape}, which has no image of one Conv2d in it")
+    size, stride, padding = (
+        {value} if isinstance(value, int) else set(value)
+        for value in (module.kernel_size, module.stride, module.padding)
+    )
+    if len(size) > 1 or stride != size or padding != {0}:
+        raise part.refused("a pooling must be square, without overlap or padding")
+    n = size.pop()
+    uneven = any(pixels % n for pixels in shape[1:])
+    if min(shape[1:]) < n or (module.ceil_mode and uneven):
+        raise part.refused(f"windows of {n} must lie within the image {shape}, without ceil_mode")
+    pool: Pool = Average(n)
+    if isinstance(module, nn.MaxPool2d):
+        if module.return_indices or module.dilation not in (1, (1, 1)):
+            raise part.refused("it must have neither return_indices nor a dilation")
+        pool = Maximum(n)
+    elif rows[-1].law is not None:
+        raise part.refused("an average must come before its activation, not after it")
+    elif module.divisor_override not in (None, n * n):
+        raise part.refused(f"its divisor_override must be None, but is {module.divisor_override}")
+    pooled = (shape[0], shape[1] // n, shape[2] // n)
+    return replace(rows[-1], pool=pool, shape=pooled)
+
+
+def _law(module: nn.Module) -> Law:
+    """Return the law of an activation."""
+    if isinstance(module, nn.ReLU):
         return Box(0.0, math.inf)
-    if isinstance(found, nn.Hardtanh):  # ReLU6 is one
-        return Box(float(found.min_val), float(found.max_val))
-    if isinstance(found, nn.Hardsigmoid):
-        return Box(0.0, 1.0)
-    return Tanh() if isinstance(found, nn.Tanh) else Free()
+    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
+        return Box(float(module.min_val), float(module.max_val))
+    return Tanh()

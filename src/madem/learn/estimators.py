@@ -17,7 +17,10 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.machine import Settled
-from madem.network import Cost, Current, Hold, Nudge, Spring, SquaredError
+from madem.network import Cost, Current, Hold, Nudge, Problem, Spring, SquaredError
+from madem.network.amplifiers import Amplifier
+from madem.network.couplings import Offset
+from madem.network.laws import Curvature
 
 Strength = float | complex | Tensor
 Push = Callable[[Strength], Nudge]
@@ -123,19 +126,114 @@ class OutputMove:
         check_beta(self.amount, "amount")
 
     def strength(self, machine: Machine, free: Settled, push: Push) -> Tensor:
-        """Return the strength of each sample, ``(*chips, batch, 1)``."""
-        probe = push(1.0)
-        if not isinstance(probe, Current):
-            raise InputError("an output move sets the strength of a current, not of other nudges")
-        largest = probe.gradient.abs().amax(-1, keepdim=True)
-        unit = torch.where(largest > 0, self.amount / largest, self.amount)
+        """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
+
+        Where no gradient arrives any strength will do.
+        """
+        gradient, axes = _drawn(push), free.rest.converged.dim()
+        most = largest(gradient, axes)
+        unit = wide(torch.where(most > 0, self.amount / most, self.amount), gradient)
         seen = machine.settle(free.states[0], push(unit), start=free)
         end = seen.moved[-1] if seen.moved else seen.states[-1] - free.states[-1]
-        moved = end.abs().amax(-1, keepdim=True)
+        moved = wide(largest(end, axes), gradient)
         return torch.where(moved > 0, unit * self.amount / moved, unit)
 
 
-Beta = float | OutputMove
+@dataclass(frozen=True)
+class RelativeMove:
+    """A strength of the nudge set for each sample so that it moves by about ``share`` of its size.
+
+    Its size is its largest state; how far the outputs would move is the gradient over their own
+    stiffness, and what a readout would move is what its transposed read does to the layers below.
+    So units of current and voltage do not matter, nor do other samples, and no phase is spent. It
+    needs a machine that settles exactly and relaxes displacements, which keep their relative
+    precision however small they are. ``share`` None is 1e-5, or more where that would be lost:
+    0.008 in float16, whose smallest numbers end there, and the cube root of the precision (0.005
+    in float32) where a coupling subtracts two pulls, as a user's own energy does.
+    """
+
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        check_beta(1.0 if self.share is None else self.share, "share")
+
+    def strength(self, machine: Machine, free: Settled, push: Push) -> Tensor:
+        """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
+
+        Where no gradient arrives any strength will do.
+        """
+        if not getattr(machine, "exact", False):
+            raise InputError(
+                "a RelativeMove would be lost in the noise or the converters of this machine: "
+                "choose a strength of order 1, as centred(1.0)"
+            )
+        gradient, axes = _drawn(push), free.rest.converged.dim()
+        step = _response(free.displacements, gradient, axes)
+        size, *others = (largest(state, axes) for state in free.rest.states)
+        for other in others:
+            size = torch.maximum(size, other)
+        share = self.share or _least_share(free.displacements, size.dtype)
+        moved = share * torch.where(size > 0, size, 1.0)
+        return wide(torch.where(step > 0, moved / step, 1.0), gradient)
+
+
+def _drawn(push: Push) -> Tensor:
+    """Return the current that a push of strength 1 draws."""
+    probe = push(1.0)
+    if not isinstance(probe, Current):
+        raise InputError("a move sets the strength of a current, not of other nudges")
+    return probe.gradient
+
+
+def largest(value: Tensor, axes: int) -> Tensor:
+    """Return the largest magnitude of each sample, which ``axes`` axes in front number."""
+    return value.abs().flatten(axes).amax(-1)
+
+
+def wide(value: Tensor, like: Tensor) -> Tensor:
+    """Return one number a sample with as many axes as ``like``."""
+    return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
+
+
+def _response(moved: Problem, current: Tensor, axes: int) -> Tensor:
+    """Return how far each sample moves at most under ``current``, each node by itself.
+
+    The outputs; a readout's and the layers' below it, which nothing else would hold back.
+    """
+
+    def stiffness(i: int) -> Curvature:
+        """Return that of a layer's nodes off their limits, its neighbours held."""
+        law, at = moved.sites[i].law, moved.at[i]
+        clip = law.clip(at.shape[-1])
+        if clip is not None:
+            return moved.loads[i] + clip.leak
+        infinite = torch.full_like(at, math.inf)
+        return moved.loads[i] + torch.minimum(law.slope(at, infinite), law.slope(at, -infinite))
+
+    last = len(moved.sites) - 1
+    if moved.sites[last].law.loaded:
+        return largest(current / stiffness(last), axes)
+    states = list(moved.zeros)
+    states[last] = moved.movers[last](0.0, current)
+    step = largest(states[last], axes)
+    for i in range(last):
+        drive = moved.drive(i, states)
+        if drive is not moved.zeros[i]:
+            step = torch.maximum(step, largest(drive / stiffness(i), axes))
+    return step
+
+
+def _least_share(moved: Problem, dtype: torch.dtype) -> float:
+    """Return the smallest share at which displacements keep their precision, at least 1e-5."""
+    info = torch.finfo(dtype)
+    inner = (c.coupling if isinstance(c, Amplifier) else c for c in moved.couplings)
+    if any(isinstance(coupling, Offset) for coupling in inner):
+        return math.cbrt(info.eps)
+    return max(1e-5, math.sqrt(info.tiny))
+
+
+Beta = float | OutputMove | RelativeMove
 Number = float | complex
 Pair = tuple[Number, Number, Number]
 """High and low strength in units of beta, and the weight of their contrast times beta."""
@@ -145,8 +243,8 @@ Pair = tuple[Number, Number, Number]
 class Contrast:
     """What all estimators do: settle at every strength that the ``pairs`` name, and contrast.
 
-    ``beta``: the unit of strength, a number or an ``OutputMove``; ``pushing``: ``currents``,
-    ``springs`` or ``holds``.
+    ``beta``: the unit of strength, a number, or set for each sample by an ``OutputMove`` or a
+    ``RelativeMove``; ``pushing``: ``currents``, ``springs`` or ``holds``.
     """
 
     beta: Beta
@@ -157,17 +255,25 @@ class Contrast:
         """Return the gradient of the batch-mean cost at input ``x``."""
         free = machine.settle(x)
         push = self.pushing(cost, free.output, target)
-        return self.measure(machine, free, push, 1 / free.rest.converged.shape[-1])
+        return self.measure(machine, free, push, 1 / max(1, free.rest.converged.shape[-1]))
 
     def measure(
-        self, machine: Machine, free: Settled, push: Push, scale: float, wants_x: bool = False
+        self,
+        machine: Machine,
+        free: Settled,
+        push: Push,
+        scale: float | Tensor,
+        wants_x: bool = False,
     ) -> Gradient:
-        """Return the gradient under ``push`` from a free settling, ``scale`` a sample."""
+        """Return the gradient under ``push`` from a free settling.
+
+        ``scale``: how often each sample counts, one number or one a sample, ``(*chips, batch)``.
+        """
         beta: Strength
         unit: Tensor | float
-        if isinstance(self.beta, OutputMove):
+        if isinstance(self.beta, OutputMove | RelativeMove):
             beta = self.beta.strength(machine, free, push)
-            unit = scale / beta[..., 0]
+            unit = scale / beta.flatten(free.rest.converged.dim() - 1)
         else:
             beta = self.beta
             unit = scale / self.beta
@@ -185,6 +291,15 @@ class Contrast:
                 part = _real_part(machine.reaction(*sides))
                 total_x = part if total_x is None else total_x + part
         return Gradient(total, free, total_x)
+
+    def __str__(self) -> str:
+        """Return its name and the unit of its strengths."""
+        makers = (centred, positive, negative, richardson)
+        known = {make(1.0).pairs: make.__name__ for make in makers}
+        name = known.get(self.pairs, f"contrast of {len(self.pairs)} pairs")
+        return (
+            f"{name}({self.beta}{'' if self.pushing is currents else f', {self.pushing.__name__}'})"
+        )
 
 
 def _real_part(value: Tensor) -> Tensor:

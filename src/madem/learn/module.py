@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from madem.errors import InputError
-from madem.learn.estimators import Contrast, centred
+from madem.learn.cells import Cells
+from madem.learn.estimators import Contrast, RelativeMove, centred, currents, largest, wide
 from madem.learn.yardsticks import names
 from madem.machine import Settled, Simulated
+from madem.machine.stores import Exact
 from madem.network import Current, Network
 from madem.randomness import stream
 from madem.solver import Solver, Sweep
@@ -21,12 +25,22 @@ from madem.solver import Solver, Sweep
 class Equilibrium(nn.Module):
     """An energy-based network as an ordinary module.
 
-    ``forward(x)``, ``(batch, *inputs)``, lets the network settle and returns its outputs;
-    ``backward`` lets it settle nudged by the gradient that arrives, and fills ``.grad`` of the
-    parameters and of ``x`` by contrasts: any loss and any optimiser will do. The nudge is
-    ``beta`` for the largest gradient of the batch. ``dtype`` may be float32, float64 or bfloat16.
-    Second derivatives are refused. ``metrics`` counts the samples ``settled`` and ``unsettled``;
-    what misses the tolerance is warned of once.
+    ``forward(x)``, ``(batch, *inputs)``, lets the network settle and returns its outputs,
+    ``(batch, *outputs)``; ``backward`` lets it settle nudged by the gradient that arrives, and
+    fills ``.grad`` of the parameters and of ``x`` by contrasts: any loss and any optimiser will do.
+    Each sample is nudged by its own gradient divided by the largest number in it, so that the
+    strength ``beta`` of the ``estimator`` is that of every sample, and none depends on its batch.
+    The default is ``centred(RelativeMove())``, exact whatever the units, and ``centred(1.0)`` on a
+    machine whose reads fluctuate or are converted. Second derivatives are refused.
+
+    An ideal machine computes with the parameters. On a chip they are the values that are *wanted*:
+    it computes with what its cells hold until ``commit()`` writes them. ``state_dict`` then holds
+    the cells, their static draw, write counts and generators too, under ``chip._extra_state``.
+    Under ``torch.distributed`` every rank draws read noise of its own.
+
+    ``dtype`` may be float64, float32, bfloat16 or float16, on a chip float64 or float32; under
+    autocast the network computes in the type of its parameters. ``metrics`` counts the samples
+    ``settled`` and ``unsettled``; what misses the tolerance is warned of once.
 
     >>> from madem.network import Box, Free, Layer
     >>> module = Equilibrium(Network(4, (Layer(3, Box(0.0, 1.0)), Layer(2, Free()))))
@@ -44,19 +58,31 @@ class Equilibrium(nn.Module):
     ) -> None:
         """Make a module of a ``network``, with parameters drawn from ``seed``, or of a machine."""
         super().__init__()
+        if not isinstance(network, Network | Simulated):
+            raise InputError(f"network must be a Network or a Simulated, but is {_kind(network)}")
         if isinstance(network, Simulated):
+            if solver is not None:
+                raise InputError("solver: a machine has its own; give it to the machine")
             machine = network
         else:
-            machine = Simulated.ideal(
-                network, network.initial(stream(seed, "parameters")), solver or Sweep(1e-4, 300)
+            drawn = network.initial(stream(seed, "parameters"))
+            machine = Simulated.ideal(network, drawn, solver or Sweep(1e-4, 300))
+        usual = centred(RelativeMove() if machine.exact else 1.0)
+        self.estimator = usual if estimator is None else estimator
+        if not isinstance(self.estimator, Contrast) or self.estimator.pushing is not currents:
+            raise InputError(
+                "estimator: a module nudges by the gradient that arrives, so it must be a Contrast "
+                f"by currents, as centred(RelativeMove()), but is {str(self.estimator)[:80]}"
             )
         self.machine = machine
-        self.estimator = estimator or centred(1e-3)
         self.metrics = {"settled": 0, "unsettled": 0}
-        self.versions: dict[int, int] = {}
+        self.clamped: dict[str, tuple[Tensor, int]] = {}
         self.labels = [name.replace(".", "_") for name in names(machine)]
         for label, value in zip(self.labels, machine.parameters, strict=True):
-            self.register_parameter(label, nn.Parameter(value))
+            self.register_parameter(label, nn.Parameter(value.detach().clone()))
+        numbers = all(isinstance(store, Exact) for store in machine.stores)
+        ideal = numbers and machine.exact and not machine.periphery.lines
+        self.chip = None if ideal else Cells(machine)
 
     @property
     def network(self) -> Network:
@@ -64,47 +90,134 @@ class Equilibrium(nn.Module):
         return self.machine.network
 
     def forward(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Tensor:
-        """Return the outputs at rest, ``(batch, *outputs)``, from states ``start`` where given."""
-        output: Tensor = _Settle.apply(self, x, start, *self._held())
+        """Return the outputs at rest, ``(batch, *outputs)``, from states ``start`` where given.
+
+        Raises ``InputError`` where ``x`` has another shape, dtype or device than the network's,
+        or is not finite.
+        """
+        held = self._held()
+        if not isinstance(x, Tensor):
+            raise InputError(f"x must be a tensor, but is {_kind(x)}")
+        if torch.is_autocast_enabled(x.device.type) and x.is_floating_point() and held:
+            x = x.to(held[0].dtype)
+            start = None if start is None else [state.to(held[0].dtype) for state in start]
+        for label, p in zip(self.labels, held, strict=True):
+            if p.dtype != x.dtype or p.device != x.device:
+                raise InputError(
+                    f"x is {x.dtype} on {x.device}, but parameter {label} is {p.dtype} on "
+                    f"{p.device}: move one with .to()"
+                )
+        if self.chip is not None:
+            self.chip.heed(held)
+        try:
+            with _plain(x):
+                output: Tensor = _Settle.apply(self, x, start, *held)
+        except RuntimeError as error:
+            if "setup_context" not in str(error):  # what PyTorch asks for under torch.func
+                raise
+            raise InputError(
+                "an Equilibrium cannot be transformed by torch.func (vmap, grad, jacrev): its "
+                "samples settle together, and its gradient is measured. Give it x of the shape "
+                "(batch, *inputs), and call backward()"
+            ) from None
         return output
 
     def settle(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Settled:
         """Return the whole record of the free phase: states, sweeps, residual, energy."""
+        self._renew()
         self._held()
-        with torch.no_grad():
+        with torch.no_grad(), _plain(x):
             settled = self.machine.settle(x, start=start)
         self._count()
         return settled
 
-    def commit(self) -> None:
+    def commit(self, threshold: float = 0.0) -> None:
         """Write the parameters, as an optimiser left them, into the machine's cells.
 
-        What the cells then stand for becomes the parameters. An ideal machine has nothing to do.
+        Cells are written, as well as they can be, where a parameter differs from what they stand
+        for by more than ``threshold``, in its own unit; what they then stand for becomes the
+        parameter. Smaller differences stay in the parameter, a digital memory, until they have
+        grown. What is computed from other parameters (pruned, weight-normed) keeps its value. An
+        ideal machine has nothing to do. Raises ``InputError``, and has written nothing, where a
+        parameter is not finite.
         """
-        held = self.machine.parameters
-        wanted = [p.detach() - h for p, h in zip(self._held(), held, strict=True)]
-        self.machine.write(wanted)
+        if not (threshold >= 0 and math.isfinite(threshold)):
+            raise InputError(f"threshold must be zero or positive, but is {threshold}")
+        self._renew()
+        wanted = self._held()
+        if self.chip is None:
+            return
+        for label, p in zip(self.labels, wanted, strict=True):
+            if not bool(torch.isfinite(p).all()):
+                raise InputError(f"parameter {label} holds NaN or infinity: nothing was written")
+        new = self.chip.write([p.detach() for p in wanted], threshold)
         with torch.no_grad():
-            for p, h in zip(self._held(), self.machine.parameters, strict=True):
-                p.copy_(h)
+            for p, value in zip(wanted, new, strict=True):
+                if isinstance(p, nn.Parameter):
+                    p.copy_(value)
+        self._renew()
+        self.chip.ask(self._held())
+
+    def extra_repr(self) -> str:
+        """Return layers, machine, solver, cells and estimator."""
+        first, *shapes = ("x".join(map(str, shape)) for shape in self.network.state_shapes)
+        laws = (type(layer.law).__name__ for layer in self.network.layers)
+        layers = [first, *(f"{shape} {law}" for shape, law in zip(shapes, laws, strict=True))]
+        kinds = ", ".join(type(store).__name__ for store in self.machine.stores)
+        state = {} if self.chip is None else self.machine.state()
+        cells = sum(held.numel() for name, held in state.items() if name.endswith("cells"))
+        return "\n".join((
+            f"layers={' -> '.join(layers)}",
+            f"machine={'ideal' if self.chip is None else kinds}, {self.machine.solver}",
+            f"cells={cells or 'none: parameters are numbers'}",
+            f"estimator={self.estimator}",
+        ))  # fmt: skip
 
     def _held(self) -> list[Tensor]:
-        """Return the parameters, within their limits, and put them into an ideal machine."""
-        mine = [self._parameters[label] for label in self.labels]
-        left = [p for p in mine if p is not None]
-        parameters: list[Tensor] = list(left)
+        """Return the parameters, within their limits, and put them into stores of numbers."""
+        left, parameters = list(self.labels), []
         for store in self.machine.stores:
-            held = [left.pop(0) for _ in store.parameters]
-            joint = getattr(store, "joint", None)
-            if joint is None:
-                continue
-            for name, p in zip(joint.parameters, held, strict=True):
-                if name in joint.limits and self.versions.get(id(p)) != p._version:
-                    with torch.no_grad():
-                        p.clamp_(*joint.limits[name])
-                    self.versions[id(p)] = p._version
-            store.parameters[:] = [p.detach() for p in held]
+            mine = [self._within(store, left.pop(0), i) for i in range(len(store.parameters))]
+            if isinstance(store, Exact):
+                store.parameters[:] = [p.detach() for p in mine]
+            parameters += mine
         return parameters
+
+    def _renew(self) -> None:
+        """Compute what is pruned or normalised anew, as a call of the module does."""
+        for hook in self._forward_pre_hooks.values():
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                hook(self, ())
+
+    def _within(self, store: Any, label: str, index: int) -> Tensor:
+        """Return a parameter of a store, within the limits that its joint sets."""
+        p: Tensor = getattr(self, label)
+        joint = store.joint if isinstance(store, Exact) else None
+        limits = None if joint is None else joint.limits.get(list(joint.parameters)[index])
+        if limits is None:
+            return p
+        if not isinstance(p, nn.Parameter):
+            return p.clamp(*limits)
+        last, version = self.clamped.get(label, (None, 0))
+        if last is not p or version != p._version:
+            with torch.no_grad():
+                p.clamp_(*limits)
+            self.clamped[label] = p, p._version
+        return p
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Equilibrium:
+        """Move the cells with the parameters."""
+        if self.chip is not None:
+            self.chip.check(fn)
+        super()._apply(fn, recurse)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Load the cells before the parameters: what is refused has then changed nothing."""
+        key = f"{prefix}chip._extra_state"
+        if self.chip is not None and key in state_dict:
+            self.chip.set_extra_state(state_dict[key])
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _count(self) -> None:
         """Take over the machine's count, and warn when the first samples did not settle."""
@@ -130,14 +243,10 @@ class _Settle(torch.autograd.Function):
     def forward(
         ctx: Any, module: Equilibrium, x: Tensor, start: Sequence[Tensor] | None, *held: Tensor
     ) -> Tensor:
-        for label, p in zip(module.labels, held, strict=True):
-            if p.dtype != x.dtype or p.device != x.device:
-                raise InputError(
-                    f"x is {x.dtype} on {x.device}, but parameter {label} is {p.dtype} on "
-                    f"{p.device}: move one with .to()"
-                )
-        ctx.save_for_backward(x, *held)  # so that autograd refuses when they change before backward
-        ctx.module = module
+        ctx.module, ctx.count = module, len(held)
+        ctx.cells = () if module.chip is None else module.chip.cells
+        # saved, so that autograd refuses what changes before backward
+        ctx.save_for_backward(x, *held, *ctx.cells)
         ctx.free = module.machine.settle(x, start=start)
         module._count()
         output: Tensor = ctx.free.output.clone()
@@ -150,17 +259,42 @@ class _Settle(torch.autograd.Function):
                 "an Equilibrium has no second derivative: its backward is a measurement, so "
                 "create_graph=True cannot be used through it"
             )
-        _, *held = ctx.saved_tensors
+        held = ctx.saved_tensors[1 : 1 + ctx.count]
         (slope,) = slopes
-        module, free = ctx.module, ctx.free
-        size = float(slope.abs().max())
-        if not size:
+        module, free, wants_x = ctx.module, ctx.free, ctx.needs_input_grad[1]
+        if module.chip is not None and not module.chip.holds(ctx.cells):
+            raise RuntimeError(
+                "cells of the chip were written between forward and backward: the nudged phases "
+                "would contrast another chip with the free one. Call backward before commit()"
+            )
+        axes = free.rest.converged.dim()
+        size = largest(slope, axes)
+        most = float(size.max()) if size.numel() else 0.0
+        if not math.isfinite(most):
+            where = (~torch.isfinite(size)).nonzero().squeeze(-1)
+            raise InputError(
+                "the gradient that arrives at the outputs holds NaN or infinity in "
+                f"{len(where)} of {size.numel()} samples, the first of them {where[0].tolist()}"
+            )
+        if not most:
             parts = [torch.zeros_like(p) for p in held]
-            by_x = torch.zeros_like(free.states[0]) if ctx.needs_input_grad[1] else None
+            by_x = torch.zeros_like(free.states[0]) if wants_x else None
             return None, by_x, None, *parts
-        unit = slope / size
-        gradient = module.estimator.measure(
-            module.machine, free, lambda beta: Current(beta, unit), size, ctx.needs_input_grad[1]
-        )
+        unit = slope / wide(torch.where(size > 0, size, 1.0), slope)
+        with _plain(slope):
+            gradient = module.estimator.measure(
+                module.machine, free, lambda beta: Current(beta, unit), size, wants_x
+            )
         module._count()
         return None, gradient.x, None, *gradient.weights
+
+
+def _plain(x: Tensor) -> Any:
+    """Return a context in which nothing is computed in fewer digits than its tensors have."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

@@ -187,5 +187,6 @@ def _branches(d: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """
     own_part = (d * own).sum(-2, keepdim=True)
     moved = torch.cat([d, own_part], -2)
-    seen = torch.cat([-other, torch.ones_like(other[..., :1, :])], -2)
+    ones = other.new_ones(*other.shape[:-2], 1, other.shape[-1])  # of an empty batch too
+    seen = torch.cat([-other, ones], -2)
     return moved, seen.to(moved.dtype)

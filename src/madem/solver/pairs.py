@@ -54,7 +54,7 @@ def relax_pair(
     nudge alone, is where both layers begin, ``(batch, units)`` each; zeros by default.
     ``instructions`` names an instruction set, by default the best of the processor.
     """
-    if pair is None or pair.weight.shape[0] > kernels.most_upper:
+    if pair is None or pair.weight.shape[0] > kernels.most_upper or not len(pair.lower.drive):
         return []
     lower, upper = pair.lower.arrays, pair.upper.arrays
     samples, kind = lower[0].shape[0], lower[0].dtype

@@ -1,0 +1,131 @@
+"""What a module keeps of a machine whose weights are more than numbers: a chip."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+
+from madem.errors import InputError
+from madem.machine import Simulated
+from madem.machine.stores import Exact, part_of
+from madem.randomness import stream
+
+DTYPES = (torch.float32, torch.float64)
+"""Types in which conductances of a microsiemens can be told apart."""
+
+
+class Cells(nn.Module):
+    """The state of ``machine`` as a part of a module: moved, saved and loaded with it.
+
+    ``asked``: what the parameters were when they were last written. ``settings``: the ``rank`` of
+    ``torch.distributed`` for which read noise is drawn, and whether was ``warned``.
+    """
+
+    def __init__(self, machine: Simulated) -> None:
+        """Begin with parameters that are what the cells stand for."""
+        super().__init__()
+        self.machine = machine
+        self.asked = [p.detach().clone() for p in machine.parameters]
+        self.settings = {"rank": 0, "warned": 0}
+
+    @property
+    def cells(self) -> tuple[Tensor, ...]:
+        """What is computed with and lies in cells; new tensors after every write."""
+        stores = (store for store in self.machine.stores if not isinstance(store, Exact))
+        return tuple(p for store in stores for p in store.parameters)
+
+    def holds(self, cells: Sequence[Tensor]) -> bool:
+        """Return whether nothing was written since ``cells`` were asked for."""
+        now = self.cells
+        return len(now) == len(cells) and all(a is b for a, b in zip(now, cells, strict=True))
+
+    def ask(self, parameters: Sequence[Tensor]) -> None:
+        """Remember the parameters that have been written."""
+        self.asked[:] = [p.detach().clone() for p in parameters]
+
+    def heed(self, parameters: Sequence[Tensor]) -> None:
+        """Before a settling: give each rank its own noise, and warn of what was not written."""
+        self._part_ranks()
+        if self.settings["warned"]:
+            return
+        stores = self.machine.stores
+        numbers = [isinstance(store, Exact) for store in stores for _ in store.parameters]
+        sides = zip(numbers, parameters, self.asked, strict=True)
+        # within rounding, as what is normalised comes back
+        if not all(number or torch.allclose(p, asked) for number, p, asked in sides):
+            self.settings["warned"] = 1
+            warnings.warn(
+                "the parameters of a chip have changed since the last commit(): it settles with "
+                "what its cells hold, until commit() writes them",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def write(self, wanted: Sequence[Tensor], threshold: float) -> list[Tensor]:
+        """Write what differs from the cells by more than ``threshold``.
+
+        Returns what the cells then stand for, plus the differences that were left.
+        """
+        changes = [w - h for w, h in zip(wanted, self.machine.parameters, strict=True)]
+        due = [torch.where(change.abs() > threshold, change, 0.0) for change in changes]
+        self.machine.write(due)
+        left = zip(self.machine.parameters, changes, due, strict=True)
+        return [now + (change - part) for now, change, part in left]
+
+    def check(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Refuse to move where conductances would be lost."""
+        moved = fn(torch.zeros(1))
+        if moved.dtype not in DTYPES or moved.device.type == "meta":
+            raise InputError(
+                "the cells of a chip hold conductances of microsiemens, which need float32 or "
+                f"float64, not {moved.dtype} on {moved.device}"
+            )
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """Return all that the machine holds, what was last written, and the rank, as tensors."""
+        held = {f"machine.{name}": tensor for name, tensor in self.machine.state().items()}
+        asked = {f"asked.{i}": p for i, p in enumerate(self.asked)}
+        return {**held, **asked, "rank": torch.tensor(self.settings["rank"])}
+
+    def set_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``get_extra_state`` returned, in the present type and place.
+
+        Raises ``InputError`` where it is of another chip, and has then changed nothing.
+        """
+        like = self.asked[0] if self.asked else torch.zeros(())
+        here = {name: _as(held, like) for name, held in state.items()}
+        asked = part_of(here, "asked.")
+        if len(asked) != len(self.asked) or "rank" not in here:
+            raise InputError("the state is not that of a chip with as many parameters")
+        self.machine.restore(part_of(here, "machine."))
+        self.ask(list(asked.values()))
+        self.settings["rank"] = int(state["rank"])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Cells:
+        """Move what the machine holds."""
+        state = self.machine.state().items()
+        moved = {name: held if held.dtype is torch.uint8 else fn(held) for name, held in state}
+        self.machine.restore(moved)
+        self.asked[:] = [fn(p) for p in self.asked]
+        super()._apply(fn, recurse)
+        return self
+
+    def _part_ranks(self) -> None:
+        """Draw read noise that differs from the other ranks', from here on."""
+        ready = distributed.is_available() and distributed.is_initialized()
+        rank = distributed.get_rank() if ready else 0
+        if rank != self.settings["rank"]:
+            noise = self.machine.noise
+            seed = int(torch.randint(1 << 62, (), generator=noise))
+            noise.manual_seed(stream(seed, "rank", rank).initial_seed())
+            self.settings["rank"] = rank
+
+
+def _as(held: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor on the device of ``like``, and where it is of real numbers in its type."""
+    if held.dtype is torch.uint8:
+        return held
+    return held.to(like) if held.is_floating_point() else held.to(like.device)
