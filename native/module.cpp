@@ -126,8 +126,8 @@ template <typename T>
 static void read_wires(Block<T> g, Block<T> v, std::optional<Into<const T>> sources, Wires<double> wires,
                  Into<T> currents, std::optional<Into<T>> drawn,
                  std::optional<Into<T>> word_nodes, std::optional<Into<T>> bit_nodes,
-                 std::optional<Into<T>> across, Into<int32_t> iterations, Into<T> residual, double tolerance, int budget,
-                 const std::string &isa) {
+                 std::optional<Into<T>> across, Into<int32_t> iterations, Into<T> residual, double tolerance,
+                 double steepest, int budget, const std::string &isa) {
     Crossbars<T> c;
     c.chips = g.shape(0), c.rows = g.shape(1), c.columns = g.shape(2), c.samples = v.shape(1);
     const int64_t reads = c.chips * c.samples, nodes = reads * c.rows * c.columns;
@@ -146,7 +146,7 @@ static void read_wires(Block<T> g, Block<T> v, std::optional<Into<const T>> sour
     c.word_nodes = word_nodes ? word_nodes->data() : nullptr;
     c.bit_nodes = bit_nodes ? bit_nodes->data() : nullptr;
     c.iterations = iterations.data(), c.residual = residual.data();
-    MADEM_RUN(read_wires<T>, c, T(tolerance), budget);
+    MADEM_RUN(read_wires<T>, c, T(tolerance), T(steepest), budget);
 }
 
 // x: samples x pre; g and contrast: post x 2 pre; drive, change and middle: samples x post.
@@ -302,7 +302,7 @@ static void offer(nb::module_ &m) {
     m.def("relax_pair", &relax_pair<T>, array, array, array, array, number, maybe, maybe, number,
           array, array, array, array, number, number, number);
     m.def("read_wires", &read_wires<T>, array, array, maybe, number, array, maybe, maybe, maybe,
-          maybe, array, array, number, number, number);
+          maybe, array, array, number, number, number, number);
 }
 
 NB_MODULE(_native, m) {

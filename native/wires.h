@@ -23,7 +23,7 @@ struct Crossbars {
 #define MADEM_DECLARE(isa)                                      \
     namespace isa {                                             \
     template <typename T>                                       \
-    void read_wires(const Crossbars<T> &, T tolerance, int budget); \
+    void read_wires(const Crossbars<T> &, T tolerance, T steepest, int budget); \
     }
 MADEM_DECLARE(baseline)
 MADEM_DECLARE(avx2)

@@ -6,7 +6,8 @@
 // bit line. Lines are eliminated without a subtraction: seen from a node outwards the conductance is
 // E_j = g_j + G E_{j+1} / (E_{j+1} + G), which keeps its digits in float32.
 //
-// The inputs of one array lie side by side in a vector.
+// A step longer than `steepest` would follow what rounding hides: the inputs beside it are given up,
+// with the residual that they have. The inputs of one array lie side by side in a vector.
 
 #include <algorithm>
 #include <cmath>
@@ -97,17 +98,20 @@ struct Reader {
         b = at, z = at + field, p = at + 2 * field, s = at + 3 * field, line = at + 4 * field;
     }
 
-    // Voltages of word lines i .. i + count - 1 under the currents g p, into `line`; and, in `s`,
+    // Voltages u of word lines i .. i + count - 1 under the currents g p, into `line`; and, in `s`,
     // what of the currents g u arrives at every node of the bit lines from above. With `step`, p
-    // becomes z + beta p on the way. Returns sum p g u.
+    // becomes z + beta p on the way. Returns sum g p (p - u); `drops` grows by the squares of p's
+    // drops along the bit lines, from the row above on.
     template <int count, bool step, bool top>
-    vec words(int64_t i, vec beta) {
+    vec words(int64_t i, vec beta, vec &drops) {
         const T *loss = f.words.loss.data() + i * n, *lift = f.words.lift.data() + i * n;
         const T *lost = f.bits.loss.data() + i * n, *own = g + i * n;
         const int64_t field = i * n * lanes;
-        vec carry[count], total = vec{};
+        vec carry[count], total = vec{}, squares = vec{};
         for (int r = 0; r < count; ++r) carry[r] = vec{};
         for (int64_t j = n; j-- > 0;) {
+            vec last = vec{};
+            if (!top) last = load<T>(p + field + (j - n) * lanes);
             for (int r = 0; r < count; ++r) {
                 const int64_t cell = r * n + j, at = field + cell * lanes;
                 vec here = load<T>(p + at);
@@ -115,11 +119,14 @@ struct Reader {
                     here = load<T>(z + at) + beta * here;
                     store<T>(p + at, here);
                 }
+                if (r || !top) squares += (here - last) * (here - last);
+                last = here;
                 const vec arrived = carry[r] + own[cell] * here;
                 store<T>(line + cell * lanes, arrived);
                 carry[r] = arrived - loss[cell] * arrived;
             }
         }
+        drops += squares;
         for (int r = 0; r < count; ++r) carry[r] = vec{};
         for (int64_t j = 0; j < n; ++j) {
             vec above = vec{};
@@ -131,8 +138,8 @@ struct Reader {
                 const int64_t cell = r * n + j;
                 const vec back = carry[r] + lift[cell] * load<T>(line + cell * lanes);
                 carry[r] = back - loss[cell] * carry[r];
-                const vec current = own[cell] * carry[r];
-                total += current * load<T>(p + field + cell * lanes);
+                const vec current = own[cell] * carry[r], way = load<T>(p + field + cell * lanes);
+                total += (own[cell] * way - current) * way;
                 above += current;
                 store<T>(s + field + cell * lanes, above);
                 above -= lost[cell] * above;
@@ -141,19 +148,25 @@ struct Reader {
         return total;
     }
 
+    // Returns p . S p, as a sum of what word lines and wires take of it: the difference of <p, p> and
+    // <p, T p> loses its digits where wires are poor.
     template <bool step>
     vec all_words(vec beta) {
-        vec total = vec{};
+        vec total = vec{}, drops = vec{}, end = vec{};
         int64_t i = 0;
         if (m >= together) {
-            total += words<together, step, true>(0, beta);
+            total += words<together, step, true>(0, beta, drops);
             for (i = together; i + together <= m; i += together)
-                total += words<together, step, false>(i, beta);
+                total += words<together, step, false>(i, beta, drops);
         } else {
-            total += words<1, step, true>(i++, beta);
+            total += words<1, step, true>(i++, beta, drops);
         }
-        for (; i < m; ++i) total += words<1, step, false>(i, beta);
-        return total;
+        for (; i < m; ++i) total += words<1, step, false>(i, beta, drops);
+        for (int64_t j = 0; j < n; ++j) {
+            const vec last = load<T>(p + ((m - 1) * n + j) * lanes);
+            end += last * last;
+        }
+        return total + c.bit * drops + c.sense * end;
     }
 
     // Whether more is asked for than the currents at the last row.
@@ -209,6 +222,10 @@ struct Reader {
         return v;
     }
 
+    // A voltage of the bit lines: z is the step that the preconditioner takes from b, which mends b
+    // most near the sense inputs.
+    vec bit_node(int64_t cell) const { return load<T>(b + cell * lanes) + load<T>(z + cell * lanes); }
+
     // The currents that arrive at every node of word line i from beyond, into `line`: those of the
     // cells at the bit lines' voltages b, where `loaded`, less those of the sources.
     void arrive(int64_t i, const T *sources, int64_t count, bool loaded) {
@@ -217,7 +234,7 @@ struct Reader {
         for (int64_t j = n; j-- > 0;) {
             const int64_t cell = i * n + j;
             vec arrived = carry;
-            if (loaded) arrived += g[cell] * load<T>(b + cell * lanes);
+            if (loaded) arrived += g[cell] * bit_node(cell);
             if (sources) arrived -= some(sources + cell * c.samples, count);
             store<T>(line + j * lanes, arrived);
             carry = arrived - loss[cell] * arrived;
@@ -252,44 +269,46 @@ struct Reader {
     void tell(const T *v, const T *sources, int64_t chip, int64_t sample, int64_t count) {
         const int64_t at = chip * c.samples + sample;
         const T *loss = f.words.loss.data(), *lift = f.words.lift.data();
-        const vec *last = reinterpret_cast<const vec *>(b + (m - 1) * n * lanes);
-        for (int64_t j = 0; j < n; ++j)
-            for (int64_t q = 0; q < count; ++q)
-                c.currents[(at + q) * n + j] = c.sense * last[j][q];
+        for (int64_t j = 0; j < n; ++j) {
+            const vec sensed = c.sense * bit_node((m - 1) * n + j);
+            for (int64_t q = 0; q < count; ++q) c.currents[(at + q) * n + j] = sensed[q];
+        }
         if (!whole()) return;
         for (int64_t i = 0; i < m; ++i) {
             wide u = wide{};
             arrive(i, sources, count, true);
             for (int64_t q = 0; q < count; ++q) u[q] = v[q * m + i];
-            const wide push = u;
             const int64_t length = c.word_nodes || c.across ? n : 1;
             for (int64_t j = 0; j < length; ++j) {
                 const int64_t cell = i * n + j;
                 const wide lifted = double(lift[cell]) * widen(load<T>(line + j * lanes));
-                u += lifted - double(loss[cell]) * u;
+                const wide drop = double(loss[cell]) * u - lifted;
+                u -= drop;
                 if (!j && c.drawn)
                     for (int64_t q = 0; q < count; ++q)
-                        c.drawn[(at + q) * m + i] = c.drive * T(push[q] - u[q]);
+                        c.drawn[(at + q) * m + i] = c.drive * T(drop[q]);
+                const vec low = bit_node(cell);
                 if (c.across) {
-                    const vec drop = narrow(u - widen(load<T>(b + cell * lanes)));
+                    const vec seen = narrow(u - widen(low));
                     T *into = c.across + (chip * m * n + cell) * c.samples + sample;
-                    std::memcpy(into, &drop, count * sizeof(T));
+                    std::memcpy(into, &seen, count * sizeof(T));
                 }
                 if (c.word_nodes)
                     for (int64_t q = 0; q < count; ++q) {
                         c.word_nodes[(at + q) * m * n + cell] = T(u[q]);
-                        c.bit_nodes[(at + q) * m * n + cell] = b[cell * lanes + q];
+                        c.bit_nodes[(at + q) * m * n + cell] = low[q];
                     }
             }
         }
     }
 
-    void solve(int64_t chip, int64_t sample, int64_t count, T tolerance, int budget) {
+    void solve(int64_t chip, int64_t sample, int64_t count, T tolerance, T steepest,
+               int budget) {
         const T *v = c.v + (chip * c.samples + sample) * m;
         const T *sources =
             c.sources ? c.sources + chip * m * n * c.samples + sample : nullptr;
         drive(v, sources, count);
-        vec size = bits<true>(vec{}), way = vec{}, beta = vec{};
+        vec size = bits<true>(vec{}), beta = vec{};
         const vec first = size;
         std::copy(z, z + m * n * lanes, p);
         int32_t taken[lanes] = {};
@@ -298,13 +317,14 @@ struct Reader {
             for (int64_t q = 0; q < count; ++q)
                 if (size[q] > tolerance * tolerance * first[q]) going = true, taken[q] = round;
             if (!going) break;
-            const vec through = round > 1 ? all_words<true>(beta) : all_words<false>(beta);
-            way = size + beta * beta * way;  // <p, p>, z being orthogonal to the last p
+            const vec curve = round > 1 ? all_words<true>(beta) : all_words<false>(beta);
             vec alpha;
+            bool lost = false;
             for (int64_t q = 0; q < lanes; ++q) {
-                const T curve = way[q] - through[q];
-                alpha[q] = curve > 0 ? size[q] / curve : T(0);
+                alpha[q] = curve[q] > 0 ? size[q] / curve[q] : T(0);
+                lost |= taken[q] == round && !(curve[q] * steepest > size[q]);
             }
+            if (lost) break;
             const vec now = bits<false>(alpha);
             for (int64_t q = 0; q < lanes; ++q) beta[q] = size[q] > 0 ? now[q] / size[q] : T(0);
             size = now;
@@ -319,20 +339,20 @@ struct Reader {
 };
 
 template <typename T>
-void read_wires(const Crossbars<T> &c, T tolerance, int budget) {
+void read_wires(const Crossbars<T> &c, T tolerance, T steepest, int budget) {
     Reader<T> reader(c);
     for (int64_t chip = 0; chip < c.chips; ++chip) {
         reader.g = c.g + chip * c.rows * c.columns;
         reader.f = factor(c, reader.g);
         for (int64_t sample = 0; sample < c.samples; sample += Lanes<T>::count) {
             const int64_t count = std::min<int64_t>(Lanes<T>::count, c.samples - sample);
-            reader.solve(chip, sample, count, tolerance, budget);
+            reader.solve(chip, sample, count, tolerance, steepest, budget);
         }
     }
 }
 
-template void read_wires<float>(const Crossbars<float> &, float, int);
-template void read_wires<double>(const Crossbars<double> &, double, int);
+template void read_wires<float>(const Crossbars<float> &, float, float, int);
+template void read_wires<double>(const Crossbars<double> &, double, double, int);
 
 }  // namespace MADEM_ISA
 }  // namespace madem

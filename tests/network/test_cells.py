@@ -67,6 +67,33 @@ def test_cells_that_hardly_bend_are_linear() -> None:
     assert torch.allclose(bent, read(g, v, WIRES).currents, rtol=1e-9)
 
 
+def test_poor_wires() -> None:
+    """Kirchhoff's law where conjugate gradients do not reach, and a direct solve takes over."""
+    g, wires = 100 * conductances(12, 9), Wires(1e4, 1e4, 1e4, 1e4)
+    v = torch.linspace(-0.4, 0.4, 12, dtype=torch.float64)[None]
+    bent, flat = (read_cells(g, v, wires, Sinh(bend)) for bend in (0.05, 1e4))
+    assert bent.across is not None
+    cells, _ = Sinh(0.05).flow(g, bent.across[..., 0])
+    assert float((cells.sum(0) - bent.currents[0]).abs().max()) < 1e-9 * float(cells.abs().max())
+    assert torch.allclose(flat.currents, read(g, v, wires).currents, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [Sinh(0.5), Selected(1e-2, 0.3), Measured((-1.0, -0.1, 0.1, 1.0), (-4.0, -0.1, 0.1, 4.0))],
+)
+def test_gradients(curve: Curve) -> None:
+    draws = torch.Generator().manual_seed(4)
+    g = (0.01 + 0.1 * torch.rand(2, 3, 2, generator=draws, dtype=torch.float64)).requires_grad_()
+    v = torch.randn(2, 3, generator=draws, dtype=torch.float64).requires_grad_()
+
+    def found(g: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        reading = read_cells(g, v, WIRES, curve)
+        return reading.currents, reading.across
+
+    assert torch.autograd.gradcheck(found, (g, v), fast_mode=True)
+
+
 def test_bad_cells() -> None:
     with pytest.raises(InputError, match="bend must be positive, in volts, but is 0"):
         Sinh(0.0)

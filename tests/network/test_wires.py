@@ -6,8 +6,11 @@ import math
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -16,8 +19,9 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network import wires as module
-from madem.network.wires import Wires, effective, read, turned
+from madem.network import crossbars as module
+from madem.network.cells import Sinh, read_cells
+from madem.network.wires import Wires, drops, effective, read, turned
 from tests.conftest import skip_without
 
 SETS = ["avx512", "avx2", "baseline", None]
@@ -149,29 +153,114 @@ def test_reciprocity_and_the_ideal_limit() -> None:
     )
 
 
+@pytest.fixture
+def hints_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave type hints unchecked, as they are outside the tests."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("hints_alone")
 def test_bad_input() -> None:
     g, v = torch.full((2, 3, 4), 1e-5), torch.ones(5, 3)
-    cases = [
+    alike = "must be float32 or float64, alike and on one device"
+    cases: list[tuple[Any, Any, str]] = [
         (torch.where(torch.arange(4) == 2, -1.0, g), v, r"g\[0, 0, 2\] is -1"),
         (g * math.nan, v, "is nan"),
         (g + math.inf, v, "is inf"),
         (g, v[:, :2], "v must have the shape"),
-        (g, v.double(), "both be float32 or float64"),
-        (g, v * math.nan, "v must be finite"),
+        (g, v.expand(3, 5, 3), "v must have the shape"),
+        (g, v[0], "v must have the shape"),
+        (g[0, 0], v, "v must have the shape"),
+        (g[..., :0], v, "v must have the shape"),
+        (g, v.double(), alike),
+        (g.int(), v.int(), alike),
+        (g.half(), v.half(), alike),
+        (g + 0j, v + 0j, alike),
+        (g, v * math.nan, r"v must be finite, but v\[0, 0\] is nan"),
+        (g.numpy(), v, "g must be a dense tensor, but is ndarray: torch.as_tensor makes one"),
+        (g, v.numpy(), "v must be a dense tensor, but is ndarray"),
+        (g[0].to_sparse(), v, "g must be a dense tensor"),
     ]
     for bad_g, bad_v, message in cases:
+        for reading in (read, drops, partial(read_cells, curve=Sinh(0.5))):
+            with pytest.raises(InputError, match=message) as told:
+                reading(bad_g, bad_v, wires=Wires())
+            assert len(str(told.value)) < 300
+    for bad in (g.numpy(), -g, g.int(), g[0, 0]):
+        with pytest.raises(InputError):
+            effective(bad, Wires())
+    for sources, message in (
+        (torch.zeros(3, 4, 6), "of sources"),
+        (torch.zeros(3, 4, 5).double(), alike),
+        (torch.full((3, 4, 5), math.nan), "sources must be finite"),
+    ):
         with pytest.raises(InputError, match=message):
-            read(bad_g, bad_v, Wires())
+            drops(g, v, Wires(), sources)
+    for tolerance, budget in ((0.0, 1), (-1.0, 1), (math.nan, 1), (None, -1)):
+        with pytest.raises(InputError, match="tolerance must be positive and budget not negative"):
+            read(g, v, Wires(), tolerance=tolerance, budget=budget)
     for name in ("word", "bit", "drive", "sense"):
         for value in (0.0, -1.0, math.nan, math.inf):
             with pytest.raises(InputError, match=f"{name} must be a positive, finite"):
                 Wires(**{name: value})
 
 
-def test_a_missed_tolerance_is_told() -> None:
-    g, v = conductances("uniform", 32, 32), voltages(3, 32)
-    with pytest.raises(InputError, match="3 of 3 reads missed the tolerance 1e-12 within 1 iter"):
-        read(g, v, Wires(10.0, 10.0), budget=1)
+def test_unusual_input() -> None:
+    g, v = conductances("uniform", 6, 4), voltages(3, 6)
+    wanted = read(g, v, Wires()).currents
+    assert torch.equal(read(g.mT.contiguous().mT, v.T.contiguous().T, Wires()).currents, wanted)
+    assert torch.equal(read(g.expand(2, 6, 4), v, Wires()).currents[1], wanted)
+    assert read(g, v[:0], Wires()).currents.shape == (0, 4)
+    assert read(g.expand(0, 6, 4), v, Wires()).currents.shape == (0, 3, 4)
+    for scale in (1e-30, 1e30):  # squares of these are nothing, or infinite, in float32
+        found = read(g.float(), scale * v.float(), Wires()).currents.double() / scale
+        assert difference(found, wanted) < 1e-6
+    assert not read(g, 0 * v, Wires()).currents.any()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's forward mode
+def test_gradients() -> None:
+    """Of all that a read returns, twice, backward and forward, by cells, inputs and sources."""
+    wires = Wires(2.0, 3.0, 5.0, 7.0)
+    draws = torch.Generator().manual_seed(3)
+    g = 0.01 + 0.2 * torch.rand(2, 3, 2, generator=draws, dtype=torch.float64)
+    v, sources = voltages(2, 3), 0.1 * torch.rand(2, 3, 2, 2, generator=draws).double()
+    given = [x.requires_grad_() for x in (g, v, sources)]
+
+    def nodes(g: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
+        found = read(g, v, wires, nodes=True)
+        return found.currents, found.drawn, found.word, found.bit
+
+    check = partial(torch.autograd.gradcheck, fast_mode=True)
+    assert check(nodes, (g, v), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda g, v: read(g, v, wires).currents, (g, v), fast_mode=True
+    )
+    assert check(lambda *x: drops(*x[:2], wires, x[2]).across, given)
+    for turn in (False, True):
+        across = g.mT if turn else g
+        assert check(lambda g: effective(g, wires), (across,))
+    single = g.detach().float().requires_grad_()
+    found = read(single, v.detach().float(), wires).currents
+    assert found.dtype == torch.float32
+    (mine,) = torch.autograd.grad(found.sum(), single)
+    (theirs,) = torch.autograd.grad(read(g, v, wires).currents.sum(), g)
+    assert difference(mine, theirs) < 1e-6
+    with torch.no_grad():
+        assert not read(g, v, wires).currents.requires_grad
+
+
+def test_gradient_where_wires_are_poor_and_cells_open() -> None:
+    """As the product of two voltages, which conjugate gradients find: ``dA/dg = shares drops``."""
+    g, wires = 1e3 * conductances("binary", 6, 5).double(), Wires(3.0, 4.0, 20.0, 5.0)
+    v, seen = voltages(1, 6), torch.ones(1, 5, dtype=torch.float64)
+    (mine,) = torch.autograd.grad(read(g.requires_grad_(), v, wires).currents.sum(), g)
+    with torch.no_grad():
+        ahead = drops(g, v, wires).across
+        back = drops(turned(g), seen, wires.transposed).across
+    assert ahead is not None
+    assert back is not None
+    assert difference(mine, ahead[..., 0] * turned(back[..., 0].mT.mT)) < 1e-9
 
 
 def test_works_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network.wires import TOLERANCES, Reading, Wires, drops
+from madem.network.wires import Reading, Wires, check_tensors, chip_axes, drops
 
 
 @runtime_checkable
@@ -147,45 +146,54 @@ def read_cells(
 
     ``tolerance``: the largest move of a cell's voltage at which Newton's method stops, relative to
     the largest input; by default 1e-6 (float32) or 1e-11 (float64). ``iterations`` are Newton's,
-    ``residual`` its last move. Raises ``InputError`` where ``budget`` iterations do not suffice, by
-    how much and where.
+    ``residual`` its last move. Autograd may listen. Raises ``InputError`` where ``budget``
+    iterations do not suffice, by how much and where.
 
     >>> wires = Wires(1.0, 1.0, 1.0, 1.0)
     >>> found = read_cells(torch.tensor([[0.5]]), torch.tensor([[3.0]]), wires, Sinh(1.0))
     >>> round(float(found.currents), 3)  # 0.75 A if it were linear
     0.85
     """
-    chips = np.broadcast_shapes(g.shape[:-2], v.shape[:-2])
-    batch = v.shape[-2]
+    check_tensors({"g": g, "v": v})
+    chips = chip_axes(g, v)
     if tolerance is None:
         tolerance = {torch.float32: 1e-6, torch.float64: 1e-11}[g.dtype]
-    many = g[..., None, :, :].expand(*chips, batch, *g.shape[-2:])
+    many = g[..., None, :, :].expand(*chips, v.shape[-2], *g.shape[-2:])
     single = v.expand(*chips, *v.shape[-2:]).unsqueeze(-2)
-    size = v.abs().amax().clamp_min(torch.finfo(v.dtype).tiny)
-    at = torch.zeros_like(many)
-    taken = 0
-    while taken < budget:
-        taken += 1
+    size = max(float(v.detach().abs().max()) if v.numel() else 0.0, torch.finfo(v.dtype).tiny)
+
+    def tangent(at: Tensor) -> tuple[Reading, Tensor]:
+        """Solve the crossbar of the tangents at ``at``; return what the cells see, too."""
         current, slope = curve.flow(many, at)
-        sources = (current - slope * at).unsqueeze(-1)
-        found = drops(slope, single, wires, sources, TOLERANCES[g.dtype])
+        found = drops(slope, single, wires, (current - slope * at).unsqueeze(-1))
         assert found.across is not None
-        ahead = curve.limited(found.across.squeeze(-1), at)
-        moved = (ahead - at).abs().amax((-2, -1)) / size
-        at = ahead
-        if bool((moved <= tolerance).all()):
-            break
-    else:
-        missed = ~(moved <= tolerance)
-        raise InputError(
-            f"{int(missed.sum())} of {missed.numel()} reads did not come to rest within {budget} "
-            f"iterations: cells still moved by {float(moved[missed].max()):.1e} of the largest "
-            f"input; the first is (chip, input) {missed.nonzero()[0].tolist()}"
-        )
+        return found, found.across.squeeze(-1)
+
+    with torch.no_grad():
+        at, taken = torch.zeros_like(many), 0
+        moved = torch.full(many.shape[:-2], torch.inf, dtype=g.dtype, device=g.device)
+        while taken < budget:
+            taken += 1
+            found, seen = tangent(at)
+            ahead = curve.limited(seen, at)
+            moved = (ahead - at).abs().amax((-2, -1)) / size
+            at = ahead
+            if bool((moved <= tolerance).all()):
+                break
+        else:
+            missed = ~(moved <= tolerance)
+            raise InputError(
+                f"{int(missed.sum())} of {missed.numel()} reads did not come to rest within "
+                f"{budget} iterations: cells still moved by {float(moved[missed].max()):.1e} of "
+                f"the largest input; the first is (chip, input) {missed.nonzero()[0].tolist()}: "
+                "ask for a larger budget or tolerance"
+            )
+    if torch.is_grad_enabled() and (g.requires_grad or v.requires_grad):
+        found, seen = tangent(at)  # at rest a step of Newton's method has the whole derivative
     return replace(
         found,
         currents=found.currents.squeeze(-2),
-        across=at.movedim(-3, -1),
+        across=seen.movedim(-3, -1),
         iterations=torch.full_like(moved, taken, dtype=torch.int32),
         residual=moved,
     )
