@@ -107,8 +107,7 @@ struct Reader {
         const T *loss = f.words.loss.data() + i * n, *lift = f.words.lift.data() + i * n;
         const T *lost = f.bits.loss.data() + i * n, *own = g + i * n;
         const int64_t field = i * n * lanes;
-        vec carry[count], total = vec{}, squares = vec{};
-        for (int r = 0; r < count; ++r) carry[r] = vec{};
+        vec carry[count] = {}, total[count] = {}, squares[count] = {};  // sums apart, not to wait
         for (int64_t j = n; j-- > 0;) {
             vec last = vec{};
             if (!top) last = load<T>(p + field + (j - n) * lanes);
@@ -119,15 +118,14 @@ struct Reader {
                     here = load<T>(z + at) + beta * here;
                     store<T>(p + at, here);
                 }
-                if (r || !top) squares += (here - last) * (here - last);
+                if (r || !top) squares[r] += (here - last) * (here - last);
                 last = here;
                 const vec arrived = carry[r] + own[cell] * here;
                 store<T>(line + cell * lanes, arrived);
                 carry[r] = arrived - loss[cell] * arrived;
             }
         }
-        drops += squares;
-        for (int r = 0; r < count; ++r) carry[r] = vec{};
+        for (int r = 0; r < count; ++r) drops += squares[r], carry[r] = vec{};
         for (int64_t j = 0; j < n; ++j) {
             vec above = vec{};
             if (!top) {
@@ -139,13 +137,14 @@ struct Reader {
                 const vec back = carry[r] + lift[cell] * load<T>(line + cell * lanes);
                 carry[r] = back - loss[cell] * carry[r];
                 const vec current = own[cell] * carry[r], way = load<T>(p + field + cell * lanes);
-                total += (own[cell] * way - current) * way;
+                total[r] += (own[cell] * way - current) * way;
                 above += current;
                 store<T>(s + field + cell * lanes, above);
                 above -= lost[cell] * above;
             }
         }
-        return total;
+        for (int r = 1; r < count; ++r) total[0] += total[r];
+        return total[0];
     }
 
     // Returns p . S p, as a sum of what word lines and wires take of it: the difference of <p, p> and

@@ -121,8 +121,8 @@ def solve(reads: Reads, tolerance: float | None, budget: int, instructions: str 
     parts = conjugate(reads, wanted, budget, instructions)
     residual = parts[-1]
     assert residual is not None
-    hard = ~(residual <= wanted).all(-1)
-    if bool(hard.any()):
+    if not float(residual.max()) <= wanted:  # NaN is the largest
+        hard = ~(residual <= wanted).all(-1)
         for part, other in zip(parts, beyond(reads.of(hard)), strict=True):
             if part is not None and other is not None:
                 part[hard] = other

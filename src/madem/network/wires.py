@@ -180,19 +180,21 @@ def check_tensors(given: dict[str, Tensor]) -> None:
                 f"{name} must be a dense tensor, but is {type(value).__name__}: "
                 "torch.as_tensor makes one of an array"
             )
-    kinds = {name: f"{value.dtype} on {value.device}" for name, value in given.items()}
-    if {value.dtype for value in given.values()} - set(TOLERANCES) or len({*kinds.values()}) > 1:
+    kinds = {(value.dtype, value.device) for value in given.values()}
+    if len(kinds) > 1 or any(kind not in TOLERANCES for kind, _ in kinds):
         raise InputError(
-            f"{' and '.join(kinds)} must be float32 or float64, alike and on one device, but are "
-            f"{' and '.join(kinds.values())}"
+            f"{' and '.join(given)} must be float32 or float64, alike and on one device, but are "
+            + " and ".join(f"{value.dtype} on {value.device}" for value in given.values())
         )
     for name, value in given.items():
-        what, wrong = f"{name} must be finite", ~torch.isfinite(value)
-        if name == "g":
-            what, wrong = "a conductance must be finite and not negative", wrong | (value < 0)
-        if bool(wrong.any()):
-            place = wrong.nonzero()[0].tolist()
-            raise InputError(f"{what}, but {name}{place} is {value[tuple(place)]:g}")
+        least, most = map(float, value.detach().aminmax()) if value.numel() else (0.0, 0.0)
+        lowest = 0.0 if name == "g" else -math.inf  # NaN is both the least and the most
+        if not (lowest <= least > -math.inf and most < math.inf):
+            place = (~(torch.isfinite(value) & (value >= lowest))).nonzero()[0].tolist()
+            what = "a conductance must be finite and not negative" if name == "g" else ""
+            raise InputError(
+                f"{what or name + ' must be finite'}, but {name}{place} is {value[tuple(place)]:g}"
+            )
 
 
 def _solve(
