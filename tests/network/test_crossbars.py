@@ -34,8 +34,8 @@ WIRES = {
     "0.01, 100, 50, 0.1 ohm": Wires(0.01, 100.0, 50.0, 0.1),
 }
 CELLS = ("1e-12", "1e-2", "uniform", "log-uniform", "binary", "half zeros", "open rows")
-ACCURATE = {torch.float64: 1e-9, torch.float32: 2e-6}
-"""Of the largest current, and of the largest voltage."""
+ACCURATE = {torch.float64: (1e-9, 1e-9), torch.float32: (5e-6, 1e-6)}
+"""Currents, of the largest at a terminal, and voltages, of the largest input."""
 
 
 def conductances(kind: str, m: int, n: int) -> np.ndarray:
@@ -139,7 +139,8 @@ def test_small_arrays(wires: Wires) -> None:
         for kind in CELLS:
             found = errors(conductances(kind, m, n), wires, hows)
             for (dtype, instructions), (current, voltage, _) in zip(hows, found, strict=True):
-                assert max(current, voltage) < ACCURATE[dtype], (m, n, kind, instructions)
+                assert current < ACCURATE[dtype][0], (m, n, kind, instructions)
+                assert voltage < ACCURATE[dtype][1], (m, n, kind, instructions)
 
 
 @pytest.mark.parametrize(("m", "n"), [(1, 300), (300, 1), (64, 64)])
@@ -147,7 +148,8 @@ def test_larger_arrays(m: int, n: int) -> None:
     for kind, name in product(("1e-2", "log-uniform"), ("100 ohm", "10 kohm", "lines 10 kohm")):
         found = errors(conductances(kind, m, n), WIRES[name], [(x, "") for x in ACCURATE])
         for accurate, (current, voltage, _) in zip(ACCURATE.values(), found, strict=True):
-            assert max(current, voltage) < accurate, (kind, name)
+            assert current < accurate[0], (kind, name)
+            assert voltage < accurate[1], (kind, name)
 
 
 @pytest.mark.slow
@@ -158,7 +160,8 @@ def test_every_read_in_the_range() -> None:
         found = errors(g, wires, [(x, "") for x in ACCURATE])
         for (dtype, accurate), one in zip(ACCURATE.items(), found, strict=True):
             current, voltage, iterations = one
-            assert max(current, voltage) < accurate, (g.shape, wires, dtype)
+            assert current < accurate[0], (g.shape, wires, dtype)
+            assert voltage < accurate[1], (g.shape, wires, dtype)
             key = f"{name} | {str(dtype).removeprefix('torch.')}"
             table[key].append((current, voltage, iterations, not iterations))
     print()
@@ -181,7 +184,7 @@ def test_one_hard_array_of_many() -> None:
         assert int(found.iterations[1]) == 0
         _, b = exact(hard.numpy(), v[None].numpy(), wires)
         assert found.bit is not None
-        assert np.abs(found.bit[1].double().numpy() - b).max() < ACCURATE[dtype]
+        assert np.abs(found.bit[1].double().numpy() - b).max() < ACCURATE[dtype][1]
 
 
 def test_hard_arrays_in_all_that_reads() -> None:
