@@ -87,8 +87,9 @@ def _check_counts(sheet: Sheet, values: Array) -> None:
 
 def check_tails(sheet: Sheet, reads: dict[str, Array], device: Sequence[str]) -> None:
     """Refuse empty cells but at the end of a device's column, and columns of nothing else."""
+    devices = groups(device).values()
     for head, values in reads.items():
-        for rows in groups(device).values():
+        for rows in devices:
             there = ~np.isnan(values[rows])
             last = int(np.flatnonzero(there)[-1]) if there.any() else -1
             if last < 0:
