@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.couplings import Coupling, Move, Moves, Shape, States
+from madem.network.couplings import Coupling, Move, Moves, Shape, States, displaced
 from madem.network.joints import Joint, Limits
 
 
@@ -165,4 +165,4 @@ class Amplifier:
 
     def displaced(self, at: States) -> Amplifier:
         """Return the displaced coupling behind the same amplifier."""
-        return Amplifier(self.coupling.displaced(self._driven(at)), self.gain, self.share)
+        return replace(self, coupling=displaced(self.coupling, self._driven(at)))

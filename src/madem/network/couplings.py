@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from madem.network.laws import overridden
+
 States = Sequence[Tensor]
 Shape = tuple[int, ...]
 
@@ -72,7 +74,11 @@ Moves = Sequence[Move]
 
 @runtime_checkable
 class Coupling(Protocol):
-    """A passive joint between layers."""
+    """A passive joint between layers.
+
+    A subclass with a ``pull`` of its own needs an ``energy`` and a ``contrast`` that go with it;
+    without ``displaced`` of its own, displacements are taken by subtraction (``Offset``).
+    """
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return the ends whose states the pull on ``end`` depends on; linearly, or its own too."""
@@ -310,7 +316,14 @@ class Offset:
 
     def displaced(self, at: States) -> Coupling:
         """Return the coupling displaced further."""
-        return self.coupling.displaced(self._moved(at))
+        return displaced(self.coupling, self._moved(at))
+
+
+def displaced(coupling: Coupling, at: States) -> Coupling:
+    """Return a coupling as displacements from ``at`` feel it, by its own form where it has one."""
+    if overridden(coupling, "pull", "displaced"):
+        return Offset(coupling, tuple(at))
+    return coupling.displaced(at)
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,6 @@ class Shockley:
         down = self.backward * (torch.expm1(_within(-scaled)) + scaled)
         return self.saturation * self.thermal * (up + down)
 
-    def clip(self, units: int) -> None:
-        """Return None: there is more to it."""
-        del units
-
 
 def _within(exponent: Tensor) -> Tensor:
     """Return the exponent where its exponential is finite: no diode times infinity is NaN."""
@@ -215,7 +211,3 @@ class Table:
             return before[piece] + amperes[piece] * width + slopes[piece] * width.square() / 2
 
         return integral(s) - integral(torch.zeros_like(s))
-
-    def clip(self, units: int) -> None:
-        """Return None: there is more to it."""
-        del units

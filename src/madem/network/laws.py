@@ -14,7 +14,7 @@ with ``excess = d - a at``, the current that the law itself takes at ``at``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,20 +30,13 @@ Mover = Callable[[Curvature, Tensor], Tensor]
 """The displacement from rest under a load and a change of the drive; made once for many changes."""
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A law that is nothing but a leak between limits: ``low`` and ``high`` of runs of units.
-
-    ``runs``: ``(units, low, high)`` one after another.
-    """
-
-    runs: tuple[tuple[int, float, float], ...]
-    leak: float
-
-
 @runtime_checkable
 class Law(Protocol):
-    """What a layer's neurons do. ``loaded`` is False where the layer only listens."""
+    """What a layer's neurons do. ``loaded`` is False where the layer only listens.
+
+    A subclass with a ``rest`` of its own should have a ``mover``, ``slope`` and ``energy`` that go
+    with it; without a mover of its own, displacements are taken by subtraction.
+    """
 
     @property
     def loaded(self) -> bool:
@@ -68,9 +61,6 @@ class Law(Protocol):
 
     def energy(self, s: Tensor) -> Tensor:
         """Return ``phi(s)`` of every node."""
-
-    def clip(self, units: int) -> Clip | None:
-        """Return limits and leak where the law is a leak between limits, else None."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +115,6 @@ class Box:
         """Return ``leak s^2 / 2``."""
         return self.leak / 2 * s.square()
 
-    def clip(self, units: int) -> Clip:
-        """Return the box."""
-        return Clip(((units, self.low, self.high),), self.leak)
-
 
 @dataclass(frozen=True)
 class Free:
@@ -165,10 +151,6 @@ class Free:
         """Return ``leak s^2 / 2``."""
         return self.leak / 2 * s.square()
 
-    def clip(self, units: int) -> Clip:
-        """Return a box without walls."""
-        return Clip(((units, -math.inf, math.inf),), self.leak)
-
 
 @dataclass(frozen=True)
 class Readout:
@@ -204,10 +186,6 @@ class Readout:
     def energy(self, s: Tensor) -> Tensor:
         """Return zero."""
         return torch.zeros_like(s)
-
-    def clip(self, units: int) -> None:
-        """Return None: there is more to it."""
-        del units
 
 
 @dataclass(frozen=True)
@@ -253,10 +231,6 @@ class Tanh:
         down: Tensor = torch.special.xlog1py(1 - s, -s)
         return (up + down) / 2
 
-    def clip(self, units: int) -> None:
-        """Return None: there is more to it."""
-        del units
-
 
 @dataclass(frozen=True)
 class Halves:
@@ -295,11 +269,11 @@ class Halves:
 
     def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return each half's displacement."""
-        movers = [law.mover(*part) for law, part in self._split(at, excess)]
+        moves = [mover(law, *part) for law, part in self._split(at, excess)]
 
         def move(a: Curvature, change: Tensor) -> Tensor:
-            parts = zip(movers, self._split(a, change), strict=True)
-            return torch.cat([mover(*part) for mover, (_, part) in parts], self.axis)
+            parts = zip(moves, self._split(a, change), strict=True)
+            return torch.cat([each(*part) for each, (_, part) in parts], self.axis)
 
         return move
 
@@ -311,13 +285,9 @@ class Halves:
         """Return each half's energy."""
         return torch.cat([law.energy(*part) for law, part in self._split(s)], self.axis)
 
-    def clip(self, units: int) -> Clip | None:
-        """Return both halves' limits one after the other."""
-        parts = [law.clip(n) for law, n in zip(self.laws, _halves(units), strict=True)]
-        first, second = parts
-        if first is None or second is None or first.leak != second.leak or self.axis != -1:
-            return None
-        return Clip(first.runs + second.runs, first.leak)
+    def sizes(self, units: int) -> tuple[int, int]:
+        """Return how many of ``units`` each half has, as ``chunk`` cuts them."""
+        return units - units // 2, units // 2
 
 
 @dataclass(frozen=True)
@@ -348,7 +318,7 @@ class Weighted:
 
     def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the law's displacement under its own load and drive."""
-        move = self.law.mover(at, excess / self.share)
+        move = mover(self.law, at, excess / self.share)
         return lambda a, change: move(a / self.share, change / self.share)
 
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
@@ -359,10 +329,6 @@ class Weighted:
         """Return the weighted energy."""
         return self.share * self.law.energy(s)
 
-    def clip(self, units: int) -> None:
-        """Return None: there is more to it."""
-        del units
-
 
 def diodes(axis: int = -1) -> Halves:
     """Return the ideal diodes of a resistive network: one half at least zero, the other at most.
@@ -372,9 +338,41 @@ def diodes(axis: int = -1) -> Halves:
     return Halves((Box(0.0, math.inf, leak=0.0), Box(-math.inf, 0.0, leak=0.0)), axis)
 
 
-def _halves(units: int) -> tuple[int, int]:
-    """Return how many units each half has, as ``chunk`` cuts them."""
-    return units - units // 2, units // 2
+def leakless(law: Law) -> bool:
+    """Return whether a law is known to leave its node to the couplings alone, within limits.
+
+    >>> leakless(diodes()), leakless(Free())
+    (True, False)
+    """
+    if type(law) is Halves:
+        return all(leakless(half) for half in law.laws)
+    if type(law) is Weighted:
+        return leakless(law.law)
+    return (type(law) is Box or type(law) is Free) and law.leak == 0
+
+
+def mover(law: Law, at: Tensor, excess: Tensor) -> Mover:
+    """Return the law's mover; by subtraction where a subclass has a rest of its own, and no mover.
+
+    >>> class Odd(Free):
+    ...     def rest(self, a, d):
+    ...         return d**3
+    >>> mover(Odd(), torch.tensor(1.0), torch.tensor(1.0))(0.0, torch.tensor(1.0)).item()
+    7.0
+    """
+    if not overridden(law, "rest", "mover"):
+        return law.mover(at, excess)
+    return lambda a, change: law.rest(a, a * at + excess + change) - at
+
+
+def overridden(value: object, method: str, beside: str) -> bool:
+    """Return whether a class has a ``method`` of its own, but no ``beside`` that goes with it.
+
+    What it inherits as ``beside`` speaks of another ``method`` than its own.
+    """
+    kinds = [vars(kind) for kind in type(value).__mro__]
+    first: Mapping[str, Any] = next((k for k in kinds if method in k or beside in k), {beside: 0})
+    return beside not in first
 
 
 def _over(d: Tensor, a: Curvature, leak: float) -> Tensor:

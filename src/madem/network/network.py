@@ -15,7 +15,7 @@ from madem.errors import InputError
 from madem.network.amplifiers import Amplified, Amplifier
 from madem.network.couplings import Coupling, Shape
 from madem.network.joints import Dense, Joint
-from madem.network.laws import Law, Weighted
+from madem.network.laws import Law, Weighted, leakless
 from madem.network.problem import Problem, Site
 
 
@@ -163,9 +163,8 @@ class Network:
         sums = [self._sums(site, couplings, x) for site in self.sites]
         loads, fixed = zip(*sums, strict=True)
         for number, (site, load) in enumerate(zip(self.sites, loads, strict=True), 1):
-            clip = site.law.clip(site.shape[-1])
             least = load.detach().min() if isinstance(load, Tensor) else load
-            if clip and not clip.leak and not float(least) > 0:
+            if leakless(site.law) and not float(least) > 0:
                 raise InputError(
                     f"a node of layer {number} floats: its law has no leak, and none of its "
                     "conductances is above zero"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,7 +16,11 @@ from madem.network.laws import Curvature, Law, Mover
 
 @runtime_checkable
 class Nudge(Protocol):
-    """What is done to the outputs in a nudged phase."""
+    """What is done to the outputs in a nudged phase.
+
+    A subclass with a ``rest`` of its own should have a ``move`` that goes with it; without one,
+    displacements are taken by subtraction.
+    """
 
     @property
     def stiffness(self) -> float:
@@ -64,11 +68,11 @@ class Current:
     def take(self, rows: Tensor) -> Current:
         """Return the current of some samples."""
         beta = self.beta[rows] if isinstance(self.beta, Tensor) else self.beta
-        return Current(beta, self.gradient[rows])
+        return replace(self, beta=beta, gradient=self.gradient[rows])
 
     def through(self, convert: Callable[[Tensor], Tensor]) -> Current:
         """Return the current as input converters put it on the lines."""
-        return Current(self.beta, convert(self.gradient))
+        return replace(self, gradient=convert(self.gradient))
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,11 @@ class Spring:
 
     def take(self, rows: Tensor) -> Spring:
         """Return the spring of some samples."""
-        return Spring(self.stiffness, self.target[rows])
+        return replace(self, target=self.target[rows])
 
     def through(self, convert: Callable[[Tensor], Tensor]) -> Spring:
         """Return the spring to the target as input converters put it on the lines."""
-        return Spring(self.stiffness, convert(self.target))
+        return replace(self, target=convert(self.target))
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,8 @@ class Hold:
 
     def take(self, rows: Tensor) -> Hold:
         """Return the values of some samples."""
-        return Hold(self.value[rows])
+        return replace(self, value=self.value[rows])
 
     def through(self, convert: Callable[[Tensor], Tensor]) -> Hold:
         """Return the values as input converters put them on the lines."""
-        return Hold(convert(self.value))
+        return replace(self, value=convert(self.value))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from madem.errors import InputError
 from madem.native import takes
-from madem.network.couplings import Coupling, Shape
-from madem.network.laws import Clip, Curvature, Law, Mover
-from madem.network.nudges import Current, Nudge, Spring
+from madem.network.couplings import Coupling, Shape, displaced
+from madem.network.laws import Curvature, Law, Mover, mover, overridden
+from madem.network.nudges import Nudge
+from madem.network.pair import Clipped, Pair, clipped
 
 
 @dataclass(frozen=True)
@@ -24,53 +24,6 @@ class Site:
     law: Law
     shape: Shape
     ends: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """A layer that only clips: ``s = clip(ease (drive + pulls), low, high)``, a row a sample."""
-
-    drive: Tensor
-    ease: Tensor
-    low: Tensor
-    high: Tensor
-
-    @cached_property
-    def arrays(self) -> tuple[Any, ...]:
-        """All four as arrays for a kernel, rows together."""
-        parts = (p.detach() for p in (self.drive, self.ease, self.low, self.high))
-        return tuple((p if p.stride(-1) == 1 else p.contiguous()).numpy() for p in parts)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two layers that only clip, and the matrix ``(upper, lower)`` between them.
-
-    ``nudge``: a current into the upper layer, one nudge's samples after another's; ``stiffness``:
-    what each nudge adds to its load. Where ``at`` is given, states are displacements from it, at
-    rest without a nudge.
-    """
-
-    weight: Tensor
-    lower: Nodes
-    upper: Nodes
-    nudge: Tensor
-    stiffness: tuple[float, ...]
-    at: tuple[Tensor, ...]
-
-
-@cache
-def limits(clip: Clip, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the limits of every unit as two rows, made once."""
-    sides = [[run[side] for run in clip.runs for _ in range(run[0])] for side in (1, 2)]
-    low, high = (torch.tensor([side], dtype=dtype, device=device) for side in sides)
-    return low, high
-
-
-@cache
-def row(value: float, units: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a row of ``units`` times ``value``, made once."""
-    return torch.full((1, units), value, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -106,7 +59,7 @@ class Problem:
         for i, (site, s) in enumerate(zip(self.sites, self.at, strict=True)):
             loaded = site.law.loaded
             excess = self.origin.drive(i, self.at) - self.loads[i] * s if loaded else s
-            movers.append(site.law.mover(s, excess))
+            movers.append(mover(site.law, s, excess))
         return tuple(movers)
 
     @property
@@ -194,7 +147,12 @@ class Problem:
             load, drive = 0.0, torch.zeros_like(drive)
         if self.at:
             move, at = self.movers[index], self.at[index]
-            return nudge.move(law, move, load, drive, at) if last and nudge else move(load, drive)
+            if not (last and nudge):
+                return move(load, drive)
+            if self.origin and overridden(nudge, "rest", "move"):
+                at_rest = self.origin.drive(index, self.at) if law.loaded else 0.0
+                return nudge.rest(law, load, at_rest + drive) - at
+            return nudge.move(law, move, load, drive, at)
         return nudge.rest(law, load, drive) if last and nudge else law.rest(load, drive)
 
     def rest(self, index: int, states: Sequence[Tensor], nudge: Nudge | None) -> Tensor:
@@ -221,13 +179,13 @@ class Problem:
         for coupling, ends in zip(self.couplings, self.ends, strict=True):
             for end, layer in enumerate(ends):
                 if layer == 0:
-                    total = total + coupling.pull(end, [self._state(e, states) for e in ends])
+                    total = total + _pull(coupling, end, [self._state(e, states) for e in ends])
         return total
 
     def displaced(self, states: Sequence[Tensor]) -> Problem:
         """Return the problem of displacements from ``states``, which must be at rest."""
         ends = [[self._state(e, states) for e in ends] for ends in self.ends]
-        moved = tuple(c.displaced(s) for c, s in zip(self.couplings, ends, strict=True))
+        moved = tuple(displaced(c, s) for c, s in zip(self.couplings, ends, strict=True))
         return replace(self, couplings=moved, at=tuple(states), origin=self)
 
     def linearised(
@@ -275,71 +233,17 @@ class Problem:
     def pair(self, nudges: Sequence[Nudge | None]) -> Pair | None:
         """Return the problem under ``nudges`` in the form of a kernel, where it has that form.
 
-        Two flat layers joined by one matrix, laws that only clip, one batch axis, currents and
-        springs as nudges, and nothing that autograd would have to follow.
+        Two layers that only clip (``network/pair.py``), currents and springs as nudges, and
+        nothing that autograd would have to follow.
         """
-        weight = self.between
-        if weight is None or not nudges or not takes(weight, self.x, *self.fixed):
+        if not nudges or not takes(self.x, *self.fixed):
             return None
-        pushes = [push for push in map(self._push, nudges) if push is not None]
-        if len(pushes) < len(nudges):
-            return None
-        currents, stiffness = zip(*pushes, strict=True)
-        current = torch.cat(currents) if len(currents) > 1 else currents[0]
-        lower, upper = self.nodes
-        return Pair(weight, lower, upper, current, stiffness, self.at)
-
-    def _push(self, nudge: Nudge | None) -> tuple[Tensor, float] | None:
-        """Return a nudge as a real current into the outputs and a stiffness, None if it is not."""
-        upper, stiffness = self.nodes[1], 0.0
-        if nudge is None:
-            current = row(0.0, upper.ease.shape[-1], upper.drive.dtype, upper.drive.device)
-        elif isinstance(nudge, Current):
-            current = -nudge.beta * nudge.gradient
-        elif isinstance(nudge, Spring):
-            stiffness = nudge.stiffness
-            current = stiffness * (nudge.target - self.at[1] if self.at else nudge.target)
-            if stiffness < 0 and not bool((stiffness * upper.ease > -1).all()):
-                return None
-        else:
-            return None
-        if current.is_complex():
-            return None
-        return current.to(upper.drive.dtype).expand(upper.drive.shape), stiffness
+        form = self._clipped
+        return form.under(nudges, self.at) if form and takes(form.weight) else None
 
     @cached_property
-    def between(self) -> Tensor | None:
-        """The matrix between two flat layers that only clip, where there is nothing else."""
-        if self.origin is not None:
-            return self.origin.between
-        inner = [j for j, ends in enumerate(self.ends) if min(ends) > 0]
-        flat = all(len(site.shape) == 1 for site in self.sites) and len(self.batch) == 1
-        if len(self.sites) != 2 or len(inner) != 1 or not flat or not self.nodes:
-            return None
-        coupling = self.couplings[inner[0]]
-        weight: Tensor | None = getattr(coupling, "g", getattr(coupling, "weight", None))
-        if self.ends[inner[0]] != (1, 2) or weight is None or weight.dim() != 2:
-            return None
-        return weight.contiguous()
-
-    @cached_property
-    def nodes(self) -> tuple[Nodes, ...]:
-        """Every layer's drive, ease and limits, where all laws only clip; else nothing."""
-        if self.origin is not None:
-            return self.origin.nodes
-        made = []
-        for index, site in enumerate(self.sites):
-            clip, like = site.law.clip(site.shape[0]), self.fixed[index]
-            if clip is None:
-                return ()
-            low, high = limits(clip, like.dtype, like.device)
-            load = self.loads[index] + clip.leak
-            if isinstance(load, Tensor):
-                ease = (1 / load).expand(1, low.shape[-1])
-            else:
-                ease = row(1 / load, low.shape[-1], like.dtype, like.device)
-            made.append(Nodes(like, ease, low, high))
-        return tuple(made)
+    def _clipped(self) -> Clipped | None:
+        return clipped(self) if self.origin is None else self.origin._clipped
 
     def energy(self, states: Sequence[Tensor]) -> Tensor:
         """Return the energy of each sample, shape ``(*chips, batch)``.
@@ -350,7 +254,7 @@ class Problem:
         >>> problem.energy([torch.tensor([[6.0]])]).item()  # 36 / 2 - 6 * 6
         -18.0
         """
-        total = torch.zeros(())
+        total = self.x.new_zeros(())
         for site, state in zip(self.sites, states, strict=True):
             total = total + site.law.energy(state).flatten(-len(site.shape)).sum(-1)
         for coupling, ends in zip(self.couplings, self.ends, strict=True):
