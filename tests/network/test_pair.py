@@ -11,8 +11,7 @@ from torch import Tensor
 
 from madem.learn import centred
 from madem.learn.yardsticks import FiniteDifference
-from madem.machine import Simulated
-from madem.machine.periphery import Converter, Digitised, Lopsided
+from madem.machine import Converter, Digitised, Lopsided, Simulated
 from madem.network import (
     Amplifier,
     Box,

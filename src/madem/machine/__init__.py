@@ -1,16 +1,8 @@
 """The only thing with memory: machines that settle, contrast and write."""
 
+from madem.machine.arrays import Digitised, Lines, Lopsided
 from madem.machine.fastslow import FastSlow
-from madem.machine.periphery import (
-    Converter,
-    Digitised,
-    Lines,
-    Lopsided,
-    Partial,
-    Periphery,
-    Spread,
-    draw_lines,
-)
+from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.placement import Placement, lay_out, place
 from madem.machine.simulated import Settled, Simulated
 from madem.machine.stores import Exact, SignedPair, Store

@@ -19,7 +19,7 @@ from madem.errors import InputError
 from madem.ledger import Event
 from madem.machine.stores import SignedPair, check_fit, part_of
 from madem.machine.writing import Written
-from madem.network import Coupling, Matrix
+from madem.network import Coupling, Joint
 from madem.network.couplings import Moves
 
 
@@ -63,9 +63,9 @@ class FastSlow:
         """The weights of the slow array: the only ones that compute."""
         return self.slow.parameters
 
-    def couple(self, parameters: Sequence[Tensor]) -> Matrix:
-        """Return the matrix ``[W b]``."""
-        return self.slow.couple(parameters)
+    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
+        """Return the coupling that the slow array holds."""
+        return self.slow.couple(parameters, joint)
 
     def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast as it lies on the lines."""

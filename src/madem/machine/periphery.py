@@ -17,8 +17,9 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.machine.arrays import Digitised, Lines
 from madem.network import Coupling, Matrix
-from madem.network.couplings import Moves
+from madem.randomness import normal
 
 
 @dataclass(frozen=True)
@@ -78,140 +79,6 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """What the lines of one coupling were drawn to be, chips first.
-
-    ``post``, ``pre``: gains of the lines, ``(*chips, post)`` and ``(*chips, pre + 1)``; ``neuron``,
-    ``offset``, ``sensed``: gain, current and sense offset of each neuron above, ``(*chips, post)``;
-    ``driven``: offset of each line below, ``(*chips, pre)``; ``back``: what the transposed read
-    sees of each weight, relative, ``(*chips, post, pre)``. None is ideal.
-    """
-
-    post: Tensor | None = None
-    pre: Tensor | None = None
-    neuron: Tensor | None = None
-    offset: Tensor | None = None
-    sensed: Tensor | None = None
-    driven: Tensor | None = None
-    back: Tensor | None = None
-
-    def couple(self, matrix: Matrix, below: Tensor | None) -> Coupling:
-        """Return ``matrix`` as these lines and the gains ``below`` of the lower neurons make it."""
-        weight, bias = matrix.weight, matrix.bias
-        if self.post is not None and self.pre is not None:
-            weight = weight * self.post.unsqueeze(-1) * self.pre[..., None, :-1]
-            bias = None if bias is None else bias * self.post * self.pre[..., -1:].expand_as(bias)
-        returned = weight if self.back is None else weight * self.back
-        if below is not None:
-            returned = returned * below.unsqueeze(-2)
-        if self.neuron is not None:
-            weight = weight * self.neuron.unsqueeze(-1)
-            bias = None if bias is None else bias * self.neuron
-        if self.offset is not None:
-            bias = self.offset if bias is None else bias + self.offset
-        forward = Matrix(weight, bias, matrix.shape)
-        if returned is weight:
-            return forward
-        return Lopsided(forward, Matrix(returned, None, matrix.shape))
-
-
-@dataclass(frozen=True)
-class Lopsided:
-    """A matrix whose transposed read is not the transpose of its forward one.
-
-    ``forward`` pulls on the upper layer, ``back`` on the lower one. There is no energy in general;
-    ``energy`` is that of the forward read.
-
-    >>> two = Lopsided(Matrix(torch.tensor([[2.0]])), Matrix(torch.tensor([[3.0]])))
-    >>> two.pull(1, [torch.ones(1, 1)] * 2).item(), two.pull(0, [torch.ones(1, 1)] * 2).item()
-    (2.0, 3.0)
-    """
-
-    forward: Matrix
-    back: Matrix
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
-
-    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
-        """Return the pull of the forward or of the transposed read."""
-        return self.forward.pull(1, states) if end == 1 else self.back.pull(0, states)
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the bias."""
-        return self.forward.constant(end)
-
-    def curvature(self, end: int) -> float:
-        """Return zero."""
-        del end
-        return 0.0
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy that the forward read would have."""
-        return self.forward.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.forward.contrast(moves)
-
-    def displaced(self, at: Sequence[Tensor]) -> Lopsided:
-        """Return itself without the bias."""
-        return Lopsided(self.forward.displaced(at), self.back)
-
-
-@dataclass(frozen=True)
-class Digitised:
-    """A matrix on tiles whose partial sums are converted before they are added.
-
-    ``rows``, ``columns``: tiles along outputs and inputs; ``converter`` of every partial sum, in
-    units of state. Sums added as currents need no such thing: they are the matrix's own.
-
-    >>> matrix = Matrix(torch.tensor([[0.3, 0.3]]))
-    >>> halves = Digitised(matrix, 2, 1, Converter(2, 1.0))  # levels at -1, 0 and 1
-    >>> halves.pull(1, [torch.ones(1, 2), torch.zeros(1, 1)]).item()
-    0.0
-    """
-
-    matrix: Matrix
-    rows: int
-    columns: int
-    converter: Converter
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the matrix feels."""
-        return self.matrix.felt(end)
-
-    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
-        """Return the sum of converted partial sums."""
-        weight = self.matrix.weight if end == 1 else self.matrix.weight.mT
-        driven, count = states[1 - end], self.rows if end == 1 else self.columns
-        size = -(-driven.shape[-1] // count)
-        parts = zip(driven.split(size, -1), weight.split(size, -1), strict=True)
-        return torch.stack([self.converter(torch.matmul(s, w.mT)) for s, w in parts]).sum(0)
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the matrix's bias."""
-        return self.matrix.constant(end)
-
-    def curvature(self, end: int) -> float:
-        """Return the matrix's."""
-        return self.matrix.curvature(end)
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy of the matrix: converted sums have none of their own."""
-        return self.matrix.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.matrix.contrast(moves)
-
-    def displaced(self, at: Sequence[Tensor]) -> Coupling:
-        """Return the matrix's."""
-        return self.matrix.displaced(at)
-
-
-@dataclass(frozen=True)
 class Partial:
     """How a coupling lies on ``rows`` by ``columns`` tiles whose sums are converted one by one.
 
@@ -223,19 +90,27 @@ class Partial:
     limit: float
 
 
-def draw_lines(spread: Spread, shape: tuple[int, ...], generator: Generator) -> Lines:
-    """Draw the lines of a coupling of ``shape``, ``(*chips, post, pre + 1)``.
+def draw_lines(
+    spread: Spread,
+    shape: tuple[int, ...],
+    generator: Generator,
+    bias: bool = True,
+    device: torch.device | None = None,
+) -> Lines:
+    """Draw the lines of a coupling of ``shape``, ``(*chips, post, pre + 1)``, on ``device``.
 
-    Normal, gains cut at 10 % of their mean. Every part is drawn whatever its spread, so that one
-    chip keeps its draw from one severity to the next.
+    Without ``bias`` there is no bias line, and the shape is ``(*chips, post, pre)``. Normal, gains
+    cut at 10 % of their mean. Every part is drawn whatever its spread, so that one chip keeps its
+    draw from one severity to the next.
 
     >>> draw_lines(Spread(), (4, 3, 6), torch.Generator()).back is None
     True
     """
     *chips, post, lines = shape
+    inputs = lines - bias
 
     def drawn(sd: float, *size: int) -> Tensor:
-        return sd * torch.randn(*chips, *size, generator=generator)
+        return sd * normal((*chips, *size), generator, device)
 
     def gain(sd: float, *size: int) -> Tensor:
         return (1 + drawn(sd, *size)).clamp_min(0.1)
@@ -246,9 +121,9 @@ def draw_lines(spread: Spread, shape: tuple[int, ...], generator: Generator) -> 
         "neuron": gain(spread.neuron_gain, post),
         "offset": drawn(spread.neuron_offset, post),
         "sensed": drawn(spread.sense_offset, post),
-        "driven": drawn(spread.drive_offset, lines - 1),
+        "driven": drawn(spread.drive_offset, inputs),
     }
-    cells = drawn(spread.mismatch, post, lines - 1)
+    cells = drawn(spread.mismatch, post, inputs)
     parts["back"] = (1 + cells) * (1 + drawn(spread.line_mismatch, post)).unsqueeze(-1)
     asked = {
         "post": spread.line_gain,
@@ -268,8 +143,8 @@ class Periphery:
 
     ``output_limit`` is the range of an unbounded output, in units of its state; ``drive_limit``
     that of a driven line; ``sense_range`` scales the range of every bounded state. ``lines`` were
-    drawn for each coupling, or are ideal. ``partial``: how each coupling's tiles are added after
-    conversion; where it is empty, their currents add.
+    drawn for each joint, or are ideal. ``partial``: how each joint's tiles are added after
+    conversion, None for a joint on no tiles; where it is empty, their currents add.
     """
 
     dac_bits: int | None = None
@@ -278,13 +153,13 @@ class Periphery:
     drive_limit: float = 1.0
     sense_range: float = 1.0
     lines: tuple[Lines, ...] = ()
-    partial: tuple[Partial, ...] = ()
+    partial: tuple[Partial | None, ...] = ()
 
     @property
     def exact(self) -> bool:
         """Whether states are seen as they are."""
         offsets = any(line.sensed is not None for line in self.lines)
-        return not (self.dac_bits or self.adc_bits or offsets or self.partial)
+        return not (self.dac_bits or self.adc_bits or offsets or any(self.partial))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -305,23 +180,62 @@ class Periphery:
             for i in range(len(self.lines))
         ))  # fmt: skip
 
-    def couple(self, index: int, coupling: Coupling) -> Coupling:
-        """Return a coupling as its lines make it."""
-        if self.lines and isinstance(coupling, Matrix):
-            below = self.lines[index - 1].neuron if index else None
-            coupling = self.lines[index].couple(coupling, below)
-        if not self.partial:
+    def check(self, ends: Sequence[tuple[int, ...]]) -> None:
+        """Raise ``InputError`` where it fits no network whose joints have these ``ends``.
+
+        Neurons with gains or offsets of their own belong to the lines of one joint, the only one
+        that reaches their layer from below; the drivers of the input, to the lines of one joint.
+        """
+        for name, given in (("lines", self.lines), ("partial", self.partial)):
+            if given and len(given) != len(ends):
+                raise InputError(f"{name} must be one per joint, {len(ends)}, but are {len(given)}")
+        for line, own in zip(self.lines, ends, strict=False):
+            if line.neurons and sum(own[-1] in (other[1:] or other) for other in ends) > 1:
+                raise InputError(
+                    f"lines of the joint of layers {own} have neurons with gains or offsets of "
+                    f"their own, but other joints reach layer {own[-1]} too"
+                )
+        inputs = [line.driven for line, own in zip(self.lines, ends, strict=False) if 0 in own]
+        if sum(driven is not None for driven in inputs) > 1:
+            raise InputError("lines of one joint alone can have drive offsets of the input")
+
+    def line(self, index: int) -> Lines:
+        """Return the lines of joint ``index``."""
+        return self.lines[index] if self.lines else Lines()
+
+    def neurons(self, ends: Sequence[tuple[int, ...]], layer: int) -> Lines:
+        """Return the lines that hold the neurons of ``layer``, counted from 1; else ideal ones."""
+        joints = zip(self.lines, ends, strict=False)
+        return next((line for line, own in joints if line.neurons and own[-1] == layer), Lines())
+
+    def asks(self, index: int) -> str | None:
+        """Return what of it needs joint ``index`` to lie on an array, None where nothing does."""
+        if self.lines and not self.lines[index].ideal:
+            return "lines that were drawn"
+        return "converted partial sums" if self.partial and self.partial[index] else None
+
+    def couple(self, index: int, matrix: Matrix, below: Tensor | None) -> Coupling:
+        """Return the matrix of joint ``index`` as its lines and converters make it.
+
+        ``below``: gains of the neurons of the lower layer, ``(*chips, pre)``.
+        """
+        coupling = self.line(index).couple(matrix, below)
+        own = self.partial[index] if self.partial else None
+        if own is None:
             return coupling
         if not isinstance(coupling, Matrix):
-            raise InputError("partial sums are converted of reads that are each other's transpose")
-        own = self.partial[index]
+            raise InputError(
+                "converted partial sums cannot be combined with a transposed read that differs "
+                "from the forward one (mismatch, or gains of neurons)"
+            )
         return Digitised(coupling, own.rows, own.columns, Converter(self.adc_bits, own.limit))
 
-    def put(self, x: Tensor) -> Tensor:
-        """Return the input as its drivers put it on the lines."""
-        driven = self.lines[0].driven if self.lines else None
+    def put(self, x: Tensor, ends: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> Tensor:
+        """Return the input, of ``shape`` per sample, as its drivers put it on the lines."""
+        joints = zip(self.lines, ends, strict=False)
+        offsets = [line.driven for line, own in joints if 0 in own and line.driven is not None]
         x = self.drive(x)
-        return x if driven is None else x + driven.unsqueeze(-2)
+        return x + offsets[0].unsqueeze(-2).unflatten(-1, shape) if offsets else x
 
     def drive(self, value: Tensor) -> Tensor:
         """Return the activities (at most one) as the input converters put them on the lines."""
@@ -332,10 +246,9 @@ class Periphery:
         limit = self.output_limit if bound is None else self.sense_range * bound
         return Converter(self.adc_bits, limit)(value)
 
-    def see(self, index: int, value: Tensor, bound: float | None) -> Tensor:
-        """Return the states of the neurons above coupling ``index`` as their converters see them.
+    def see(self, value: Tensor, bound: float | None, offset: Tensor | None = None) -> Tensor:
+        """Return the states of neurons as their converters see them.
 
-        Where a sense amplifier has an offset, it comes before the converter.
+        ``offset``: of their sense amplifiers, ``(*chips, units)``; it comes before the converter.
         """
-        sensed = self.lines[index].sensed if self.lines else None
-        return self.sense(value if sensed is None else value + sensed.unsqueeze(-2), bound)
+        return self.sense(value if offset is None else value + offset.unsqueeze(-2), bound)

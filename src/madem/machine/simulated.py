@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.periphery import Digitised, Lopsided, Periphery
+from madem.machine.arrays import Digitised, Fluctuating, behind
+from madem.machine.periphery import Periphery
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
-from madem.network.couplings import Moves
+from madem.network.joints import image_of
+from madem.randomness import branch
 from madem.solver import Rest, Solver, Sweep
 
 
@@ -29,11 +31,6 @@ def line_powers(activity: Tensor) -> Tensor:
     return joined.square_().sum(-2)
 
 
-def line_lengths(activity: Tensor, bias: bool) -> Tensor:
-    """Return the length of each sample's activities, with a bias line at 1 where there is one."""
-    return (activity.square().sum(-1, keepdim=True) + float(bias)).sqrt()
-
-
 @dataclass(frozen=True)
 class Clamped:
     """The clamped input ``x``, and what all phases need of it, computed once."""
@@ -41,9 +38,9 @@ class Clamped:
     x: Tensor
 
     @cached_property
-    def lengths(self) -> Tensor:
-        """The length of each sample, with the bias line, ``(*chips, batch, 1)``."""
-        return line_lengths(self.x, bias=True)
+    def squares(self) -> Tensor:
+        """The squared length of each flat sample, ``(*chips, batch, 1)``."""
+        return self.x.square().sum(-1, keepdim=True)
 
     @cached_property
     def lines(self) -> Tensor:
@@ -60,7 +57,8 @@ class Settled:
     report; ``problem``: what was bound, to be reused by the phases that start from here, as is
     what is known of the ``clamped`` input.
     ``moved``: the displacement of every layer from the free settling ``origin``, where the nudged
-    phase was relaxed as one.
+    phase was relaxed as one. ``noise``: the state of the machine's generator when it settled, from
+    which what a read of the input's lines saw then is known.
     """
 
     states: tuple[Tensor, ...]
@@ -70,6 +68,7 @@ class Settled:
     clamped: Clamped
     origin: Settled | None = None
     moved: tuple[Tensor, ...] = ()
+    noise: Tensor | None = None
 
     @property
     def energy(self) -> Tensor:
@@ -80,57 +79,6 @@ class Settled:
     def displacements(self) -> Problem:
         """The problem of displacements from here, shared by all phases nudged from here."""
         return self.problem.displaced(self.rest.states)
-
-
-@dataclass(frozen=True)
-class Fluctuating:
-    """A matrix whose weights differ a little in every settling, and not within one.
-
-    Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
-    ``sigma |s|``, which is drawn instead of every cell's own: the distribution is the same.
-    ``sigma`` is one number or one a chip, ``(*chips, 1, 1)``.
-    ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
-    """
-
-    coupling: Coupling
-    sigma: float | Tensor
-    generator: Generator
-    draws: dict[int, Tensor] = field(default_factory=dict)
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the matrix feels."""
-        return self.coupling.felt(end)
-
-    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
-        """Return the pull, with the fluctuation of the lines driven and of the bias line."""
-        pull = self.coupling.pull(end, states)
-        return self.disturb(end, pull, line_lengths(states[1 - end], bias=end == 1))
-
-    def disturb(self, end: int, pull: Tensor, lengths: Tensor) -> Tensor:
-        """Return ``pull`` with the fluctuation that driven lines of ``lengths`` add."""
-        if end not in self.draws:
-            self.draws[end] = torch.randn(pull.shape, dtype=pull.dtype, generator=self.generator)
-        return (self.sigma * lengths * self.draws[end]).add_(pull)
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the mean bias; its fluctuation is in the pull."""
-        return self.coupling.constant(end)
-
-    def curvature(self, end: int) -> Tensor | float:
-        """Return the matrix's."""
-        return self.coupling.curvature(end)
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy of the mean coupling."""
-        return self.coupling.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.coupling.contrast(moves)
-
-    def displaced(self, at: Sequence[Tensor]) -> Coupling:
-        """Return the mean coupling's."""
-        return self.coupling.displaced(at)
 
 
 def silent(event: Event) -> None:
@@ -173,6 +121,9 @@ class Simulated:
         self.listener = listener
         self.unsettled = 0
         self.settled = 0
+        self.couple([parameter.detach() for parameter in self.parameters])  # refuses what cannot be
+        if listener is not silent:
+            network.shapes  # noqa: B018 - the ledger counts the lines of chains of arrays alone
 
     @staticmethod
     def ideal(
@@ -195,18 +146,53 @@ class Simulated:
     @property
     def restless(self) -> bool:
         """Whether reads fluctuate."""
-        sigmas = (store.fluctuation for store in self.stores)
-        return any(isinstance(sigma, Tensor) or sigma > 0 for sigma in sigmas)
+        return any(_fluctuates(store) for store in self.stores)
+
+    @property
+    def _ends(self) -> list[tuple[int, ...]]:
+        """The layers that each joint joins."""
+        return [joint.ends for joint in self.network.joints]
 
     def couple(self, parameters: Sequence[Tensor]) -> list[Coupling]:
-        """Return the couplings with ``parameters`` in the form of ``self.parameters``."""
+        """Return the couplings with ``parameters`` in the form of ``self.parameters``.
+
+        Raises ``InputError`` where read noise or the periphery needs an array, and a joint is none.
+        """
+        self.periphery.check(self._ends)
         left, made = list(parameters), []
-        for index, store in enumerate(self.stores):
+        for index, (joint, store) in enumerate(zip(self.network.joints, self.stores, strict=True)):
             count = len(store.parameters)
-            coupling = self.periphery.couple(index, store.couple(left[:count]))
+            coupling = store.couple(left[:count], joint)
+            if self._asks(index) is not None:
+                coupling = behind(coupling, partial(self._placed, index))
             made.append(self.network.shared(index, coupling))
             del left[:count]
         return made
+
+    def _asks(self, index: int) -> str | None:
+        """Return what needs joint ``index`` to lie on an array, None where nothing does."""
+        if _fluctuates(self.stores[index]):
+            return "read noise"
+        asked = self.periphery.asks(index)
+        return "gains of neurons" if asked is None and self._below(index) is not None else asked
+
+    def _below(self, index: int) -> Tensor | None:
+        """Return the gains of the neurons of the lower layer of joint ``index``."""
+        lower = self.network.joints[index].ends[0]
+        if not self.periphery.lines or not lower:
+            return None
+        return self.periphery.neurons(self._ends, lower).neuron
+
+    def _placed(self, index: int, array: Coupling) -> Coupling:
+        """Return the array of joint ``index`` as the periphery makes it."""
+        if type(array) is not Matrix:
+            joint = self.network.joints[index]
+            raise InputError(
+                f"{self._asks(index)}: that is of arrays, but the {type(joint).__name__} joint of "
+                f"layers {joint.ends} is not a matrix, so it lies on none; keep it exact, with "
+                "ideal lines"
+            )
+        return self.periphery.couple(index, array, self._below(index))
 
     @torch.no_grad()
     def settle(
@@ -222,7 +208,8 @@ class Simulated:
         origin = start if isinstance(start, Settled) else None
         if origin is None:
             couplings = self.couple([parameter.detach() for parameter in self.parameters])
-            problem = self.network.bind(couplings, self.periphery.put(x))
+            put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
+            problem = self.network.bind(couplings, put)
         else:
             problem = origin.problem
         if origin is not None and nudge is not None and self.exact:
@@ -230,12 +217,13 @@ class Simulated:
         if nudge is not None:
             nudge = nudge.through(self.periphery.drive)
         clamped = Clamped(problem.x) if origin is None else origin.clamped
-        phase = self._fluctuate(problem, clamped)
+        noise = self.noise.get_state() if self.restless else None
+        phase = self._fluctuate(problem, clamped, self.noise)
         states = origin.rest.states if origin is not None else start
         rest = self._count(self.solver.settle(phase, nudge, states))  # type: ignore[arg-type]
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
-        return replace(settled, problem=problem)
+        return replace(settled, problem=problem, noise=noise)
 
     @torch.no_grad()
     def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
@@ -277,8 +265,16 @@ class Simulated:
     def reaction(
         self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
     ) -> Tensor:
-        """Return ``dE/dx`` at ``high`` minus at ``low``, the shape of ``x``, times ``scale``."""
+        """Return ``dE/dx`` at ``high`` minus at ``low``, the shape of ``x``, times ``scale``.
+
+        What the drivers of the input sense of a transposed read in each of the two settlings. It
+        fluctuates and is converted like any other read; what it saw is settled with the states, so
+        that the same two settlings always answer the same.
+        """
         at, up, down = _sides(high, low)
+        if not self.exact:
+            change = self._returned(low) - self._returned(high)
+            return Move(at[0], scale=scale).scaled(change)
         origin = high.origin or low.origin
         moved = origin.displacements if origin else low.problem.displaced(at[1:])
         change = torch.zeros_like(at[0])
@@ -286,6 +282,14 @@ class Simulated:
             if side[-1] is not None:
                 change = change + sign * moved.reaction([s for s in side if s is not None])
         return Move(at[0], scale=scale).scaled(change)
+
+    def _returned(self, settled: Settled) -> Tensor:
+        """Return what is sensed at the input of a settling."""
+        problem = settled.problem
+        if settled.noise is not None:
+            draws = branch(self.noise, settled.noise, "returned")
+            problem = self._fluctuate(problem, settled.clamped, draws)
+        return self.periphery.sense(problem.reaction(settled.rest.states), None)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Change the parameters by ``changes``, as well as their stores can."""
@@ -346,25 +350,38 @@ class Simulated:
                 self._tell_settled(replace(settled, states=states), free=False)
         return phases
 
-    def _fluctuate(self, problem: Problem, clamped: Clamped) -> Problem:
-        """Return the problem as it is during one settling."""
+    def _fluctuate(self, problem: Problem, clamped: Clamped, noise: Generator) -> Problem:
+        """Return the problem as it is during one settling, with draws from ``noise``."""
         if not self.restless:
             return problem
-        couplings = tuple(
-            Fluctuating(coupling, store.fluctuation, self.noise)
-            for coupling, store in zip(problem.couplings, self.stores, strict=True)
-            if isinstance(coupling, Matrix | Lopsided | Digitised)
-        )
-        fixed = couplings[0].disturb(1, problem.fixed[0], clamped.lengths)
-        return replace(problem, couplings=couplings, fixed=(fixed, *problem.fixed[1:]))
+        couplings, fixed = list(problem.couplings), list(problem.fixed)
+        for index, (store, ends) in enumerate(zip(self.stores, problem.ends, strict=True)):
+            if not _fluctuates(store):
+                continue
+            mean = couplings[index]
+            noisy = behind(mean, partial(self._noisy, index, noise))
+            couplings[index] = noisy
+            for end, layer in enumerate(ends):
+                if layer and not ends[1 - end]:  # the clamped input's: drawn once, with ``fixed``
+                    at = fixed[layer - 1]
+                    fixed[layer - 1] = _disturbed(at, mean, noisy, end, clamped)
+        return replace(problem, couplings=tuple(couplings), fixed=tuple(fixed), drawn=True)
+
+    def _noisy(self, index: int, noise: Generator, array: Coupling) -> Fluctuating:
+        """Return the array of joint ``index`` with fluctuating cells."""
+        joint, sigma = self.network.joints[index], self.stores[index].fluctuation
+        shape = image_of(self.network.state_shapes[joint.ends[0]])
+        line, below = self.periphery.line(index), self._below(index)
+        return Fluctuating(array, sigma, noise, "bias" in joint.parameters, shape, line, below)
 
     def _sense(self, phase: Problem, rest: Rest, clamped: Clamped, free: bool) -> Settled:
         """Convert what the lines carry at rest."""
         bounds = [site.law.bound for site in phase.sites]
-        states = [
-            self.periphery.see(index, state, bound)
-            for index, (state, bound) in enumerate(zip(rest.states, bounds, strict=True))
+        offsets = [
+            self.periphery.neurons(phase.ends, layer).sensed
+            for layer in range(1, len(phase.sites) + 1)
         ]
+        states = list(map(self.periphery.see, rest.states, bounds, offsets))
         last = phase.sites[-1].law
         if last.loaded:
             output = states[-1]
@@ -372,7 +389,7 @@ class Simulated:
             states[-1] = rest.states[-1]  # driven, not sensed
             output = states[-1]
             if free:
-                output = self.periphery.see(len(states) - 1, phase.output(rest.states), last.bound)
+                output = self.periphery.see(phase.output(rest.states), last.bound, offsets[-1])
         return Settled((phase.x, *states), output, rest, phase, clamped)
 
     def _tell_contrast(self, high: Settled) -> None:
@@ -391,9 +408,11 @@ class Simulated:
             return
         samples = settled.output.shape[-2]
         watts = torch.zeros(())
+        shapes = self.network.shapes
         for index, store in enumerate(self.stores):
             above = settled.states[index + 1]
             pre = settled.clamped.lines if not index else line_powers(settled.states[index])
+            pre = pre[..., : shapes[index][1]]  # without the bias line where there is none
             post = above.square().sum(-2) if index else above.new_zeros(above[..., 0, :].shape)
             forward = free or self.network.layers[index].law.loaded
             watts = watts + store.dissipation(pre if forward else torch.zeros_like(pre), post)
@@ -410,7 +429,7 @@ class Simulated:
             self.listener(Event(item, float(samples * count)))
         read = "array read" if free else "nudged array read"
         self.listener(Event(read, float(samples), watts))
-        if self.periphery.partial:
+        if any(self.periphery.partial):
             self.listener(Event("partial sum conversion", self._partial_sums(settled, free)))
 
     def _partial_sums(self, settled: Settled, free: bool) -> Tensor:
@@ -422,16 +441,37 @@ class Simulated:
         sweeps = settled.rest.sweeps.sum(-1)
         total = torch.zeros_like(sweeps)
         samples = settled.output.shape[-2]
-        joints = zip(self.periphery.partial, self.network.shapes, strict=True)
-        for index, (tiles, (post, lines)) in enumerate(joints):
+        inputs = [math.prod(shape) for shape in self.network.state_shapes]
+        joints = zip(self.periphery.partial, inputs, inputs[1:], strict=False)
+        for index, (tiles, pre, post) in enumerate(joints):
+            if tiles is None:
+                continue
             loaded = self.network.layers[index].law.loaded
             if index and loaded:
                 total = total + tiles.rows * post * sweeps
             elif free:
                 total = total + tiles.rows * post * samples
             if index and (loaded or not free):
-                total = total + tiles.columns * (lines - 1) * sweeps
+                total = total + tiles.columns * pre * sweeps
         return total
+
+
+def _fluctuates(store: Store) -> bool:
+    """Return whether the weights of a store differ from one settling to the next."""
+    sigma = store.fluctuation
+    return isinstance(sigma, Tensor) or sigma > 0
+
+
+def _disturbed(
+    fixed: Tensor, mean: Coupling, noisy: Coupling, end: int, clamped: Clamped
+) -> Tensor:
+    """Return the current that never changes with the fluctuation of a read of the input."""
+    if type(noisy) is Fluctuating and type(mean) is not Digitised:
+        plain = end == 1 and noisy.line.pre is None and not noisy.shape
+        squares = clamped.squares if plain else noisy.squares(end, clamped.x)
+        return noisy.disturb(end, fixed, squares)
+    both = [clamped.x, clamped.x]
+    return fixed + (noisy.pull(end, both) - mean.pull(end, both))
 
 
 Side = tuple[Tensor | None, ...]

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from madem.device import Cell, Static, draw, program
 from madem.errors import InputError
+from madem.machine.arrays import array_of
 from madem.machine.wired import Solved, Wired
 from madem.machine.writing import Writing, Written
 from madem.network import Coupling, Joint, Matrix
@@ -31,8 +32,11 @@ class Store(Protocol):
     def fluctuation(self) -> float | Tensor:
         """Standard deviation of a weight from one settling to the next, or of one a chip."""
 
-    def couple(self, parameters: Sequence[Tensor]) -> Coupling:
-        """Return the coupling with ``parameters`` in the store's form."""
+    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
+        """Return the coupling of ``joint`` with ``parameters`` in the store's form.
+
+        Raises ``InputError`` where the store cannot hold such a joint.
+        """
 
     def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast of ``coupling`` in the form of the store's parameters."""
@@ -77,13 +81,13 @@ class Exact:
         ):
             raise InputError(f"parameters must have the shapes {wanted}, but have {shapes}")
 
-    def couple(self, parameters: Sequence[Tensor]) -> Coupling:
+    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of the joint."""
-        return self.joint.couple(parameters)
+        return joint.couple(parameters)
 
     def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the coupling's contrast."""
-        return tuple(coupling.contrast(moves))
+        """Return the coupling's contrast; offsets of neurons are biases that no parameter holds."""
+        return tuple(coupling.contrast(moves))[: len(self.parameters)]
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
@@ -185,16 +189,37 @@ class SignedPair:
         """The weights that the conductances stand for."""
         return [self.weight]
 
-    def couple(self, parameters: Sequence[Tensor]) -> Matrix:
-        """Return the matrix ``[W b]``."""
-        return Matrix.of_lines(parameters[0])
+    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
+        """Return the coupling of ``joint``, which must be a matrix ``[W b]``, or ``W`` alone.
+
+        It may be behind amplifiers.
+        """
+        (lines,) = parameters
+        shapes = list(joint.parameters.values())
+        post, pre = lines.shape[-2:]
+        biased = shapes == [(post, pre - 1), (post,)]
+        if biased or shapes == [(post, pre)]:
+            coupling = joint.couple([lines[..., :-1], lines[..., -1]] if biased else [lines])
+            if type(coupling) is not Matrix and self.wired is not None and self.wired.seen:
+                raise InputError(
+                    "the rule by the cells' own voltages knows no amplifiers in front of wired "
+                    f"arrays, but has the {type(joint).__name__} joint of layers {joint.ends}"
+                )
+            if type(array_of(coupling)) is Matrix:
+                return coupling
+        raise InputError(
+            f"pairs of cells hold a matrix and its bias, here {post} x {pre} lines, but the "
+            f"{type(joint).__name__} joint of layers {joint.ends} has parameters {shapes}"
+        )
 
     def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrast as it lies on the lines, by the terminals' or the cells' voltages."""
         if self.wired is not None and self.wired.seen and self.solved is not None:
-            return (self.wired.contrast(self.solved, moves),)
-        weight, bias = coupling.contrast(moves)
-        return (torch.cat([weight, bias.unsqueeze(-1)], -1),)
+            return (self.wired.contrast(self.solved, moves, self.weight.shape[-1]),)
+        weight, *bias = coupling.contrast(moves)
+        if weight.shape[-1] == self.weight.shape[-1]:
+            return (weight,)
+        return (torch.cat([weight, bias[0].unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``sum g v^2`` of the forward and of the transposed read, W a chip.

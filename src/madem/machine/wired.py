@@ -121,18 +121,25 @@ class Wired:
         """Return a gradient by the weights between terminals as one by the pairs' own weights."""
         return self.halves(solved.gradient(self.spread(gradient)), *gradient.shape[-2:])
 
-    def contrast(self, solved: Solved, moves: Moves) -> Tensor:
-        """Return the contrast of ``[W b]`` by the voltages that every cell sees in both reads."""
+    def contrast(self, solved: Solved, moves: Moves, lines: int | None = None) -> Tensor:
+        """Return the contrast of ``[W b]`` by the voltages that every cell sees in both reads.
+
+        ``lines``: how many there are, by default a bias line beside those of the lower layer.
+        """
         below, above = moves
-        shape = above.at.shape[-1], below.at.shape[-1] + 1
+        batch = above.at.dim() - 1
+        inputs = below.at.flatten(batch).shape[-1]  # of an image, maybe
+        lines = inputs + 1 if lines is None else lines
+        shape = above.at.shape[-1], lines
         total = torch.zeros_like(solved.arrays)
         for pre, post, one in (
             (below.middle, above.change, 1.0),
             (below.change, above.middle, 0.0),
         ):
             if pre is not None and post is not None:
-                bias = torch.full_like(pre[..., :1], one)
-                total = total - solved.products(*self.driven(torch.cat([pre, bias], -1), post))
+                flat = pre.flatten(batch)
+                bias = torch.full_like(flat, one)[..., : lines - inputs]
+                total = total - solved.products(*self.driven(torch.cat([flat, bias], -1), post))
         return self.halves(total, *shape)
 
     def driven(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:

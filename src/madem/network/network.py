@@ -88,12 +88,19 @@ class Network:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shape ``(post, pre + 1)`` of every coupling on crossbars, the bias line included.
 
-        Raises ``InputError`` for joints that are not dense: those do not lie on crossbars yet.
+        ``(post, pre)`` where a joint has no bias. Raises ``InputError`` for what is no chain of
+        dense joints: only that lies on crossbars.
         """
-        if not all(isinstance(joint, Dense) for joint in self.joints):
-            raise InputError("only chains of dense joints lie on crossbars")
+        for index, joint in enumerate(self.joints):
+            if type(joint) is not Dense or joint.ends != (index, index + 1):
+                raise InputError(
+                    "only chains of Dense joints lie on crossbars, from every layer to the next, "
+                    f"but joint {index + 1} is a {type(joint).__name__} of layers {joint.ends}"
+                )
         return tuple(
-            (math.prod(post), math.prod(pre) + 1) for pre, post in pairwise(self.state_shapes)
+            (joint.post, math.prod(joint.pre) + joint.bias)
+            for joint in self.joints
+            if type(joint) is Dense
         )
 
     @cached_property

@@ -15,13 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from madem.native import takes
 from madem.network.couplings import Coupling, Matrix
 from madem.network.laws import Box, Curvature, Free, Halves, Law
 from madem.network.nudges import Current, Nudge, Spring
 from madem.network.resistors import Resistors
 
 if TYPE_CHECKING:
-    from madem.network.problem import Problem
+    from madem.network.problem import Problem, Site
+
+
+Run = tuple[int, float, float, float]
+"""So many units, and the lower limit, upper limit and leak of each."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,15 @@ class Clipped:
 
     def under(self, nudges: Sequence[Nudge | None], at: tuple[Tensor, ...]) -> Pair | None:
         """Return it under ``nudges``, None where one is neither a current nor a spring."""
-        pushes = [push for push in (self._push(n, at) for n in nudges) if push is not None]
-        if len(pushes) < len(nudges):
-            return None
-        currents, stiffness = zip(*pushes, strict=True)
+        currents, stiffness = [], []
+        for nudge in nudges:
+            push = self._push(nudge, at)
+            if push is None:
+                return None
+            currents.append(push[0])
+            stiffness.append(push[1])
         current = torch.cat(currents) if len(currents) > 1 else currents[0]
-        return Pair(self.weight, self.lower, self.upper, current, stiffness, at)
+        return Pair(self.weight, self.lower, self.upper, current, tuple(stiffness), at)
 
     def _push(self, nudge: Nudge | None, at: tuple[Tensor, ...]) -> tuple[Tensor, float] | None:
         """Return a nudge as a real current into the outputs and a stiffness, None if it is not."""
@@ -103,9 +111,19 @@ def clipped(problem: Problem) -> Clipped | None:
     Both layers are flat, one batch axis comes first, one matrix or one layer of resistors joins
     them, and all other couplings pull on them by the clamped input alone.
     """
-    flat = all(len(site.shape) == 1 for site in problem.sites) and len(problem.batch) == 1
-    if len(problem.sites) != 2 or not flat:
+    sites, fixed = problem.sites, problem.fixed
+    flat = fixed[0].dim() == 2 and all(len(site.shape) == 1 for site in sites)
+    if len(sites) != 2 or not flat or not takes(problem.x, *fixed):
         return None
+    between = _between(problem)
+    if between is None or between.dim() != 2:
+        return None
+    lower, upper = (_nodes(sites[i], fixed[i], problem.loads[i]) for i in (0, 1))
+    return None if lower is None or upper is None else Clipped(between.contiguous(), lower, upper)
+
+
+def _between(problem: Problem) -> Tensor | None:
+    """Return what joins the two layers, None where there is more than that and the input."""
     between = None
     for coupling, ends in zip(problem.couplings, problem.ends, strict=True):
         if ends == (1, 2) and between is None:
@@ -114,11 +132,7 @@ def clipped(problem: Problem) -> Clipped | None:
                 return None
         elif any(ends[k] for end, at in enumerate(ends) if at for k in coupling.felt(end)):
             return None
-    laws = [site.law for site in problem.sites]
-    lower, upper = map(_nodes, laws, problem.fixed, problem.loads)
-    if between is None or between.dim() != 2 or lower is None or upper is None:
-        return None
-    return Clipped(between.contiguous(), lower, upper)
+    return between
 
 
 def _weight(coupling: Coupling) -> Tensor | None:
@@ -128,27 +142,38 @@ def _weight(coupling: Coupling) -> Tensor | None:
     return coupling.g if type(coupling) is Resistors else None
 
 
-def _nodes(law: Law, drive: Tensor, load: Curvature) -> Nodes | None:
+def _nodes(site: Site, drive: Tensor, load: Curvature) -> Nodes | None:
     """Return a layer under ``drive`` and ``load``, None where its law is no mere clip."""
-    units, kind = drive.shape[-1], drive.detach().numpy().dtype
+    single = drive.dtype == torch.float32
+    key = (load, single) if isinstance(load, float) else single
+    if key not in site.rows:
+        site.rows[key] = _rows(site.law, drive.shape[-1], load, np.float32 if single else float)
+    if not site.rows[key]:
+        return None
+    ease, low, high, leak = site.rows[key]
+    if isinstance(load, Tensor):
+        ease = 1 / (leak + load.detach().numpy()).reshape(1, -1)
+    return Nodes(drive, ease, low, high)
+
+
+def _rows(law: Law, units: int, load: Curvature, kind: Any) -> list[Any]:
+    """Return ease, lower limits, upper limits and leaks of a layer, a row each; none if no clip."""
     runs = _runs(law, units)
     if not runs:
-        return None
-    low, high, leak = (np.concatenate([np.full(n, box[k]) for n, box in runs]) for k in range(3))
-    given = load.detach().numpy() if isinstance(load, Tensor) else None
-    loaded = leak + load if given is None else leak.astype(kind) + given
+        return []
+    counts, *values = zip(*runs, strict=True)
+    low, high, leak = (np.repeat(value, counts)[None] for value in values)
     with np.errstate(divide="ignore"):
-        ease = np.broadcast_to(1 / loaded, (1, units))
-    rows = (np.ascontiguousarray(row, kind).reshape(1, -1) for row in (ease, low, high))
-    return Nodes(drive, *rows)
+        ease = 1 / (leak + (load if isinstance(load, float) else 0.0))
+    return [np.asarray(row, kind) for row in (ease, low, high, leak)]
 
 
-def _runs(law: Law, units: int) -> list[tuple[int, tuple[float, float, float]]]:
-    """Return ``(units, (low, high, leak))`` of each run of equal units, none for other laws."""
+def _runs(law: Law, units: int) -> list[Run]:
+    """Return the runs of equal units of a layer, none where its law is no mere clip."""
     if type(law) is Box:
-        return [(units, (law.low, law.high, law.leak))]
+        return [(units, law.low, law.high, law.leak)]
     if type(law) is Free:
-        return [(units, (-math.inf, math.inf, law.leak))]
+        return [(units, -math.inf, math.inf, law.leak)]
     if type(law) is not Halves or law.axis != -1:
         return []
     first, second = (_runs(half, n) for half, n in zip(law.laws, law.sizes(units), strict=True))

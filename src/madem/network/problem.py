@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +20,15 @@ from madem.network.pair import Clipped, Pair, clipped
 
 @dataclass(frozen=True)
 class Site:
-    """A layer's place: its law and shape, and the ``(joint, end)`` that reach it."""
+    """A layer's place: its law and shape, and the ``(joint, end)`` that reach it.
+
+    ``rows``: constants of the layer in the form of a kernel, made once per network.
+    """
 
     law: Law
     shape: Shape
     ends: tuple[tuple[int, int], ...]
+    rows: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Problem:
     ``fixed``: currents that never change, of the shape of every state; ``loads``: curvatures.
     Layers are indexed from 0 here, without the input. Where ``at`` is given, states are
     displacements from it, in which relative precision survives however small a nudge is;
-    ``origin`` is then the problem that was at rest there.
+    ``origin`` is then the problem that was at rest there. ``drawn``: whether couplings hold
+    numbers that were drawn for every sample.
     """
 
     sites: tuple[Site, ...]
@@ -44,6 +50,7 @@ class Problem:
     loads: tuple[Curvature, ...]
     at: tuple[Tensor, ...] = ()
     origin: Problem | None = None
+    drawn: bool = False
 
     @cached_property
     def zeros(self) -> tuple[Tensor, ...]:
@@ -106,8 +113,11 @@ class Problem:
 
     @property
     def separable(self) -> bool:
-        """Whether samples can be taken out: not where chips come first, nor of displacements."""
-        return len(self.batch) == 1 and not self.at
+        """Whether samples can be taken out.
+
+        Not where chips come first, nor of displacements, nor of what was drawn sample by sample.
+        """
+        return len(self.batch) == 1 and not self.at and not self.drawn
 
     def drive(self, index: int, states: Sequence[Tensor]) -> Tensor:
         """Return the current into layer ``index`` from its neighbours and its biases."""
@@ -236,10 +246,10 @@ class Problem:
         Two layers that only clip (``network/pair.py``), currents and springs as nudges, and
         nothing that autograd would have to follow.
         """
-        if not nudges or not takes(self.x, *self.fixed):
-            return None
         form = self._clipped
-        return form.under(nudges, self.at) if form and takes(form.weight) else None
+        if form is None or not nudges or not takes(form.weight, self.x, *self.fixed):
+            return None
+        return form.under(nudges, self.at)
 
     @cached_property
     def _clipped(self) -> Clipped | None:

@@ -1,0 +1,309 @@
+"""A matrix on an array: what lines, converters and read noise make of its two reads.
+
+All of this is of an array, and an array holds a matrix: of another coupling none of it can be.
+An amplifier is in front of the array (``behind``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Generator, Tensor
+
+from madem.network import Amplifier, Coupling, Matrix
+from madem.network.couplings import Moves, Offset, Shape, flat
+from madem.randomness import normal
+
+
+def behind(coupling: Coupling, change: Callable[[Coupling], Coupling]) -> Coupling:
+    """Return ``coupling`` with ``change`` done to what lies behind its amplifiers.
+
+    >>> one, off = (Matrix(torch.full((1, 1), value)) for value in (1.0, 0.0))
+    >>> two = behind(Amplifier(one, 2.0, 1.0), lambda _: off)
+    >>> two.pull(1, [torch.ones(1, 1)] * 2).item()
+    0.0
+    """
+    if type(coupling) is Amplifier:
+        return replace(coupling, coupling=behind(coupling.coupling, change))
+    return change(coupling)
+
+
+def array_of(coupling: Coupling) -> Coupling:
+    """Return what lies behind the amplifiers of ``coupling``."""
+    while type(coupling) is Amplifier:
+        coupling = coupling.coupling
+    return coupling
+
+
+@dataclass(frozen=True)
+class Lopsided:
+    """A matrix whose transposed read is not the transpose of its forward one.
+
+    ``forward`` pulls on the upper layer, ``back`` on the lower one. There is no energy in general;
+    ``energy`` is that of the forward read.
+
+    >>> two = Lopsided(Matrix(torch.tensor([[2.0]])), Matrix(torch.tensor([[3.0]])))
+    >>> two.pull(1, [torch.ones(1, 1)] * 2).item(), two.pull(0, [torch.ones(1, 1)] * 2).item()
+    (2.0, 3.0)
+    """
+
+    forward: Matrix
+    back: Matrix
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return the other end."""
+        return (1 - end,)
+
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the pull of the forward or of the transposed read."""
+        return self.forward.pull(1, states) if end == 1 else self.back.pull(0, states)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the bias."""
+        return self.forward.constant(end)
+
+    def curvature(self, end: int) -> float:
+        """Return zero."""
+        del end
+        return 0.0
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy that the forward read would have."""
+        return self.forward.energy(states)
+
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.forward.contrast(moves)
+
+    def displaced(self, at: Sequence[Tensor]) -> Lopsided:
+        """Return itself without the bias."""
+        return Lopsided(self.forward.displaced(at), self.back)
+
+
+@dataclass(frozen=True)
+class Digitised:
+    """A matrix on tiles whose partial sums are converted before they are added.
+
+    ``rows``, ``columns``: tiles along outputs and inputs; ``converter`` of every partial sum, in
+    units of state. Sums added as currents need no such thing: they are the matrix's own.
+
+    >>> from madem.machine import Converter
+    >>> matrix = Matrix(torch.tensor([[0.3, 0.3]]))
+    >>> halves = Digitised(matrix, 2, 1, Converter(2, 1.0))  # levels at -1, 0 and 1
+    >>> halves.pull(1, [torch.ones(1, 2), torch.zeros(1, 1)]).item()
+    0.0
+    """
+
+    matrix: Matrix
+    rows: int
+    columns: int
+    converter: Callable[[Tensor], Tensor]
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the matrix feels."""
+        return self.matrix.felt(end)
+
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the sum of converted partial sums."""
+        parts = [torch.matmul(s, w.mT) for s, w in self.split(end, states)]
+        return self.total(end, torch.stack(parts))
+
+    def split(self, end: int, states: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return what drives each tile of a read into ``end``, and the weights that it meets."""
+        weight = self.matrix.weight if end == 1 else self.matrix.weight.mT
+        driven = flat(states[0], self.matrix.shape) if end == 1 else states[1]
+        size = -(-driven.shape[-1] // (self.rows if end == 1 else self.columns))
+        return list(zip(driven.split(size, -1), weight.split(size, -1), strict=True))
+
+    def total(self, end: int, parts: Tensor) -> Tensor:
+        """Return the sum of the partial sums ``parts``, a tile after another, once converted."""
+        found = self.converter(parts).sum(0)
+        shape = self.matrix.shape
+        return found.unflatten(-1, shape) if end == 0 and shape else found
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the matrix's bias."""
+        return self.matrix.constant(end)
+
+    def curvature(self, end: int) -> float:
+        """Return the matrix's."""
+        return self.matrix.curvature(end)
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy of the matrix: converted sums have none of their own."""
+        return self.matrix.energy(states)
+
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.matrix.contrast(moves)
+
+    def displaced(self, at: Sequence[Tensor]) -> Offset:
+        """Return the change of its pulls: sums are converted whole."""
+        return Offset(self, tuple(at))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the lines of one coupling were drawn to be, chips first.
+
+    ``post``, ``pre``: gains of the lines, ``(*chips, post)`` and ``(*chips, pre + 1)``; ``neuron``,
+    ``offset``, ``sensed``: gain, current and sense offset of each neuron above, ``(*chips, post)``;
+    ``driven``: offset of each line below, ``(*chips, pre)``, of lines from the input alone;
+    ``back``: what the transposed read sees of each weight, relative, ``(*chips, post, pre)``. None
+    is ideal.
+    """
+
+    post: Tensor | None = None
+    pre: Tensor | None = None
+    neuron: Tensor | None = None
+    offset: Tensor | None = None
+    sensed: Tensor | None = None
+    driven: Tensor | None = None
+    back: Tensor | None = None
+
+    @property
+    def ideal(self) -> bool:
+        """Whether nothing differs from chip to chip."""
+        return all(getattr(self, each.name) is None for each in fields(self))
+
+    @property
+    def neurons(self) -> bool:
+        """Whether the neurons above differ from chip to chip."""
+        return not (self.neuron is None and self.offset is None and self.sensed is None)
+
+    def drive(self, end: int, state: Tensor) -> Tensor:
+        """Return activities at the other end of a read into ``end`` as their lines drive cells."""
+        if self.post is None or self.pre is None:
+            return state
+        gain = self.pre[..., : state.shape[-1]] if end == 1 else self.post
+        return state * gain.unsqueeze(-2)
+
+    def sense(self, end: int, units: int, below: Tensor | None) -> Tensor | None:
+        """Return the gain with which ``units`` at ``end`` sense a current; None for one."""
+        line = self.post if end == 1 else None if self.pre is None else self.pre[..., :units]
+        parts = [p for p in (line, self.neuron if end == 1 else below) if p is not None]
+        return math.prod(parts[1:], start=parts[0]).unsqueeze(-2) if parts else None
+
+    def couple(self, matrix: Matrix, below: Tensor | None) -> Coupling:
+        """Return ``matrix`` as these lines and the gains ``below`` of the lower neurons make it."""
+        weight, bias = matrix.weight, matrix.bias
+        if self.post is not None and self.pre is not None:
+            pre = self.pre[..., None, : weight.shape[-1]]
+            weight = weight * self.post.unsqueeze(-1) * pre
+            bias = None if bias is None else bias * self.post * self.pre[..., -1:].expand_as(bias)
+        returned = weight if self.back is None else weight * self.back
+        if below is not None:
+            returned = returned * below.unsqueeze(-2)
+        if self.neuron is not None:
+            weight = weight * self.neuron.unsqueeze(-1)
+            bias = None if bias is None else bias * self.neuron
+        if self.offset is not None:
+            bias = self.offset if bias is None else bias + self.offset
+        forward = Matrix(weight, bias, matrix.shape)
+        if returned is weight:
+            return forward
+        return Lopsided(forward, Matrix(returned, None, matrix.shape))
+
+
+@dataclass(frozen=True)
+class Fluctuating:
+    """A matrix whose weights differ a little in every settling, and not within one.
+
+    Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
+    ``sigma |s|``, which is drawn instead of every cell's own: the distribution is the same.
+    ``sigma`` is one number or one per chip, ``(*chips, 1, 1)``.
+    ``biased``: whether a bias line is read with the others; ``shape``: that of the lower layer
+    where it is not flat; ``line``, ``below``: the gains that cells are driven and sensed with.
+    ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
+    """
+
+    coupling: Coupling
+    sigma: float | Tensor
+    generator: Generator
+    biased: bool = True
+    shape: Shape = ()
+    line: Lines = Lines()
+    below: Tensor | None = None
+    draws: dict[int, Tensor] = field(default_factory=dict)
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the matrix feels."""
+        return self.coupling.felt(end)
+
+    def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the pull, with the fluctuation of the lines driven and of the bias line."""
+        if type(self.coupling) is Digitised:
+            return self._digitised(self.coupling, end, states)
+        pull = self.coupling.pull(end, states)
+        if end == 1:
+            return self.disturb(1, pull, self.squares(1, states[0]))
+        found = self.disturb(0, flat(pull, self.shape), self.squares(0, states[1]))
+        return found.unflatten(-1, self.shape) if self.shape else found
+
+    def squares(self, end: int, driven: Tensor) -> Tensor:
+        """Return the squared length of the drive that every line into ``end`` reads, but the bias.
+
+        ``(*chips, batch, 1)``, or a number for each line where cells differ in their return.
+        """
+        driven = flat(driven, self.shape) if end == 1 else driven
+        squares = self.line.drive(end, driven).square()
+        if end == 0 and self.line.back is not None:
+            return squares @ self.line.back.square()
+        return squares.sum(-1, keepdim=True)
+
+    def disturb(self, end: int, pull: Tensor, squares: Tensor) -> Tensor:
+        """Return ``pull`` with the fluctuation that lines of ``squares`` add, and the bias line."""
+        if self.biased and end == 1:
+            squares = squares + self._bias
+        if end not in self.draws:
+            self.draws[end] = normal(pull.shape, self.generator, pull.device, pull.dtype)
+        gain = self.line.sense(end, pull.shape[-1], self.below)
+        sigma = self.sigma if gain is None else self.sigma * gain
+        return (sigma * squares.sqrt() * self.draws[end]).add_(pull)
+
+    @property
+    def _bias(self) -> Tensor | float:
+        """The square of what drives the bias line."""
+        pre = self.line.pre
+        return 1.0 if pre is None else pre[..., None, -1:].square()
+
+    def _digitised(self, tiles: Digitised, end: int, states: Sequence[Tensor]) -> Tensor:
+        """Return the pull of tiles, each of which fluctuates before its sum is converted."""
+        parts = tiles.split(end, states)
+        sums = torch.stack([torch.matmul(s, w.mT) for s, w in parts])
+        squares = torch.stack([
+            part.square().sum(-1, keepdim=True)
+            for part in self.line.drive(end, torch.cat([s for s, _ in parts], -1)).split(
+                [s.shape[-1] for s, _ in parts], -1)
+        ])  # fmt: skip
+        biased = self.biased and end == 1
+        if end not in self.draws:
+            shape = (len(parts) + biased, *sums.shape[1:])
+            self.draws[end] = normal(shape, self.generator, sums.device, sums.dtype)
+        gain = self.line.sense(end, sums.shape[-1], self.below)
+        drawn = self.draws[end] * (self.sigma if gain is None else self.sigma * gain)
+        found = tiles.total(end, sums + squares.sqrt() * drawn[: len(parts)])
+        return found + drawn[-1] * torch.as_tensor(self._bias).sqrt() if biased else found
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the mean bias; its fluctuation is in the pull."""
+        return self.coupling.constant(end)
+
+    def curvature(self, end: int) -> Tensor | float:
+        """Return the matrix's."""
+        return self.coupling.curvature(end)
+
+    def energy(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the energy of the mean coupling."""
+        return self.coupling.energy(states)
+
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the contrast of activities, which does not read the weights."""
+        return self.coupling.contrast(moves)
+
+    def displaced(self, at: Sequence[Tensor]) -> Offset:
+        """Return the change of its pulls, of the same fluctuation."""
+        return Offset(self, tuple(at))
