@@ -77,6 +77,7 @@ def report(
 
 def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> None:
     """Do what is left of a run, say what came of it, and write its report."""
+    from madem.experiments.experiment import citations
     from madem.experiments.rundir import resumed
     from madem.report import tell_results
 
@@ -85,6 +86,7 @@ def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> No
         with _bars(experiment.jobs_left(config, path)) as tell:
             summary = experiment.run(config, path, tell, workers)
         tell_results(experiment.name, summary, plain_console())
+        typer.echo(f"to cite: {'; '.join(citations(config.model_dump()))}")
         _draw(path)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; to go on: {resumed(path)}", err=True)

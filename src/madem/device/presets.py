@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib.resources import files
@@ -48,6 +49,18 @@ class Preset:
     dac_bits: int
     adc_bits: int
     entries: Mapping[str, Mapping[str, str]]
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """The publications behind its numbers: where no DOI or arXiv number is, the description.
+
+        >>> preset("cmo-hfox").citations
+        ('IBM, arXiv 2502.04524',)
+        """
+        sources = [self.description, *(entry["source"] for entry in self.entries.values())]
+        found = [re.search(r"[^;:(]*\b(?:doi|arXiv) [\w./-]*\w", text) for text in sources]
+        named = dict.fromkeys(match.group().strip() for match in found if match)
+        return tuple(named) or (self.description,)
 
 
 def names() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from madem.device.presets import preset
 from madem.experiments.jobs import Job, Tell, run_jobs
 from madem.experiments.rundir import RunDirectory
 
@@ -83,3 +84,21 @@ def describe_machine(seconds: float, workers: int) -> dict[str, Any]:
         "wall_clock_seconds": seconds,
         "workers": workers,
     }
+
+
+REPRODUCED = (
+    "Yi, Kendall, Williams, Kumar, Nature Electronics 6, 45-51 (2023), "
+    "doi 10.1038/s41928-022-00869-w"
+)
+"""The article on the experiment that the project reproduces."""
+
+
+def citations(config: Mapping[str, Any]) -> list[str]:
+    """Return what work with a run of ``config`` should cite: us, the article, the device's source.
+
+    >>> citations({"chip": {"device": "cmo-hfox"}})[2:]
+    ['IBM, arXiv 2502.04524']
+    """
+    device = (config.get("chip") or {}).get("device")
+    sources = preset(device).citations if device else ()
+    return [f"madem {version('madem')} (CITATION.cff)", REPRODUCED, *sources]

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import find
+from madem.experiments.experiment import citations
 from madem.experiments.rundir import RunDirectory
 
 
@@ -40,6 +41,7 @@ def write_report(path: Path) -> Path:
                 "config_text": dump_yaml(held),
                 "summary": summary,
                 "machine": folder.load_json("machine.json") or {},
+                "citations": citations(held),
                 **module.content(folder, summary),
             },
         )
