@@ -223,6 +223,7 @@ BAD = {
         "resistance_ohm,direction\n0,start\n",
         "line 2: 'resistance_ohm' is a resistance of",
     ),
+    "denormal ohm": ("resistance_ohm,direction\n1e-320,start\n", "line 2: .* a resistance of zero"),
     "no rows": (HEAD + "\n\n", "no rows of data below the header in line 1"),
     "empty": ("", "is empty"),
     "comments alone": ("# a\n", "names no columns"),

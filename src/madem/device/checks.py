@@ -18,8 +18,11 @@ DIRECTIONS = {
 }
 WORDS = {word: direction for direction, words in DIRECTIONS.items() for word in words.split()}
 NOTHING = (-999.0, -9999.0, -99999.0)
-HUGE = 1e30
-"""Numbers that stand for no reading; instruments write 9.9e37 and 9.91e37 for it."""
+HUGE, TINY = 1e30, 1e-12
+"""Numbers that stand for no reading; instruments write 9.9e37 and 9.91e37 for it.
+
+Ohms and volts below ``TINY`` are zero: nothing can be divided by them.
+"""
 
 
 def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
@@ -45,7 +48,7 @@ def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
     voltage: Array | float = 1.0 if read_voltage is None else read_voltage
     if volts is not None:
         voltage = volts.scale * sheet.numbers[volts.head]
-        refuse(sheet, volts.head, ~(np.abs(voltage) > 0), "must be a voltage other than zero")
+        refuse(sheet, volts.head, ~(np.abs(voltage) > TINY), "must be a voltage other than zero")
     for each in sheet.columns:
         if each.role == "unnamed":
             _check_counts(sheet, sheet.numbers[each.head])
@@ -53,7 +56,9 @@ def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
     for each in reads:
         values = each.scale * sheet.numbers[each.head]
         if each.kind == "resistance":
-            refuse(sheet, each.head, values == 0, "is a resistance of zero: no conductance")
+            refuse(
+                sheet, each.head, np.abs(values) < TINY, "is a resistance of zero: no conductance"
+            )
             values = 1 / values
         found[each.head] = values / voltage if each.kind == "current" else values
     return found
