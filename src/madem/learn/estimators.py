@@ -205,9 +205,6 @@ def _response(moved: Problem, current: Tensor, axes: int) -> Tensor:
     def stiffness(i: int) -> Curvature:
         """Return that of a layer's nodes off their limits, its neighbours held."""
         law, at = moved.sites[i].law, moved.at[i]
-        clip = law.clip(at.shape[-1])
-        if clip is not None:
-            return moved.loads[i] + clip.leak
         infinite = torch.full_like(at, math.inf)
         return moved.loads[i] + torch.minimum(law.slope(at, infinite), law.slope(at, -infinite))
 
