@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from madem.cli import main
+from madem.documents import dump_yaml
 from madem.experiments import braille, chips, noise
 from madem.experiments.catalogue import MODULES
 
@@ -134,7 +134,7 @@ def contents(run: Path) -> dict[str, bytes]:
 def killed(folder: Path, study: str, kills: int) -> dict[str, Any]:
     """Kill ``kills`` runs of ``study`` at moments evenly spread, and compare what resumes."""
     config, note = folder / "config.yaml", folder / "moments.json"
-    config.write_text(yaml.safe_dump(STUDIES[study]))
+    config.write_text(dump_yaml(STUDIES[study]))
 
     def begin(run: Path) -> list[str]:
         return ["run", str(config), "--out", str(run), "--workers", "1"]

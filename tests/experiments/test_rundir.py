@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from madem.documents import dump_yaml
 from madem.errors import InputError
 from madem.experiments.rundir import RunDirectory
 from tests.cli.commands import command, one_line
@@ -21,7 +21,7 @@ from tests.experiments.kills import STUDIES
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    (folder / "c.yaml").write_text(yaml.safe_dump(STUDIES["images"]))
+    (folder / "c.yaml").write_text(dump_yaml(STUDIES["images"]))
     assert command("run", str(folder / "c.yaml"), "--out", str(folder / "run")) == 0
     return folder
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from madem.documents import dump_yaml
 from madem.report import figures, page
 from tests.cli.commands import command
 from tests.experiments.kills import STUDIES
@@ -34,7 +35,7 @@ def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for entry in held["parameters"].values():
         entry["source"] = EVIL
     name = f"{EVIL} $\\frac$.yaml"
-    Path(name).write_text(yaml.safe_dump(held))
+    Path(name).write_text(dump_yaml(held))
     return name
 
 
@@ -57,7 +58,7 @@ def test_a_fit_page(preset: str, tmp_path: Path) -> None:
 def test_a_run_page(study: str, preset: str, tmp_path: Path) -> None:
     held: dict[str, Any] = dict(STUDIES[study])
     held["chip"] = held.get("chip", {"lines": 80}) | {"device": preset}
-    Path("c.yaml").write_text(yaml.safe_dump(held))
+    Path("c.yaml").write_text(dump_yaml(held))
     assert command("run", "c.yaml", "--out", "run", "--workers", "1") == 0
     harmless((tmp_path / "run" / "report.html").read_text())
 
