@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from madem.device.presets import preset
+from madem.errors import InputError
 from madem.experiments.jobs import Job, Tell, run_jobs
 from madem.experiments.rundir import RunDirectory
 
@@ -96,9 +98,13 @@ REPRODUCED = (
 def citations(config: Mapping[str, Any]) -> list[str]:
     """Return what work with a run of ``config`` should cite: us, the article, the device's source.
 
+    A device of one's own whose file has moved since is left out.
+
     >>> citations({"chip": {"device": "cmo-hfox"}})[2:]
     ['IBM, arXiv 2502.04524']
     """
     device = (config.get("chip") or {}).get("device")
-    sources = preset(device).citations if device else ()
+    sources: tuple[str, ...] = ()
+    with suppress(InputError):
+        sources = preset(device).citations if device else ()
     return [f"madem {version('madem')} (CITATION.cff)", REPRODUCED, *sources]
