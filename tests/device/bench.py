@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from madem.device import Cell, draw, load, pulse, read
+from madem.device.fitting import Fit
 from madem.device.forms import SoftBounds
-from madem.device.tables import Trains
+from madem.device.tables import Table, Trains
 from madem.randomness import stream
 
 
@@ -58,3 +59,29 @@ def long_form(path: Path, held: Trains) -> Path:
         for n, g in enumerate(held.reads[d])
     ]
     return write_csv(path, ["device", "direction", "conductance_uS"], rows)
+
+
+def rescaled(table: Table, factor: float) -> Table:
+    """Return a table whose conductances are ``factor`` times as large."""
+    numbers = {k: v if k == "time" else v * factor for k, v in table.numbers.items()}
+    return replace(table, numbers=numbers)
+
+
+POWERS = {"": 0, "percent": 0, "s": 0, "uS": 1, "1/uS": -1, "1/uS**2": -2}
+
+
+def same_fit(first: Fit, other: Fit, factor: float) -> None:
+    """Assert that ``other`` is ``first`` with conductances ``factor`` times as large."""
+    assert [c.name for c in first.candidates] == [c.name for c in other.candidates]
+    assert [p.key for p in first.parameters] == [p.key for p in other.parameters]
+    for ours, theirs in zip(first.parameters, other.parameters, strict=True):
+        scale = factor ** POWERS[ours.unit]
+        for part in ("value", "error", "low", "high"):
+            expected = getattr(ours, part) * scale
+            np.testing.assert_allclose(
+                getattr(theirs, part), expected, rtol=1e-8, atol=1e-8 * abs(ours.error) * scale,
+                err_msg=f"{ours.key} {part}",
+            )  # fmt: skip
+    for ours, theirs in zip(first.candidates, other.candidates, strict=True):
+        above = [c.bic - fit.candidates[0].bic for c, fit in ((ours, first), (theirs, other))]
+        np.testing.assert_allclose(above[1], above[0], rtol=1e-6, atol=1e-4)

@@ -131,8 +131,8 @@ def tell(found: Fit, console: Console) -> None:
     title = f"{found.kind}: {found.samples} samples of {found.devices} device(s)"
     table = Table("number", "value", "standard error", "95 % interval", title=title)
     for p in found.parameters:
-        numbers = [f"{each / p.scale:.4g}" for each in (p.value, p.error, p.low, p.high)]
-        table.add_row(p.key, f"{numbers[0]} {p.unit}", numbers[1], f"{numbers[2]} to {numbers[3]}")
+        words = [f"{each / p.scale:.4g} {p.unit}".strip() for each in (p.value, p.error)]
+        table.add_row(p.key, *words, p.interval)
     console.print(table)
     models = Table("model", "parameters", "AIC above the best", "BIC above the best")
     first = found.candidates[0]

@@ -273,11 +273,23 @@ def _newton(look: _Look, damping: float) -> Array:
     return np.clip(step, -1, 1)
 
 
-def score(model: Model, trains: Trains, start: Array, width: Array, rounds: int = 40) -> Scored:
+@dataclass(frozen=True)
+class Effort:
+    """How far to climb: at most ``rounds`` steps, until the logarithm grows by less than ``gain``.
+
+    ``restrictions``: how often the restriction is taken as linear anew, and climbed again.
+    """
+
+    rounds: int = 200
+    gain: float = 1e-6
+    restrictions: int = 2
+
+
+def score(model: Model, trains: Trains, start: Array, width: Array, effort: Effort) -> Scored:
     """Maximise the restricted likelihood by damped Fisher scoring.
 
     The restriction, ``-1/2 ln det`` of the information on what devices have for themselves, moves
-    slowly with the variances: it is taken as linear in them, twice anew.
+    slowly with the variances: it is taken as linear in them.
 
     ``start``, ``(devices, parameters)``, and ``width``, ``(parameters,)``: a normal prior so wide
     that it matters only where the data say nothing.
@@ -287,18 +299,17 @@ def score(model: Model, trains: Trains, start: Array, width: Array, rounds: int 
     def look(place: Array) -> _Look:
         return _look(model, trains, place, start, width, tilt)
 
-    now = look(theta)
-    for _ in range(3):
-        theta, now = _climb(look, theta, rounds)
-        tilt = _tilt(look, theta)
-        now = look(theta)
+    for again in range(effort.restrictions + 1):
+        if again:
+            tilt = _tilt(look, theta)
+        theta, now = _climb(look, theta, effort)
     return Scored(theta, covariance(now.info), now.plain, now.residuals)
 
 
-def _climb(look: Callable[[Array], _Look], theta: Array, rounds: int) -> tuple[Array, _Look]:
+def _climb(look: Callable[[Array], _Look], theta: Array, effort: Effort) -> tuple[Array, _Look]:
     """Return where the likelihood is highest, by damped steps."""
     now, damping = look(theta), 1e-2
-    for _ in range(rounds):
+    for _ in range(effort.rounds):
         step = _newton(now, damping)
         tried = look(theta + step)
         gain = tried.aim - now.aim
@@ -306,7 +317,7 @@ def _climb(look: Callable[[Array], _Look], theta: Array, rounds: int) -> tuple[A
             theta, now, damping = theta + step, tried, max(damping / 5, 1e-9)
         else:
             damping *= 8
-        if 0 <= gain < 3e-3 or damping > 1e8:
+        if 0 <= gain < effort.gain or damping > 1e8:
             break
     return theta, now
 

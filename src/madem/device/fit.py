@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from madem.device.ensembles import fit_errors, fit_noise, fit_retention
 from madem.device.fitting import Fit
+from madem.device.noise import fit_noise
+from madem.device.programming import fit_errors
 from madem.device.pulses import fit_pulses
+from madem.device.retention import fit_retention
 from madem.device.tables import Table, read_table, trains_of
 from madem.errors import InputError
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import chi2, kstest, t
 
 from madem.device import filtering
-from madem.device.filtering import COMMON, OWN, Array, Model, Scored, mean_path, score
-from madem.device.fitting import Candidate, Curve, Fit, Parameter
+from madem.device.filtering import COMMON, OWN, Array, Effort, Model, Scored, mean_path, score
+from madem.device.fitting import SCALES, Candidate, Curve, Fit, Parameter, normal_plot, tried
 from madem.device.tables import Trains
 from madem.errors import InputError
 
-UNIT = 1e-6  # the filter works in microsiemens
 RESPONSES = (
     Model("soft-bounds", filtering.soft),
     Model("constant step", filtering.constant),
@@ -27,6 +27,14 @@ RESPONSES = (
         (-2.0, -2.0, 1.0),
     ),
 )
+JITTER = ", jitter"
+PARTS = 100
+"""The filter works in a hundredth of the range that was seen."""
+GLANCE, SEARCH = Effort(6, 3e-3, 0), Effort(40, 3e-3, 1)
+SHORT = 32
+"""Trains are cut into pieces of at most so many pulses for the search."""
+NEAR = 60.0
+"""Candidates within so much of the best one's BIC on short trains are fitted to whole ones."""
 LOOSE = 0.7
 """A logarithm with a standard error above it is not determined: the number could be its double."""
 
@@ -43,39 +51,41 @@ class Tried:
 def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> Fit:
     """Fit every candidate and return what the preferred one (lowest BIC) says.
 
-    Raises ``InputError`` where the trains do not determine it: a direction is missing, there are
-    too few pulses, or a bound is never approached. ``told`` hears what is being done.
+    Candidates are looked for on trains cut short, which a filter passes all at once; those that
+    come near the best one are then fitted to the whole trains. Raises ``InputError`` where the
+    trains do not determine the numbers: a direction is missing, there are too few pulses, or a
+    bound is never approached. ``told`` hears what is being done.
     """
     _check(trains)
-    scaled = replace(trains, reads=trains.reads / UNIT)
-    tried = []
-    for model in RESPONSES:
-        told(f"fitting {model.name}")
-        tried.append(_try(model, scaled, _starts(model, scaled)))
-        if model.name != "constant step":  # there both spreads are one
-            jitter = replace(model, name=f"{model.name}, jitter", jitter=True)
-            told(f"fitting {jitter.name}")
-            tried.append(_try(jitter, scaled, [tried[-1].scored.theta]))
-    tried.sort(key=lambda each: each.candidate.bic)
-    best = tried[0]
-    _check_determined(best)
+    unit = float(np.ptp(np.concatenate([trains.reads[:, 0], trains.reads[:, 1:][trains.valid]])))
+    unit /= PARTS
+    scaled = replace(trains, reads=trains.reads / unit)
+    found, notes = tried({model.name: partial(_search, model, scaled, told) for model in RESPONSES})
+    every = sorted((each for pair in found.values() for each in pair), key=_bic)
+    told("fitting whole trains")
+    every = sorted((_whole(each, scaled, every[0]) for each in every), key=_bic)
+    best, lost = _determined(every)
     names = {"constant step": "linear-step"}
-    form = best.model.name.removesuffix(", jitter")
+    form = best.model.name.removesuffix(JITTER)
     residuals = best.scored.residuals[trains.valid]
     return Fit(
         kind="pulses",
         devices=len(trains.names),
         samples=int(trains.valid.sum()),
-        candidates=[each.candidate for each in tried],
-        parameters=[*_population(best), *_shared(best)],
+        candidates=[each.candidate for each in every[every.index(best) :]],
+        parameters=[*_population(best, unit), *_shared(best, unit)],
         goodness={
             "variance of standardised residuals": (float(residuals.var()), "1"),
             "Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05"),
         },
         forms={"response": names.get(form, form)},
-        notes=_notes(best, len(trains.names)),
-        curves=_curves(best, scaled),
+        notes=[*_notes(best, len(trains.names)), *lost, *notes],
+        curves=_curves(best, scaled, unit),
     )
+
+
+def _bic(tried: Tried) -> float:
+    return tried.candidate.bic
 
 
 def _check(trains: Trains) -> None:
@@ -95,6 +105,26 @@ def _check(trains: Trains) -> None:
         reads = trains.reads[trains.device == index, 1:][trains.valid[trains.device == index]]
         if np.ptp(reads) == 0:
             raise InputError(f"device {name!r} never moves: leave stuck devices out")
+    _check_turns(trains)
+
+
+def _check_turns(trains: Trains) -> None:
+    """Refuse a train whose directions do not join: its first pulse back goes far the wrong way."""
+    for row, name in enumerate(trains.names[i] for i in trains.device):
+        valid, up, moves = trains.valid[row], trains.up[row], np.diff(trains.reads[row])
+        span = np.ptp(trains.reads[row, : int(valid.sum()) + 1])
+        turned = valid & np.concatenate([[False], up[1:] != up[:-1]])
+        wrong = turned & (np.where(up, -moves, moves) > 2 / 3 * span)
+        if wrong.any():
+            index = int(wrong.argmax())
+            before, after = 1e6 * trains.reads[row, index : index + 2]
+            way = "up" if up[index] else "down"
+            raise InputError(
+                f"device {name!r}: the first pulse {way} moves it from {before:.4g} uS to "
+                f"{after:.4g} uS, the wrong way: the train {way} did not start where the one "
+                "before ended. Give rows conductance_uS, direction, with a new 'start' where a "
+                "train begins"
+            )
 
 
 def _start(trains: Trains, margin: float) -> Array:
@@ -129,29 +159,82 @@ def _starts(model: Model, trains: Trains) -> list[Array]:
     return found
 
 
-def _try(model: Model, trains: Trains, starts: Sequence[Array]) -> Tried:
-    """Fit ``model`` from the start that looks best after a few rounds."""
+def _short(trains: Trains) -> Trains:
+    """Return the trains cut into equal pieces of at most ``SHORT`` pulses, each a train itself."""
+    longest = trains.up.shape[1]
+    parts = -(-longest // SHORT)
+    size = -(-longest // parts)
+    grown = parts * size - longest
+    reads = np.pad(trains.reads, ((0, 0), (0, grown)), mode="edge")
+    up, valid = (np.pad(each, ((0, 0), (0, grown))) for each in (trains.up, trains.valid))
+    pieces = [slice(first, first + size) for first in range(0, parts * size, size)]
+    kept = np.concatenate([valid[:, piece].any(1) for piece in pieces])
+    return Trains(
+        np.concatenate([reads[:, p.start : p.stop + 1] for p in pieces])[kept],
+        np.concatenate([up[:, p] for p in pieces])[kept],
+        np.concatenate([valid[:, p] for p in pieces])[kept],
+        np.tile(trains.device, parts)[kept],
+        trains.names,
+    )
 
-    def fitted(start: Array, rounds: int) -> Scored:
-        scale = float(np.exp(start[:, 3]).mean())
-        width = np.array([4.0, 2.0, scale, 2.0, 4.0, 4.0, *[2.0] * len(model.shape)])
-        return score(model, trains, start, width, rounds)
 
-    if len(starts) > 1:
-        looks = [fitted(start, 6) for start in starts]
-        starts = [max(looks, key=lambda each: each.log_likelihood).theta]
-    best = fitted(starts[0], 40)
+def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[Tried]:
+    """Fit ``model`` to short trains, with a spread over pulses of both kinds."""
+    told(f"fitting {model.name}")
+    short = _short(trains)
+    looks = [_tried(model, short, start, GLANCE) for start in _starts(model, short)]
+    best = max(looks, key=lambda each: each.scored.log_likelihood).scored.theta
+    found = [_tried(model, short, best, SEARCH)]
+    if model.name != "constant step":  # there both spreads are one
+        told(f"fitting {model.name}{JITTER}")
+        jitter = replace(model, name=model.name + JITTER, jitter=True)
+        found.append(_tried(jitter, short, found[0].scored.theta, SEARCH))
+    return found
+
+
+def _whole(found: Tried, trains: Trains, best: Tried) -> Tried:
+    """Return what was found on short trains on whole ones, fitted again where it may be best."""
+    near = _bic(found) < _bic(best) + NEAR
+    return _tried(found.model, trains, found.scored.theta, Effort() if near else Effort(0, 0.0, 0))
+
+
+def _tried(model: Model, trains: Trains, start: Array, effort: Effort) -> Tried:
+    """Fit ``model`` from ``start``, which is the centre of its wide prior too."""
+    scale = float(np.exp(start[:, 3]).mean())
+    width = np.array([4.0, 2.0, scale, 2.0, 4.0, 4.0, *[2.0] * len(model.shape)])
+    found = score(model, trains, start, width, effort)
     count = OWN * len(trains.names) + 2 + len(model.shape)
     samples = int(trains.valid.sum())
-    return Tried(model, best, Candidate(model.name, best.log_likelihood, count, samples))
+    return Tried(model, found, Candidate(model.name, found.log_likelihood, count, samples))
 
 
-def _check_determined(best: Tried) -> None:
-    """Refuse a fit whose numbers could as well be others."""
-    errors = np.sqrt(np.diagonal(best.scored.covariance, axis1=1, axis2=2))
-    span = np.exp(best.scored.theta[:, 3])
+def _determined(every: Sequence[Tried]) -> tuple[Tried, list[str]]:
+    """Return the first candidate whose shape the data determine, and notes of those before it.
+
+    Raises ``InputError`` where a number that all candidates have could as well be another.
+    """
+    notes, why = [], None
+    for best in every:
+        errors = np.sqrt(np.diagonal(best.scored.covariance, axis1=1, axis2=2))
+        loose = [
+            name for index, name in enumerate(best.model.shape, len(COMMON)) if errors[0, index] > 1
+        ]
+        if loose:
+            why = why or (
+                f"the data do not determine {loose[0]} of the {best.model.name} response: "
+                "more devices, or longer trains in both directions, are needed"
+            )
+            notes.append(f"left out: {best.model.name} ({loose[0]} is not determined)")
+            continue
+        _check_bounds(best, errors)
+        return best, notes
+    raise InputError(str(why))
+
+
+def _check_bounds(best: Tried, errors: Array) -> None:
+    """Refuse a step, a ratio or bounds that could as well be others."""
     relative = errors[:, :OWN].copy()
-    relative[:, 2] = errors[:, 2] / span
+    relative[:, 2] = errors[:, 2] / np.exp(best.scored.theta[:, 3])
     said = ("the step", "the ratio of down to up", "the lowest conductance", "the range")
     needs = ("more pulses", "more pulses in both directions") + (
         "trains that approach both bounds",
@@ -163,15 +246,9 @@ def _check_determined(best: Tried) -> None:
                 f"the data do not determine {said[index]} (relative uncertainty "
                 f"{100 * worst[index]:.0f} %): {needs[index]} are needed"
             )
-    for index, name in enumerate(best.model.shape):
-        if errors[0, len(COMMON) + index] > 1.0:
-            raise InputError(
-                f"the data do not determine {name} of the {best.model.name} response: "
-                "more devices, or longer trains in both directions, are needed"
-            )
 
 
-def _population(best: Tried) -> list[Parameter]:
+def _population(best: Tried, unit: float) -> list[Parameter]:
     """Return means over devices, and spreads where there are several."""
     theta, cov = best.scored.theta, best.scored.covariance
     step, ratio, span = np.exp(theta[:, 0]), np.exp(theta[:, 1]), np.exp(theta[:, 3])
@@ -183,73 +260,68 @@ def _population(best: Tried) -> list[Parameter]:
         errors: Array = np.sqrt(np.einsum("ka,kab,kb->k", slope, cov, slope))
         return errors
 
-    nominal_up = ratio.mean() <= 1
+    nominal_up = step.mean() >= (step * ratio).mean()
     nominal = step if nominal_up else step * ratio
     nominal_se = gradient((0, nominal), (1, np.zeros_like(step) if nominal_up else nominal))
-    uneven = 1 - ratio if nominal_up else 1 / ratio - 1
-    uneven_se = gradient((1, ratio if nominal_up else 1 / ratio))
+    uneven = (step - step * ratio) / nominal.mean()
+    uneven_se = gradient((0, uneven), (1, -step * ratio / nominal.mean()))
+    lean = float(uneven.mean())  # a ratio of means: nominal steps vary in it too
+    uneven = uneven - lean * (nominal / nominal.mean() - 1)
     high, high_se = theta[:, 2] + span, gradient((2, np.ones_like(span)), (3, span))
     low, low_se = theta[:, 2], gradient((2, np.ones_like(span)))
     return [
-        *_mean_and_spread("pulse_step", nominal, nominal_se, "pulse_spread"),
-        *_mean_and_spread("high", high, high_se, "high_spread"),
-        *_mean_and_spread("low", low, low_se, "low_spread", relative=False),
-        *_mean_and_spread("up_down", uneven, uneven_se, "", unit="", scale=1.0),
+        *_mean_and_spread("pulse_step", nominal * unit, nominal_se * unit, "pulse_spread"),
+        *_mean_and_spread("high", high * unit, high_se * unit, "high_spread"),
+        *_mean_and_spread("low", low * unit, low_se * unit, "low_spread", relative=False),
+        *_mean_and_spread("up_down", uneven, uneven_se, "", text=""),
     ]
 
 
 def _mean_and_spread(
-    key: str, values: Array, errors: Array, spread: str, relative: bool = True, unit: str = "uS",
-    scale: float = UNIT,
-) -> list[Parameter]:  # fmt: skip
-    """Return a mean with Student's interval, and a spread freed of the devices' own errors."""
+    key: str, values: Array, errors: Array, spread: str, relative: bool = True, text: str = "uS"
+) -> list[Parameter]:
+    """Return a mean with Student's interval, and a spread freed of the devices' own errors.
+
+    ``values``, ``errors``: of each device, SI; ``relative``: whether the spread is one of the mean.
+    """
     count, mean = len(values), float(values.mean())
     if count == 1:
         error, wide = float(errors[0]), 1.96
     else:
         error, wide = float(values.std(ddof=1)) / math.sqrt(count), float(t.ppf(0.975, count - 1))
-    found = [
-        Parameter(
-            key, mean * scale, error * scale, (mean - wide * error) * scale,
-            (mean + wide * error) * scale, unit, scale,
-        )
-    ]  # fmt: skip
+    edges = (mean - wide * error, mean + wide * error)
+    found = [Parameter(key, mean, error, *edges, text, SCALES[text])]
     if not spread or count < 3:
         return found
     own, total = float((errors**2).mean()), float(values.var(ddof=1))
     freedom = count - 1
-    edges = [freedom * total / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
-    low, middle, high = (math.sqrt(max(v - own, 0.0)) for v in (edges[0], total, edges[1]))
+    ends = [freedom * total / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
+    low, middle, high = (math.sqrt(max(v - own, 0.0)) for v in (ends[0], total, ends[1]))
     error = total * math.sqrt(2 / freedom) / (2 * max(middle, math.sqrt(total) / 3))
-    factor, text = (1 / abs(mean), "percent") if relative else (scale, unit)
-    found.append(
-        Parameter(spread, middle * factor, error * factor, low * factor, high * factor, text,
-                  0.01 if relative else scale)
-    )  # fmt: skip
+    f, text = (1 / abs(mean), "percent") if relative else (1.0, text)
+    scale = SCALES[text]
+    found.append(Parameter(spread, middle * f, error * f, low * f, high * f, text, scale))
     return found
 
 
-def _shared(best: Tried) -> list[Parameter]:
+def _shared(best: Tried, unit: float) -> list[Parameter]:
     """Return what all devices have in common."""
     theta = best.scored.theta[0]
     errors = np.sqrt(np.diag(best.scored.covariance[0]))
 
-    def positive(index: int, key: str, unit: str, scale: float, size: float) -> Parameter:
-        value, error = math.exp(theta[index]), errors[index]
-        edges = [value * math.exp(sign * 1.96 * error) * size for sign in (-1, 1)]
-        return Parameter(key, value * size, value * error * size, edges[0], edges[1], unit, scale)
+    def positive(index: int, key: str, text: str, size: float = 1.0) -> Parameter:
+        value, error = math.exp(theta[index]) * size, errors[index]
+        low, high = (value * math.exp(sign * 1.96 * error) for sign in (-1, 1))
+        return Parameter(key, value, value * error, low, high, text, SCALES[text])
 
     if best.model.jitter:
-        found = [positive(4, "pulse_jitter", "", 1.0, 1.0)]
+        found = [positive(4, "pulse_jitter", "")]
     else:
-        found = [positive(4, "pulse_cycle", "percent", 0.01, 1.0)]
-    found.append(positive(5, "read_sigma", "uS", UNIT, UNIT))
+        found = [positive(4, "pulse_cycle", "percent")]
+    found.append(positive(5, "read_sigma", "uS", unit))
     for index, name in enumerate(best.model.shape, len(COMMON)):
         if name == "gamma":
-            found += [
-                replace(positive(index, f"response.{key}", "", 1.0, 1.0))
-                for key in ("gamma_up", "gamma_down")
-            ]
+            found += [positive(index, f"response.{key}", "") for key in ("gamma_up", "gamma_down")]
             continue
         value, error = float(theta[index]), float(errors[index])
         if name == "amplitude_down":  # at x = 0 in a preset, at x = 1 here
@@ -258,9 +330,8 @@ def _shared(best: Tried) -> list[Parameter]:
             slope = np.array([shrink, -value * gamma * shrink])
             pair = best.scored.covariance[0][np.ix_([index, -1], [index, -1])]
             value, error = value * shrink, math.sqrt(slope @ pair @ slope)
-        found.append(
-            Parameter(f"response.{name}", value, error, value - 1.96 * error, value + 1.96 * error)
-        )
+        edges = (value - 1.96 * error, value + 1.96 * error)
+        found.append(Parameter(f"response.{name}", value, error, *edges))
     return found
 
 
@@ -277,9 +348,9 @@ def _notes(best: Tried, devices: int) -> list[str]:
     return notes
 
 
-def _curves(best: Tried, trains: Trains) -> list[Curve]:
+def _curves(best: Tried, trains: Trains, unit: float) -> list[Curve]:
     """Return the first trains with what the model expects, and the residuals."""
-    plain = mean_path(best.model, trains, best.scored.theta)
+    plain, micro = mean_path(best.model, trains, best.scored.theta), 1e6 * unit
     curves = []
     for row in range(min(6, len(trains.reads))):
         count = int(trains.valid[row].sum())
@@ -289,26 +360,9 @@ def _curves(best: Tried, trains: Trains) -> list[Curve]:
                 f"device {trains.names[trains.device[row]]}",
                 "pulse",
                 "conductance (uS)",
-                {"measured": (n, trains.reads[row, : count + 1])},
-                {best.model.name: (n[1:], plain[row, :count])},
+                {"measured": (n, micro * trains.reads[row, : count + 1])},
+                {best.model.name: (n[1:], micro * plain[row, :count])},
             )
         )
     residuals = np.sort(best.scored.residuals[trains.valid])
     return [*curves, normal_plot(residuals)]
-
-
-def normal_plot(residuals: Array) -> Curve:
-    """Return the quantiles of standardised residuals against those of a normal distribution."""
-    from scipy.stats import norm  # noqa: PLC0415
-
-    ranks = (np.arange(len(residuals)) + 0.5) / len(residuals)
-    expected = norm.ppf(ranks)
-    keep = np.unique(np.linspace(0, len(residuals) - 1, 200).astype(int))
-    ends = np.array([expected[0], expected[-1]])
-    return Curve(
-        "residuals against a normal distribution",
-        "expected quantile",
-        "measured quantile",
-        {"standardised residuals": (expected[keep], np.sort(residuals)[keep])},
-        {"normal": (ends, ends)},
-    )

@@ -27,6 +27,8 @@ def preset_text(fit: Fit, base: Preset, source: str) -> str:
         how = "preferred by BIC" if len(fit.candidates) > 1 else "the only one tried"
         entries[key] = {"value": name, "source": f"fit of {source}: {how}"}
     for parameter in fit.parameters:
+        if not parameter.preset:
+            continue
         entries[parameter.key] = _entry(parameter, fit, source)
     description = f"Fitted to {fit.samples} samples of {fit.devices} device(s) in {source}."
     return dump_yaml({"description": description, "parameters": _nested(entries)})
@@ -40,7 +42,8 @@ def _entry(found: Parameter, fit: Fit, source: str) -> dict[str, str]:
     if found.value < 0 and not signed and not polynomial:
         value = f"0 {found.unit}".strip()
     error = f"{found.error / found.scale:.3g} {found.unit}".strip()
-    return {"value": value, "source": f"fit of {source}: standard error {error}"}
+    said = found.interval if found.bound else f"standard error {error}"
+    return {"value": value, "source": f"fit of {source}: {said}"}
 
 
 def _nested(entries: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
