@@ -62,7 +62,8 @@ def test_heavy_tails_are_named_and_not_called_stuck() -> None:
     assert abs(found["error_sigma"].value - 3.894e-6) < 4 * found["error_sigma"].error
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e6])
-def test_errors_in_another_unit_give_the_same_fit(factor: float) -> None:
+def test_errors_in_another_unit_give_the_same_fit() -> None:
     table = errors(np.random.default_rng(3), 100, stuck=0.05)
-    same_fit(fit_errors(table), fit_errors(rescaled(table, factor)), factor)
+    found = fit_errors(table)
+    for factor in (1e-6, 1e6):
+        same_fit(found, fit_errors(rescaled(table, factor)), factor)

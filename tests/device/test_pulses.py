@@ -19,11 +19,11 @@ def soft(devices: int) -> Trains:
     return trains(np.random.default_rng(5), lambda x: 1 - x, lambda x: x, devices)
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e6])
-def test_pulses_in_another_unit_give_the_same_fit(factor: float) -> None:
+def test_pulses_in_another_unit_give_the_same_fit() -> None:
     held = soft(2)
-    scaled = replace(held, reads=held.reads * factor)
-    same_fit(fit_pulses(held), fit_pulses(scaled), factor)
+    found = fit_pulses(held)
+    for factor in (1e-6, 1e6):
+        same_fit(found, fit_pulses(replace(held, reads=held.reads * factor)), factor)
 
 
 def test_trains_that_do_not_join_are_refused_at_once() -> None:

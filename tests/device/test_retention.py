@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from benchmarks.fits import EARLY, LATE, drifting
 
 from madem.device.retention import fit_retention
@@ -11,10 +10,11 @@ from madem.device.tables import Table
 from tests.device.bench import rescaled, same_fit
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e6])
-def test_drift_in_another_unit_is_the_same_fit(factor: float) -> None:
+def test_drift_in_another_unit_is_the_same_fit() -> None:
     held = drifting(np.random.default_rng(0), 20, EARLY, -0.089, 0.042, 0.41, 0.17)
-    same_fit(fit_retention(held), fit_retention(rescaled(held, factor)), factor)
+    found = fit_retention(held)
+    for factor in (1e-6, 1e6):
+        same_fit(found, fit_retention(rescaled(held, factor)), factor)
 
 
 def test_devices_may_have_times_of_their_own() -> None:
