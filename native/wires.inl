@@ -99,9 +99,9 @@ struct Reader {
     }
 
     // Voltages u of word lines i .. i + count - 1 under the currents g p, into `line`; and, in `s`,
-    // what of the currents g u arrives at every node of the bit lines from above. With `step`, p
-    // becomes z + beta p on the way. Returns sum g p (p - u); `drops` grows by the squares of p's
-    // drops along the bit lines, from the row above on.
+    // what of the currents g u arrives at every node of the bit lines from above. On the way p
+    // becomes z + beta p, or z without `step`. Returns sum g p (p - u); `drops` grows by the squares
+    // of p's drops along the bit lines, from the row above on.
     template <int count, bool step, bool top>
     vec words(int64_t i, vec beta, vec &drops) {
         const T *loss = f.words.loss.data() + i * n, *lift = f.words.lift.data() + i * n;
@@ -113,11 +113,9 @@ struct Reader {
             if (!top) last = load<T>(p + field + (j - n) * lanes);
             for (int r = 0; r < count; ++r) {
                 const int64_t cell = r * n + j, at = field + cell * lanes;
-                vec here = load<T>(p + at);
-                if (step) {
-                    here = load<T>(z + at) + beta * here;
-                    store<T>(p + at, here);
-                }
+                vec here = load<T>(z + at);
+                if (step) here += beta * load<T>(p + at);
+                store<T>(p + at, here);
                 if (r || !top) squares[r] += (here - last) * (here - last);
                 last = here;
                 const vec arrived = carry[r] + own[cell] * here;
@@ -309,7 +307,6 @@ struct Reader {
         drive(v, sources, count);
         vec size = bits<true>(vec{}), beta = vec{};
         const vec first = size;
-        std::copy(z, z + m * n * lanes, p);
         int32_t taken[lanes] = {};
         for (int round = 1; round <= budget; ++round) {
             bool going = false;
