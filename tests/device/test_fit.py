@@ -66,15 +66,15 @@ def retention_table(cell: Cell, devices: int, seed: int) -> Table:
 
 def test_intervals_of_programming_errors_cover_the_truth() -> None:
     cell = load("milo-2021")
-    fits = [intervals(fit_errors(errors_table(cell, 2000, seed))) for seed in range(20)]
+    fits = [intervals(fit_errors(errors_table(cell, 2000, seed))) for seed in range(10)]
     truth = {"error_mean": 0.0, "error_sigma": 4.782321e-6, "error.linear": -0.009107}
     for key, share in covered([f for f in fits if "error.linear" in f], truth).items():
-        assert share >= 0.8, key  # 20 draws at 95 %: three sigma below is 0.804
+        assert share >= 0.7, key  # 10 draws at 95 %: below it once in a thousand
 
 
 def test_intervals_of_drift_cover_the_truth() -> None:
     cell = replace(load("cmo-hfox"), noise=White())
-    fits = [intervals(fit_retention(retention_table(cell, 40, seed))) for seed in range(20)]
+    fits = [intervals(fit_retention(retention_table(cell, 40, seed))) for seed in range(10)]
     truth = {
         "retention.mean": -0.08900206e-6,
         "retention.rate": 0.04201137e-6,
@@ -82,16 +82,16 @@ def test_intervals_of_drift_cover_the_truth() -> None:
         "read_sigma": 0.17e-6,
     }
     for key, share in covered(fits, truth).items():
-        assert share >= 0.8, key
+        assert share >= 0.7, key
 
 
 def test_intervals_of_white_noise_cover_the_truth() -> None:
     cell = replace(load("ideal"), read_sigma=0.3e-6)
-    tables = [noise_table(cell, 3, 40, seed) for seed in range(20)]
+    tables = [noise_table(cell, 3, 40, seed) for seed in range(10)]
     fits = [fit_noise(table) for table in tables]
-    assert sum(f.candidates[0].name == "white" for f in fits) >= 18
+    assert sum(f.candidates[0].name == "white" for f in fits) >= 8
     whites = [intervals(f) for f in fits if f.candidates[0].name == "white"]
-    assert covered(whites, {"read_sigma": 0.3e-6})["read_sigma"] >= 0.8
+    assert covered(whites, {"read_sigma": 0.3e-6})["read_sigma"] >= 0.7
 
 
 def test_telegraph_noise_is_recognised_and_recovered() -> None:

@@ -182,12 +182,15 @@ class Objective:
             raise FloatingPointError("the likelihood has no curvature here")
         return found
 
-    def least(self, start: Array, basis: Array) -> tuple[Array, float]:
-        """Return where the value is least on ``start + basis p``, and that value."""
+    def least(self, start: Array, basis: Array, slope: float = 1e-6) -> tuple[Array, float]:
+        """Return where the value is least on ``start + basis p``, and that value.
+
+        ``slope``: what the gradient may still be; the value is right to its square.
+        """
 
         def at(p: Array) -> tuple[float, Array]:
-            value, slope = self.value(start + basis @ p)
-            return value, basis.T @ slope
+            value, gradient = self.value(start + basis @ p)
+            return value, basis.T @ gradient
 
         def curved(p: Array) -> Array:
             bend: Array = basis.T @ self.bend(start + basis @ p) @ basis
@@ -197,7 +200,7 @@ class Objective:
             return start, self.value(start)[0]
         found = minimize(
             at, np.zeros(basis.shape[1]), jac=True, hess=curved, method="trust-exact",
-            options={"gtol": 1e-6, "maxiter": 30},
+            options={"gtol": slope, "maxiter": 30},
         )  # fmt: skip
         place: Array = start + basis @ found.x
         return place, float(found.fun)
@@ -240,7 +243,7 @@ class Maximum:
         for _ in range(25):
             place = place + sign * (step - at) * spread / error**2
             try:
-                place, least = self.objective.least(place, basis)
+                place, least = self.objective.least(place, basis, 1e-2)
             except FloatingPointError:
                 break
             root, at = math.sqrt(max(2 * (least - best), 0.0)), step
@@ -329,8 +332,19 @@ def tried(
 
 
 def preferred(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates, the lowest BIC first."""
-    return sorted(candidates, key=lambda each: each.bic)
+    """Return the candidates, the lowest BIC first, but the simplest of those within 2 of it before.
+
+    A difference below 2 is no evidence. Source of the rule: Kass and Raftery, Journal of the
+    American Statistical Association 90 (1995) 773.
+
+    >>> near = [Candidate("linear", 13.0, 3, 900), Candidate("constant", 9.3, 2, 900)]
+    >>> [(each.name, round(each.bic, 1)) for each in preferred(near)]
+    [('constant', -4.9), ('linear', -5.5)]
+    """
+    ranked = sorted(candidates, key=lambda each: each.bic)
+    near = [each for each in ranked if each.bic <= ranked[0].bic + 2]
+    first = min(near, key=lambda each: each.parameters)
+    return [first, *(each for each in ranked if each is not first)]
 
 
 @dataclass(frozen=True)

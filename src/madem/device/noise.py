@@ -14,6 +14,7 @@ from scipy.stats import kstest, norm
 from torch import Tensor
 
 from madem.device.fitting import (
+    SCALES,
     Array,
     Candidate,
     Curve,
@@ -284,9 +285,13 @@ def _parameters(
         found.append(best.positive(axes[1], "noise.constant", "uS", unit))
         found += [known("noise.onset", onset, "s"), known("noise.decade", 0.0, "uS")]
     if name in (APART, HIDDEN):
-        found.append(best.positive(axes[1], "noise.depth", "percent", 1.0))
-        found.append(best.share(axes[2], "noise.filled"))
-        found.append(best.positive(axes[1], "noise.amplitude", "uS", mean, preset=False))
+        depth = best.positive(axes[1], "noise.depth", "percent", 1.0)
+        low, high = mean * depth.low, mean * depth.high
+        amplitude = Parameter(
+            "noise.amplitude", mean * depth.value, mean * depth.error, low, high, "uS",
+            SCALES["uS"], preset=False,
+        )  # fmt: skip
+        found += [depth, best.share(axes[2], "noise.filled"), amplitude]
     if name == HIDDEN:
         found.append(best.positive(axes[3], "noise.dwell_filled", "s", onset, preset=False))
         empty = axes[3] - axes[2]

@@ -142,7 +142,7 @@ def _scaled(table: Table) -> Errors:
     rough = 1.4826 * float(np.median(np.abs(error - np.median(error))))
     if rough <= 1e-12 * float(np.abs(target).max()):
         raise InputError(f"{table.name!r}: at least half of the errors are equal: nothing to fit")
-    reach = float(np.abs(target).max())
+    reach = float(np.abs(target).max()) or rough
     return Errors(rough, reach, target / reach, error / rough, read / rough)
 
 

@@ -12,7 +12,16 @@ from scipy.stats import chi2, kstest, t
 
 from madem.device import filtering
 from madem.device.filtering import COMMON, OWN, Array, Effort, Model, Scored, mean_path, score
-from madem.device.fitting import SCALES, Candidate, Curve, Fit, Parameter, normal_plot, tried
+from madem.device.fitting import (
+    SCALES,
+    Candidate,
+    Curve,
+    Fit,
+    Parameter,
+    normal_plot,
+    preferred,
+    tried,
+)
 from madem.device.tables import Trains
 from madem.errors import InputError
 
@@ -49,7 +58,7 @@ class Tried:
 
 
 def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> Fit:
-    """Fit every candidate and return what the preferred one (lowest BIC) says.
+    """Fit every candidate and return what the preferred one (by BIC) says.
 
     Candidates are looked for on trains cut short, which a filter passes all at once; those that
     come near the best one are then fitted to the whole trains. Raises ``InputError`` where the
@@ -63,7 +72,8 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     found, notes = tried({model.name: partial(_search, model, scaled, told) for model in RESPONSES})
     every = sorted((each for pair in found.values() for each in pair), key=_bic)
     told("fitting whole trains")
-    every = sorted((_whole(each, scaled, every[0]) for each in every), key=_bic)
+    whole = {each.model.name: _whole(each, scaled, every[0]) for each in every}
+    every = [whole[each.name] for each in preferred(e.candidate for e in whole.values())]
     best, lost = _determined(every)
     names = {"constant step": "linear-step"}
     form = best.model.name.removesuffix(JITTER)
