@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from madem.cli import device, show, spice
 from madem.cli.gradcheck import gradcheck
 from madem.cli.run import report, run
-from madem.errors import InputError, fault
+from madem.errors import LONGEST, InputError, clipped, fault
 
 app = typer.Typer(
     name="madem",
@@ -85,7 +85,7 @@ def _run() -> None:
     if message.startswith("Usage:"):  # nothing was asked, so this is the help, not an error
         print(message)
         sys.exit(0)
-    print(f"madem: {' '.join(message.split())}", file=sys.stderr)
+    print(f"madem: {clipped(' '.join(message.split()), LONGEST)}", file=sys.stderr)
     _give_up_output()
     sys.exit(2)
 

@@ -132,7 +132,7 @@ def _content(name: str) -> dict[str, Any]:
         raise InputError(f"device: unknown preset {shown(name)}: {nearest(name, names())}")
     if set(content) != {"description", "parameters"}:
         raise InputError(f"device {name!r}: a preset has the keys description and parameters")
-    if not isinstance(content["description"], str):
+    if not isinstance(content["description"], str) or not content["description"].strip():
         raise InputError(f"device {name!r}: description must be text")
     return content
 
