@@ -39,7 +39,7 @@ RESPONSES = (
 JITTER = ", jitter"
 PARTS = 100
 """The filter works in a hundredth of the range that was seen."""
-GLANCE, SEARCH = Effort(6, 3e-3, 0), Effort(40, 3e-3, 1)
+LOOK, GLANCE, SEARCH = Effort(0, 0.0, 0), Effort(6, 3e-3, 0), Effort(40, 3e-3, 1)
 SHORT = 32
 """Trains are cut into pieces of at most so many pulses for the search."""
 NEAR = 60.0
@@ -61,9 +61,9 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     """Fit every candidate and return what the preferred one (by BIC) says.
 
     Candidates are looked for on trains cut short, which a filter passes all at once; those that
-    come near the best one are then fitted to the whole trains. Raises ``InputError`` where the
-    trains do not determine the numbers: a direction is missing, there are too few pulses, or a
-    bound is never approached. ``told`` hears what is being done.
+    come near the best one are then fitted to the whole trains, and the best to the last digits.
+    Raises ``InputError`` where the trains do not determine the numbers: a direction is missing,
+    there are too few pulses, or a bound is never approached. ``told`` hears what is being done.
     """
     _check(trains)
     unit = float(np.ptp(np.concatenate([trains.reads[:, 0], trains.reads[:, 1:][trains.valid]])))
@@ -74,7 +74,8 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     told("fitting whole trains")
     whole = {each.model.name: _whole(each, scaled, every[0]) for each in every}
     every = [whole[each.name] for each in preferred(e.candidate for e in whole.values())]
-    best, lost = _determined(every)
+    first, lost = _determined(every)
+    best = _tried(first.model, scaled, first.scored.theta, Effort())
     names = {"constant step": "linear-step"}
     form = best.model.name.removesuffix(JITTER)
     residuals = best.scored.residuals[trains.valid]
@@ -82,7 +83,7 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
         kind="pulses",
         devices=len(trains.names),
         samples=int(trains.valid.sum()),
-        candidates=[each.candidate for each in every[every.index(best) :]],
+        candidates=[best.candidate, *(each.candidate for each in every[every.index(first) + 1 :])],
         parameters=[*_population(best, unit), *_shared(best, unit)],
         goodness={
             "variance of standardised residuals": (float(residuals.var()), "1"),
@@ -205,7 +206,7 @@ def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[T
 def _whole(found: Tried, trains: Trains, best: Tried) -> Tried:
     """Return what was found on short trains on whole ones, fitted again where it may be best."""
     near = _bic(found) < _bic(best) + NEAR
-    return _tried(found.model, trains, found.scored.theta, Effort() if near else Effort(0, 0.0, 0))
+    return _tried(found.model, trains, found.scored.theta, SEARCH if near else LOOK)
 
 
 def _tried(model: Model, trains: Trains, start: Array, effort: Effort) -> Tried:
