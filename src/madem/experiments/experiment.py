@@ -71,7 +71,7 @@ class Experiment:
             began = time.time()
             left = self.jobs_left(config, path)
             run_jobs(left, tell, workers)
-            if left:
+            if left or folder.load_json("machine.json") is None:
                 folder.save_json("machine.json", describe_machine(time.time() - began, workers))
             return self.results(config, path)
 
