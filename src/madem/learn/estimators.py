@@ -143,13 +143,14 @@ class OutputMove:
 class RelativeMove:
     """A strength of the nudge set for each sample so that it moves by about ``share`` of its size.
 
-    Its size is its largest state; how far the outputs would move is the gradient over their own
-    stiffness, and what a readout would move is what its transposed read does to the layers below.
-    So units of current and voltage do not matter, nor do other samples, and no phase is spent. It
-    needs a machine that settles exactly and relaxes displacements, which keep their relative
-    precision however small they are. ``share`` None is 1e-5, or more where that would be lost:
-    0.008 in float16, whose smallest numbers end there, and the cube root of the precision (0.005
-    in float32) where a coupling subtracts two pulls, as a user's own energy does.
+    Its size is its largest state (where all are zero, which keep every digit of a displacement, the
+    rounding of 1, so that this too is small in any unit); how far the outputs would move is the
+    gradient over their own stiffness, and what a readout would move is what its transposed read
+    does to the layers below. So units of current and voltage do not matter, nor do other samples,
+    and no phase is spent. It needs a machine that settles exactly and relaxes displacements, which
+    keep their relative precision however small they are. ``share`` None is 1e-5, or more where that
+    would be lost: 0.008 in float16, whose smallest numbers end there, and the cube root of the
+    precision (0.005 in float32) where a coupling subtracts two pulls, as a user's own energy does.
     """
 
     share: float | None = None
@@ -173,8 +174,8 @@ class RelativeMove:
         size, *others = (largest(state, axes) for state in free.rest.states)
         for other in others:
             size = torch.maximum(size, other)
-        share = self.share or _least_share(free.displacements, size.dtype)
-        moved = share * torch.where(size > 0, size, 1.0)
+        usual, least = _least(free.displacements, size.dtype)
+        moved = (self.share or usual) * torch.where(size > 0, size, least)
         return wide(torch.where(step > 0, moved / step, 1.0), gradient)
 
 
@@ -221,13 +222,13 @@ def _response(moved: Problem, current: Tensor, axes: int) -> Tensor:
     return step
 
 
-def _least_share(moved: Problem, dtype: torch.dtype) -> float:
-    """Return the smallest share at which displacements keep their precision, at least 1e-5."""
+def _least(moved: Problem, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the share at which displacements keep their precision, and the size of zero states."""
     info = torch.finfo(dtype)
     inner = (c.coupling if isinstance(c, Amplifier) else c for c in moved.couplings)
     if any(isinstance(coupling, Offset) for coupling in inner):
-        return math.cbrt(info.eps)
-    return max(1e-5, math.sqrt(info.tiny))
+        return math.cbrt(info.eps), 1.0
+    return max(1e-5, math.sqrt(info.tiny)), info.eps if dtype != torch.float16 else 1.0
 
 
 Beta = float | OutputMove | RelativeMove

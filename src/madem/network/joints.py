@@ -52,7 +52,11 @@ class Joint(Protocol):
         """Draw parameters to start from."""
 
     def couple(self, parameters: Sequence[Tensor]) -> Coupling:
-        """Return the coupling with ``parameters``."""
+        """Return the coupling with ``parameters``, as they are.
+
+        The gradient is what the coupling contrasts, by its own numbers: a joint that computes those
+        from its parameters is an ``Energy``, which is derived by autograd.
+        """
 
 
 @dataclass(frozen=True)
