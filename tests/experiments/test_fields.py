@@ -106,3 +106,20 @@ def test_what_is_written_is_read_back(value: Any) -> None:
     back = load_yaml(dump_yaml({"key": [value]}), "example")["key"][0]
     assert back == value
     assert type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"experiment": "spectrum", "base": "150 uS"}, "base"),
+        ({"experiment": "noise", "chip": {"base": "1 mS"}}, "chip.base"),
+        ({"experiment": "chips", "chip": {"base": "1 mS"}}, "chip.base"),
+        ({"experiment": "images", "chip": {"base": "1 mS", "arrays": 99, "lines": 999}},
+         "chip.base"),
+    ],
+)  # fmt: skip
+def test_a_base_that_the_device_does_not_reach(values: dict[str, Any], key: str) -> None:
+    experiment = find(values)
+    config = experiment.make(values)
+    with pytest.raises(InputError, match=f"^{key} must be below .* 150 uS"):
+        experiment.check(config)

@@ -123,6 +123,18 @@ def cell_of(chip: ChipConfig) -> Cell:
     return without(load(chip.device), [name for name in SWITCHES if not getattr(chip, name)])
 
 
+def base_of(text: str, cell: Cell, field: str = "chip.base") -> float:
+    """Return the conductance around which weights are programmed, S.
+
+    Raises ``InputError`` where the device does not reach it.
+    """
+    base = parse(text, "siemens", field)
+    if base >= cell.high:
+        raise InputError(f"{field} must be below the device's largest conductance, "
+                         f"{1e6 * cell.high:g} uS, but is {text!r}")  # fmt: skip
+    return base
+
+
 def periphery_of(chip: ChipConfig) -> Periphery:
     """Return the converters: ideal where switched off, the device's where not said otherwise."""
     if not chip.converters:
@@ -179,12 +191,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         placements = place(network.shapes, chip.arrays, chip.lines)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    cell, base = cell_of(chip), parse(chip.base, "siemens", "chip.base")
-    if base >= cell.high:
-        raise InputError(
-            f"chip.base must be below the device's largest conductance, "
-            f"{1e6 * cell.high:g} uS, but is {chip.base!r}"
-        )
+    cell = cell_of(chip)
     return Plan(
         name=name,
         seed=config.seed,
@@ -194,7 +201,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
         placements=tuple(placements),
         cell=cell,
         periphery=periphery_of(chip),
-        base=base,
+        base=base_of(chip.base, cell),
         training=training,
         wires=wires_of(chip),
         seen=chip.voltages == "cells",

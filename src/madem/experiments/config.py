@@ -152,7 +152,7 @@ class BrailleConfig(Strict):
         return {
             **cells_need(self.chips, layers, batch),
             "test_samples, letters or words": self.test_samples * (12.0 * dots + 8 * words),
-            "chip.lines or chip.arrays": 8.0 * self.chip.arrays * self.chip.lines**2,
+            "chip.lines or chip.arrays": 24.0 * self.chip.arrays * self.chip.lines**2,
         }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.experiments.build import cell_of, periphery_of, wires_of
+from madem.experiments.build import base_of, cell_of, periphery_of, wires_of
 from madem.experiments.checkpoints import bring_back, kept
 from madem.experiments.imagesbuild import (
     COSTS,
@@ -52,7 +52,8 @@ def chips_of(config: ImagesConfig, network: Network) -> Simulated:
             f"chip.arrays must be at least {needed} tiles of {chip.lines} x {chip.lines} for this "
             f"network, but is {chip.arrays}"
         )
-    cell, base = cell_of(chip), parse(chip.base, "siemens", "chip.base")
+    cell = cell_of(chip)
+    base = base_of(chip.base, cell)
     drawn, wires = network.initial(stream(config.seed, "parameters")), wires_of(chip)
     wired = None
     if wires is not None:

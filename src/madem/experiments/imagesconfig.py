@@ -197,12 +197,12 @@ class ImagesConfig(Strict):
         pixels, hidden, chips = self.data.size**2, self.network.hidden, self.writing.chips
         batch, kernel = max(self.learning.batch, 360), self.network.kernel
         shifting = 4.0 * self.learning.batch * (self.data.size + 2 * self.data.shift) ** 2
-        held = {"data.size": 4.0 * 1797 * pixels if self.data.name == "digits" else 0.0,
+        held = {"data.size": 8.0 * 1797 * pixels if self.data.name == "digits" else 0.0,
                 "data.shift or learning.batch": shifting if self.data.shift else 0.0}  # fmt: skip
         if self.network.kind != "conv-hopfield":
             many = {k.replace("chips", "writing.chips"): v for k, v in
                     cells_need(chips, (pixels, *hidden, 10), batch).items()}  # fmt: skip
-            few = {"network.hidden or data.size": 12.0 * sum(a * b for a, b in pairwise(
+            few = {"network.hidden or data.size": 20.0 * sum(a * b for a, b in pairwise(
                    (pixels, *hidden, 10)))}  # fmt: skip
             return held | (few if self.chip is None else many)
         wide = (1, *hidden)

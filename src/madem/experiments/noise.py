@@ -20,7 +20,7 @@ from madem.data.images import digits
 from madem.data.tasks import Classify
 from madem.device import without
 from madem.errors import InputError
-from madem.experiments.build import Plan, cell_of, periphery_of
+from madem.experiments.build import Plan, base_of, cell_of, periphery_of
 from madem.experiments.config import Training
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
@@ -146,7 +146,7 @@ def plan_of(config: NoiseConfig, kind: str, size: int) -> Plan:
         placements=tuple(placements),
         cell=without(cell_of(config.chip), ["read_noise"]),
         periphery=periphery_of(config.chip),
-        base=parse(config.chip.base, "siemens", "chip.base"),
+        base=base_of(config.chip.base, cell_of(config.chip)),
         training=Training(
             units=("700 uS", "100 uS"),
             rates=(0.25, 0.5),

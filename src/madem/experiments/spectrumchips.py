@@ -12,6 +12,7 @@ from madem.data.braille import cells, dots
 from madem.data.images import digits
 from madem.data.tasks import Classify
 from madem.device import SWITCHES, Cell, load, without
+from madem.experiments.build import base_of
 from madem.experiments.spectrumconfig import IMPERFECTIONS, SpectrumConfig
 from madem.machine import Periphery, SignedPair, Simulated, Spread, draw_lines, place
 from madem.machine.wired import Wired
@@ -19,7 +20,6 @@ from madem.machine.writing import Writing
 from madem.network import Box, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
 from madem.solver import Sweep
-from madem.units import parse
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Bench:
 
 def bench_of(config: SpectrumConfig, name: str) -> Bench:
     """Return the task ``name``: Braille words with one or two layers, or digits with two."""
-    base = parse(config.base, "siemens", "base")
+    base = base_of(config.base, condition(None, 0).cell, "base")
     if name == "digits":
         return _digits(config, base)
     codes = dots(config.words, max(len(cells(word)) for word in config.words))
