@@ -33,6 +33,8 @@ from madem.errors import InputError
 POWERS = ("error_sigma", "error.linear", "error.quadratic", "error.cubic")
 UNITS = ("uS", "", "1/uS", "1/uS**2")
 ORDERS = ("constant", "linear", "quadratic", "cubic")
+ROWS = 20
+"""Rows that each coefficient of sigma asks for: with fewer, chance often looks like a slope."""
 LEAST = 1e-3
 """Least sigma that is tried, in units of the robust one: a wall, beyond which nothing is fitted."""
 FAR = 6.0
@@ -88,19 +90,23 @@ def fit_errors(table: Table) -> Fit:
     """Fit mean and sigma of read-back minus target, sigma a polynomial in the target.
 
     Errors are normal, normal beside cells that are stuck anywhere (uniform over what targets and
-    reads span) or at one level, or of Student's distribution. Raises ``InputError`` with fewer than
-    20 rows, or where no candidate is determined.
+    reads span) or at one level, or of Student's distribution. Every coefficient of sigma asks for
+    20 rows. Raises ``InputError`` with fewer, or where no candidate is determined.
     """
     held = _scaled(table)
     levels = len(np.unique(held.target))
-    found, notes = _every(held, min(4, levels))
+    orders = min(len(ORDERS), levels, len(held.error) // ROWS)
+    found, notes = _every(held, orders)
     candidates = preferred(each.candidate for each in found.values())
     best = found[candidates[0].name]
     count = len(held.error)
     stuck = best.stuck_odds(held) > 0
     residuals = best.residuals(held)[~stuck]
-    if levels < 4:
-        notes.append(f"{levels} target(s): sigma's dependence beyond that is not determined")
+    if orders < len(ORDERS):
+        notes.append(
+            f"sigma is tried up to {ORDERS[orders - 1]} in the target: each coefficient needs a "
+            f"target and {ROWS} rows, and there are {levels} and {count}"
+        )
     return Fit(
         kind="errors",
         devices=len(set(table.device)),
@@ -134,9 +140,9 @@ def _every(held: Errors, orders: int) -> tuple[dict[str, Found], list[str]]:
 
 def _scaled(table: Table) -> Errors:
     target, read = table.numbers["target"], table.numbers["read"]
-    if len(target) < 20:
+    if len(target) < ROWS:
         raise InputError(
-            f"{table.name!r} has {len(target)} rows: programming errors need 20 or more"
+            f"{table.name!r} has {len(target)} rows: programming errors need {ROWS} or more"
         )
     error = read - target
     rough = 1.4826 * float(np.median(np.abs(error - np.median(error))))
