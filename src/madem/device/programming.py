@@ -247,12 +247,24 @@ def _stuck(best: Found, held: Errors) -> list[Parameter]:
         share = best.maximum.share(np.eye(len(best.maximum.place))[-1], "stuck_fraction")
         ends = [max(end, 0.0) * held.unit for end in best.kind.ends]
         return [share, known("stuck_low", ends[0], "uS"), known("stuck_high", ends[1], "uS")]
+    most = _bounds(best, held)[1]
+    return [Parameter("stuck_fraction", 0.0, most / 3, 0.0, most, "percent", 0.01, bound=True)]
+
+
+def _bounds(best: Found, held: Errors) -> tuple[float, float]:
+    """Return 95 % upper bounds of the share of stuck cells: of those beyond six sigma, and of all.
+
+    The first is exact, near ``3 / n`` where there are none. The second divides it by the chance
+    that a level, uniform over what targets and reads span, lies beyond six sigma of its target.
+    """
     count = len(held.error)
     far = int((np.abs(best.residuals(held)) > FAR).sum()) if best.kind.extra else 0
-    highest = float(beta.ppf(0.95, far + 1, count - far))
-    return [
-        Parameter("stuck_fraction", 0.0, highest / 3, 0.0, highest, "percent", 0.01, bound=True)
-    ]
+    told = float(beta.ppf(0.95, far + 1, count - far))
+    goals, reach = held.read - held.error, FAR * held.sigma(best.maximum.place[1 : best.order + 2])
+    low, high = (float(f([f(held.read), f(goals)])) for f in (np.min, np.max))
+    hidden = np.minimum(goals + reach, high) - np.maximum(goals - reach, low)
+    seen = 1 - float(hidden.mean()) / (high - low)
+    return told, min(told / max(seen, told), 1.0)
 
 
 def _said(best: Found, held: Errors, stuck: int) -> list[str]:
@@ -264,7 +276,11 @@ def _said(best: Found, held: Errors, stuck: int) -> list[str]:
             "those that cannot be told apart too"
         ]
     if not best.kind.extra:
-        return [f"no cell of {count} looks stuck: stuck_fraction is a bound (3 / n)"]
+        told, most = (100 * each for each in _bounds(best, held))
+        return [
+            f"no cell of {count} looks stuck: at most {told:.2g} percent (3 / n) are and lie "
+            f"beyond six sigma, at most {most:.2g} percent with those too near their target to tell"
+        ]
     nu = 2 + math.exp(best.maximum.place[-1])
     place = best.maximum.place
     far = np.abs(held.error - place[0]) > FAR * held.sigma(place[1 : best.order + 2])
