@@ -38,6 +38,9 @@ QUANTITIES = [
 ]  # fmt: skip
 """No quantity; ``{u}`` stands for the right unit."""
 
+MAY_BE_NULL = ("wire", "train")
+"""Keys that hold something in a study here, though they need not."""
+
 FINE = ["1{u}", "1 {u}", "0 {u}", " 2 {u} ", "1e-6 {u}", "0.000001 {u}"]
 WORDS = [
     "[a, a]", "[a]", "['', x]", "[]", "null", "false", "0", ".nan", "abc", "[[a], [b]]", "[a, 3]",
@@ -86,13 +89,14 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         yield from ((text, True) for text in texts)
         yield from ((text, False) for text in ("true", "false", "True"))
     elif isinstance(held, int | float):
-        yield from ((text, True) for text in (*NUMBERS, "null", "abc", "1 uS"))
+        yield from ((text, True) for text in (*NUMBERS, "abc", "1 uS"))
+        yield "null", key not in MAY_BE_NULL
         yield from ((text, isinstance(held, int) and text == "1e-320") for text in PLENTY)
         yield from ((text, isinstance(held, int)) for text in ("2.5", "0.3", "1e-3", "1.0"))
     elif held[:1].isdigit():
         unit = held.split()[-1]
         yield from ((text.format(u=unit), True) for text in QUANTITIES)
-        yield "null", key != "wire"
+        yield "null", key not in MAY_BE_NULL
         yield from ((text.format(u=unit), False) for text in FINE)
     else:
         texts = ("null", "''", "3", "true", "[]", held.upper(), f"{held}x", f"[{held}]", "none")
