@@ -52,6 +52,8 @@ from madem.network import (
 from madem.network import Current as CurrentNudge
 from madem.network import Table as TableLaw
 
+NO_NUDGE = "nudge {} has no circuit (allowed: Current, Spring, Hold)"
+
 STIFF = 1e4
 """An ideal diode conducts so many times better than all that its node is joined to."""
 
@@ -177,22 +179,22 @@ def resistive(
               for number, layer in enumerate(network.layers, 1)]  # fmt: skip
     loads = [np.zeros(len(nodes)) for nodes in layers]
     for number, (joint, mine) in enumerate(zip(network.joints, parameters, strict=True), 1):
-        inner = joint.joint if isinstance(joint, Amplified) else joint
-        if not isinstance(inner, Resistive):
+        inner = joint.joint if type(joint) is Amplified else joint
+        if type(inner) is not Resistive:
             raise InputError(
                 f"joint {number} is a {type(inner).__name__}, which has no circuit of resistors "
                 "(allowed: Resistive, Amplified)"
             )
         lower, upper = inner.ends
         lines = _clamped(elements, x, inner.mirror) if lower == 0 else list(layers[lower - 1])
-        if isinstance(joint, Amplified):
+        if type(joint) is Amplified:
             lines = _stage(elements, number, lines, joint, timing)
         g = mine[0].detach().double().numpy().T
         ends = Terminals(lines, layers[upper - 1])
         elements += array(f"tile{number}", g, ends, wires, timing.line if timing else 0.0)
         loads[upper - 1] += g.sum(0)
         if lower:
-            gain = joint.voltage_gain if isinstance(joint, Amplified) else 1.0
+            gain = joint.voltage_gain if type(joint) is Amplified else 1.0
             loads[lower - 1] += g.sum(1) * float(np.max(gain)) ** 2
         for k, bias in enumerate(mine[1].detach().tolist() if len(mine) > 1 else ()):
             if bias:
@@ -223,7 +225,7 @@ def hopfield(
     S; ``volts`` on a line stand for a state of one. Raises ``InputError`` for joints that are not
     dense and for laws other than ``Box`` and ``Free`` of unit leak and ``Readout``.
     """
-    if not all(isinstance(joint, Dense) for joint in network.joints):
+    if not all(type(joint) is Dense for joint in network.joints):
         raise InputError("only Dense joints have a circuit of crossbars and neurons")
     lines = _Lines(volts)
     elements = lines.elements
@@ -341,7 +343,7 @@ def _stage(
 
 def _unit(law: Law, k: int, units: int) -> Law:
     """Return the law of one unit of a layer."""
-    if isinstance(law, Halves):
+    if type(law) is Halves:
         return law.laws[0 if k < units - units // 2 else 1]
     return law
 
@@ -349,19 +351,18 @@ def _unit(law: Law, k: int, units: int) -> Law:
 def _law(law: Law, part: str, node: str, load: float) -> list[Element]:
     """Return the devices that a node of a resistive network has to ground."""
     made: list[Element] = []
-    leak = getattr(law, "leak", 0.0)
-    if leak:
-        made.append(Resistor(f"{part}.leak", node, GROUND, leak))
-    if isinstance(law, Shockley):
+    if (type(law) is Box or type(law) is Free) and law.leak:
+        made.append(Resistor(f"{part}.leak", node, GROUND, law.leak))
+    if type(law) is Shockley:
         if law.forward:
             made.append(Diode(f"{part}.up", node, GROUND, law.saturation, law.thermal))
         if law.backward:
             made.append(Diode(f"{part}.down", GROUND, node, law.saturation, law.thermal))
-    elif isinstance(law, TableLaw):
+    elif type(law) is TableLaw:
         made.append(Table(f"{part}.table", node, GROUND, law.volts, law.amperes))
-    elif isinstance(law, Box):
-        made.append(_walls(law, f"{part}.limit", node, float(STIFF * (load + leak))))
-    elif not isinstance(law, Free):
+    elif type(law) is Box:
+        made.append(_walls(law, f"{part}.limit", node, float(STIFF * (load + law.leak))))
+    elif type(law) is not Free:
         raise InputError(
             f"law {type(law).__name__} has no circuit of diodes (allowed: Box, Free, Shockley, "
             "Table, Halves)"
@@ -383,14 +384,16 @@ def _pushed(nudge: Nudge | None, nodes: Sequence[str], share: float) -> list[Ele
     """Return what nudges the outputs of a resistive network."""
     made: list[Element] = []
     for k, node in enumerate(nodes):
-        if isinstance(nudge, CurrentNudge):
+        if type(nudge) is CurrentNudge:
             amperes = float(nudge.beta * nudge.gradient[0, k]) / share
             made.append(Current(f"nudge{k}", node, GROUND, amperes))
-        elif isinstance(nudge, Spring):
+        elif type(nudge) is Spring:
             made.append(Source(f"target{k}", f"t{k}", GROUND, float(nudge.target[0, k])))
             made.append(Resistor(f"spring{k}", f"t{k}", node, nudge.stiffness / share))
-        elif isinstance(nudge, Hold):
+        elif type(nudge) is Hold:
             made.append(Source(f"hold{k}", node, GROUND, float(nudge.value[0, k])))
+        elif nudge is not None:
+            raise InputError(NO_NUDGE.format(type(nudge).__name__))
     return made
 
 
@@ -406,7 +409,7 @@ def _driven(
     if network.layers[-1].law.loaded:
         return driven
     driven[-1] = None
-    if isinstance(nudge, CurrentNudge):
+    if type(nudge) is CurrentNudge:
         pushed = (-nudge.beta * nudge.gradient[0]).tolist()
         driven[-1] = tuple(f"d{k}" for k in range(len(pushed)))
         elements += [Source(f"drive{k}", f"d{k}", GROUND, volts * v) for k, v in enumerate(pushed)]
@@ -427,20 +430,23 @@ def _neuron(
     timing: Timing | None,
 ) -> list[Element]:
     """Return a behavioural neuron, or the source that holds it."""
-    unit_leak = isinstance(law, (Box, Free)) and law.leak == 1
-    if not (unit_leak or isinstance(law, Readout)):
+    unit_leak = (type(law) is Box or type(law) is Free) and law.leak == 1
+    if not (unit_leak or type(law) is Readout):
         raise InputError(
-            f"law {law} has no behavioural neuron (allowed: Box and Free of unit leak, Readout)"
+            f"law {str(law)[:120]} has no behavioural neuron (allowed: Box and Free of unit leak, "
+            "Readout)"
         )
-    if isinstance(nudge, Hold):
+    if type(nudge) is Hold:
         return [Source(f"{part}.hold", node, GROUND, volts * float(nudge.value[0, k]))]
     offset, share = 0.0, 1.0
-    if isinstance(nudge, CurrentNudge):
+    if type(nudge) is CurrentNudge:
         offset = -float(nudge.beta * nudge.gradient[0, k])
-    elif isinstance(nudge, Spring):
+    elif type(nudge) is Spring:
         share = 1 / (1 + nudge.stiffness)
         offset = share * nudge.stiffness * float(nudge.target[0, k])
-    low, high = (law.low, law.high) if isinstance(law, Box) else (-math.inf, math.inf)
+    elif nudge is not None:
+        raise InputError(NO_NUDGE.format(type(nudge).__name__))
+    low, high = (law.low, law.high) if type(law) is Box else (-math.inf, math.inf)
     factors = tuple((name, factor * share) for name, factor in senses)
     tau = timing.tau if timing else 0.0
     return [Neuron(f"{part}.out", node, factors, volts * offset, volts * low, volts * high, tau)]

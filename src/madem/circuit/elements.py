@@ -7,13 +7,15 @@ netlist writes as a subcircuit; so does the name of a node inside a part. Units 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.errors import InputError
+from madem.errors import InputError, nearest
 
 Array = NDArray[np.float64]
 
@@ -241,15 +243,16 @@ class Table:
                                                                  wanted))  # fmt: skip
 
 
-Element = Resistor | Source | Current | Capacitor | Amplifier | Neuron | Diode | Sinh | Table
+Element = Resistor | Source | Current | Capacitor | Amplifier | Neuron | Device
 
 
 @dataclass(frozen=True)
 class Circuit:
     """A circuit: nothing but its elements. ``title`` heads the netlist.
 
-    ``shown``: names of the nodes that matter to a reader, and what they stand for.
-    Raises ``InputError`` where two elements share a name or a value is not finite.
+    Names of elements and nodes are of letters, digits and ``_``, with dots between parts. Raises
+    ``InputError`` for other names, a title of more than one line, two elements of one name, a
+    number that is none, and a neuron that senses anything but a source.
 
     >>> divider = Circuit((Source("v", "in", "0", 1.0), Resistor("r", "in", "out", 1.0),
     ...                    Resistor("s", "out", "0", 1.0)))
@@ -261,16 +264,24 @@ class Circuit:
     title: str = "circuit"
 
     def __post_init__(self) -> None:
-        """Refuse names that are used twice, and values that are none."""
+        """Refuse what no netlist can hold, and names that are used twice."""
+        if not isinstance(self.title, str) or not self.title.isprintable():
+            raise InputError(f"title must be one line of text, but is {str(self.title)[:60]!r}")
         names: set[str] = set()
         for element in self.elements:
+            _check(element)
             if element.name in names:
                 raise InputError(f"two elements of the circuit are called {element.name!r}")
             names.add(element.name)
-            for field in ("siemens", "volts", "amperes", "farads", "voltage_gain"):
-                value = getattr(element, field, 0.0)
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise InputError(f"{field} of {element.name!r} must be finite, but is {value}")
+        sources = {e.name for e in self.elements if type(e) is Source}
+        for neuron in (e for e in self.elements if type(e) is Neuron):
+            for sensed, _ in neuron.senses:
+                if sensed not in sources:
+                    few = sources if len(sources) <= 8 else sorted(sources)[:8]
+                    raise InputError(
+                        f"neuron {neuron.name!r} senses {sensed!r}, which is no source of the "
+                        f"circuit: {nearest(sensed, few)}"
+                    )
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -293,6 +304,54 @@ def ends(element: Element) -> tuple[str, ...]:
     if isinstance(element, Neuron):
         return (element.out,)
     return element.a, element.b
+
+
+NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+def check_name(name: object) -> None:
+    """Refuse a name that a netlist would read as more than one, or as a command.
+
+    >>> check_name("tile1.w0_3")
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(
+            "names of nodes and elements must be letters, digits and _ with dots between, but one "
+            f"is {str(name)[:60]!r}"
+        )
+
+
+def _check(element: Element) -> None:
+    """Refuse an element whose names or numbers are none."""
+    for name in (element.name, *ends(element)):
+        check_name(name)
+    if not is_dataclass(element):
+        return
+    for field in fields(element):
+        value = getattr(element, field.name)
+        if field.name in ("volts", "amperes") and isinstance(value, tuple):
+            numbers: tuple[object, ...] = value
+        elif field.name == "senses":
+            numbers = tuple(factor for _, factor in value)
+            for sensed, _ in value:
+                check_name(sensed)
+        elif field.name in NUMBERS:
+            numbers = (value,)
+        else:
+            continue
+        for number in numbers:
+            unbounded = field.name in ("low", "high") and number in (-math.inf, math.inf)
+            if not isinstance(number, Real) or not (unbounded or math.isfinite(number)):
+                raise InputError(
+                    f"{field.name} of {element.name!r} must be finite, but is {repr(number)[:60]}"
+                )
+
+
+NUMBERS = {
+    "siemens", "volts", "amperes", "farads", "voltage_gain", "current_gain", "tau", "offset", "low",
+    "high", "saturation", "thermal", "bend", "scale",
+}  # fmt: skip
+"""Fields of elements that hold numbers."""
 
 
 def part_of(name: str) -> str:

@@ -25,17 +25,18 @@ from madem.circuit.elements import (
     Circuit,
     Current,
     Device,
-    Diode,
     Neuron,
     Resistor,
     Sinh,
     Source,
-    Table,
     ends,
 )
 from madem.errors import InputError
 
 Indices = NDArray[np.intp]
+
+LINEAR = (Resistor, Source, Current, Capacitor, Amplifier, Neuron)
+"""Elements that are no ``Device``."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def balance(system: System, x: Array) -> float:
     """Return the sum of the powers that all elements take, over the sum of their magnitudes."""
     total = size = 0.0
     for element in system.circuit.elements:
-        if isinstance(element, Capacitor | Diode | Table | Sinh):
+        if isinstance(element, Capacitor) or not isinstance(element, LINEAR):
             continue
         a, *other = (x[system.index[node]] for node in ends(element))
         b = other[0] if other else 0.0
@@ -348,8 +349,13 @@ def _matrix(entries: list[tuple[int, int, float]], size: int) -> sparse.csr_matr
 def _groups(circuit: Circuit, index: Mapping[str, int]) -> tuple[Group, ...]:
     kinds: dict[object, list[Device]] = {}
     for element in circuit.elements:
-        if isinstance(element, Diode | Sinh | Table):
-            kinds.setdefault(element.kind, []).append(element)
+        if not isinstance(element, LINEAR):
+            if not isinstance(element, Device):
+                raise InputError(
+                    f"element {element.name!r} is a {type(element).__name__}, whose current nobody "
+                    "knows: it must be one of the circuit's own, or have what a Device has"
+                )
+            kinds.setdefault((type(element), element.kind), []).append(element)
     return tuple(
         Group(
             tuple(d.name for d in devices),

@@ -31,11 +31,12 @@ from madem.circuit.elements import (
     Sinh,
     Source,
     Table,
+    check_name,
     ends,
     part_of,
 )
 from madem.circuit.newton import Operating, solve
-from madem.errors import InputError
+from madem.errors import InputError, nearest
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-15 gmin=1e-18 itl1=2000"
 IN_TIME = ".options reltol=1e-6 abstol=1e-15 vntol=1e-9 gmin=1e-18 itl4=200"
@@ -85,6 +86,7 @@ def netlist(
     Rr a 0 2.0
     .ends
     """
+    _check_names(circuit, {**(guess or {}), **(begin or {})})
     parts: dict[str, list[Element]] = {}
     for element in circuit.elements:
         parts.setdefault(part_of(element.name), []).append(element)
@@ -94,17 +96,42 @@ def netlist(
             continue
         shared = dict.fromkeys(n for e in elements for n in ends(e)
                                if n != GROUND and part_of(n) != part)  # fmt: skip
-        cards = [card for element in elements for card in _cards(element)]
+        cards = [card for element in elements for card in _lines(element)]
         head = _wrapped(f".subckt {part} {' '.join(shared)}")
         blocks.append("\n".join([head, *map(_wrapped, cards), ".ends"]))
         calls.append(_wrapped(f"X{part} {' '.join(shared)} {part}"))
-    top = [_wrapped(card) for element in parts.get("", []) for card in _cards(element)]
+    top = [_wrapped(card) for element in parts.get("", []) for card in _lines(element)]
     tail = [".control", "set numdgt=16", *control, ".endc"] if control else [".op"]
-    first = [f".nodeset v({instance(n)})={v!r}" for n, v in (guess or {}).items()]
+    first = [f".nodeset v({instance(n)})={_number(v)}" for n, v in (guess or {}).items()]
     options = OPTIONS if begin is None else IN_TIME
-    first += [f".ic v({n})={v!r}" for n, v in _charged(circuit, begin or {}).items()]
+    first += [f".ic v({n})={_number(v)}" for n, v in _charged(circuit, begin or {}).items()]
     main = "\n".join([*top, *calls, options, *first, *tail, ".end", ""])
     return "\n\n".join([f"* madem: {circuit.title}", *blocks, main])
+
+
+def _check_names(circuit: Circuit, given: Mapping[str, float]) -> None:
+    """Refuse what ngspice would take for another circuit.
+
+    It knows no case, calls ground ``gnd`` too, and lets a neuron see the sources of its part alone.
+    """
+    for name in given:
+        check_name(name)
+    for what, names in (("nodes", circuit.nodes), ("elements", [e.name for e in circuit.elements])):
+        seen: dict[str, str] = {}
+        for name in names:
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise InputError(f"ngspice takes the {what} {other!r} and {name!r} for one")
+            if what == "nodes" and name.lower() == "gnd":
+                raise InputError(f"ngspice takes the node {name!r} for ground: rename it")
+    for element in circuit.elements:
+        if isinstance(element, Neuron):
+            for sensed, _ in element.senses:
+                if part_of(sensed) != part_of(element.name):
+                    raise InputError(
+                        f"in a netlist neuron {element.name!r} can sense sources of its own part "
+                        f"alone, but senses {sensed!r}"
+                    )
 
 
 def operating_point(circuit: Circuit, guess: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -147,6 +174,10 @@ def waveforms(
     A step at t = 0 from the voltages ``start`` (others: 0 V) up to ``stop``, s, by the trapezoidal
     rule in at least 2,000 steps. Raises ``InputError`` where ngspice is not installed, or gives up.
     """
+    for node in nodes:
+        if node not in circuit.nodes:
+            known = circuit.nodes if len(circuit.nodes) <= 8 else circuit.nodes[:8]
+            raise InputError(f"unknown node {str(node)[:60]!r}: {nearest(str(node)[:60], known)}")
     named = " ".join(f"v({instance(node)})" for node in nodes)
     step = stop / 2000
     tran = f"tran {step!r} {stop!r} 0 {step!r} uic"
@@ -208,6 +239,18 @@ def _charged(circuit: Circuit, begin: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
+def _lines(element: Element) -> list[str]:
+    """Return the lines of an element of a known kind; a subclass may be anything."""
+    known = _cards.registry.get(type(element), _cards.dispatch(object))
+    found: list[str] = known(element)
+    return found
+
+
+def _number(value: float) -> str:
+    """Return a number with all its digits, of whatever type it is."""
+    return repr(float(value))
+
+
 def _local(name: str) -> str:
     return name.rpartition(".")[2]
 
@@ -215,7 +258,9 @@ def _local(name: str) -> str:
 @singledispatch
 def _cards(element: Element) -> list[str]:
     """Return the lines of an element, those of its kind."""
-    raise TypeError(f"{type(element).__name__} has no card")
+    raise InputError(
+        f"element {element.name!r} is a {type(element).__name__}, which no netlist has"
+    )
 
 
 def _head(letter: str, element: Element) -> str:
@@ -226,33 +271,33 @@ def _head(letter: str, element: Element) -> str:
 
 @_cards.register
 def _(element: Resistor) -> list[str]:
-    return [f"{_head('R', element)} {1 / element.siemens!r}"]
+    return [f"{_head('R', element)} {_number(1 / element.siemens if element.siemens else 1e30)}"]
 
 
 @_cards.register
 def _(element: Source) -> list[str]:
-    return [f"{_head('V', element)} DC {element.volts!r}"]
+    return [f"{_head('V', element)} DC {_number(element.volts)}"]
 
 
 @_cards.register
 def _(element: Current) -> list[str]:
-    return [f"{_head('I', element)} DC {element.amperes!r}"]
+    return [f"{_head('I', element)} DC {_number(element.amperes)}"]
 
 
 @_cards.register
 def _(element: Capacitor) -> list[str]:
-    return [f"{_head('C', element)} {element.farads!r}"]
+    return [f"{_head('C', element)} {_number(element.farads)}"]
 
 
 @_cards.register
 def _(element: Neuron) -> list[str]:
     name = _local(element.name)
-    senses = [f"{factor!r}*i(V{_local(source)})" for source, factor in element.senses]
-    total = " + ".join([*senses, f"{element.offset!r}"])
+    senses = [f"{_number(factor)}*i(V{_local(source)})" for source, factor in element.senses]
+    total = " + ".join([*senses, f"{_number(element.offset)}"])
     if np.isfinite(element.low):
-        total = f"max({total}, {element.low!r})"
+        total = f"max({total}, {_number(element.low)})"
     if np.isfinite(element.high):
-        total = f"min({total}, {element.high!r})"
+        total = f"min({total}, {_number(element.high)})"
     source, delayed = _delayed(name, _local(element.out), element.tau)
     return [f"B{name} {source} 0 V={{{total}}}", *delayed]
 
@@ -261,32 +306,34 @@ def _(element: Neuron) -> list[str]:
 def _(element: Amplifier) -> list[str]:
     name, below = _local(element.name), _local(element.below)
     source, delayed = _delayed(name, f"{name}_e", element.tau)
-    cards = [f"E{name} {source} 0 {below} 0 {element.voltage_gain!r}", *delayed]
+    cards = [f"E{name} {source} 0 {below} 0 {_number(element.voltage_gain)}", *delayed]
     cards.append(f"V{name} {name}_e {_local(element.above)} DC 0")
-    back = f"F{name} {below} 0 V{name} {element.current_gain!r}"
+    back = f"F{name} {below} 0 V{name} {_number(element.current_gain)}"
     return [*cards, back] if element.current_gain else cards
 
 
 @_cards.register
 def _(element: Diode) -> list[str]:
-    return [_behaviour(element, f"{element.saturation!r}*(exp({_across(element)}/"
-                                f"{element.thermal!r})-1)")]  # fmt: skip
+    return [_behaviour(element, f"{_number(element.saturation)}*(exp({_across(element)}/"
+                                f"{_number(element.thermal)})-1)")]  # fmt: skip
 
 
 @_cards.register
 def _(element: Sinh) -> list[str]:
     size = element.siemens * element.bend
-    return [_behaviour(element, f"{size!r}*sinh({_across(element)}/{element.bend!r})")]
+    return [
+        _behaviour(element, f"{_number(size)}*sinh({_across(element)}/{_number(element.bend)})")
+    ]
 
 
 @_cards.register
 def _(element: Table) -> list[str]:
     at, flows, across = element.volts, element.amperes, _across(element)
     slopes = np.diff(flows) / np.diff(at)
-    terms = [f"{flows[0]!r}", f"{float(slopes[0])!r}*({across}-({at[0]!r}))"]
+    terms = [f"{_number(flows[0])}", f"{_number(slopes[0])}*({across}-({_number(at[0])}))"]
     for bend, turn in zip(at[1:-1], np.diff(slopes), strict=True):
-        terms.append(f"{float(turn)!r}*uramp({across}-({bend!r}))")
-    return [_behaviour(element, f"{element.scale!r}*({' + '.join(terms)})")]
+        terms.append(f"{_number(turn)}*uramp({across}-({_number(bend)}))")
+    return [_behaviour(element, f"{_number(element.scale)}*({' + '.join(terms)})")]
 
 
 def _behaviour(element: Diode | Sinh | Table, current: str) -> str:
@@ -305,7 +352,7 @@ def _delayed(name: str, node: str, tau: float) -> tuple[str, list[str]]:
     """Return the node to drive, and the low-pass from there to ``node``."""
     if not tau:
         return node, []
-    return f"{name}_t", [f"Rt{name} {name}_t {name}_p 1.0", f"Ct{name} {name}_p 0 {tau!r}",
+    return f"{name}_t", [f"Rt{name} {name}_t {name}_p 1.0", f"Ct{name} {name}_p 0 {_number(tau)}",
                          f"Et{name} {node} 0 {name}_p 0 1.0"]  # fmt: skip
 
 

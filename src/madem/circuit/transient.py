@@ -185,7 +185,7 @@ class _Switches:
             system,
             linear=(system.linear + self.into @ sparse.diags(slope) @ self.across).tocsr(),
             given=system.given - self.into @ (slope * self.offset + begin),
-            groups=tuple(g for g in system.groups if not isinstance(g.device, Table)),
+            groups=tuple(g for g in system.groups if type(g.device) is not Table),
             neurons=none,
         )
 
@@ -361,7 +361,7 @@ def _first_root(values: Array) -> float:
 def _switches(system: System) -> _Switches:
     """Return the elements of ``system`` that switch: its tables and its neurons."""
     n, neurons = system.size + 1, system.neurons
-    parts = [_table(group, n) for group in system.groups if isinstance(group.device, Table)]
+    parts = [_table(group, n) for group in system.groups if type(group.device) is Table]
     count = len(neurons.rows)
     into = sparse.csr_matrix((-np.ones(count), (neurons.rows, np.arange(count))), shape=(n, count))
     slopes = np.tile([0.0, 1.0, 0.0], (count, 1))
