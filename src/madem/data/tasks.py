@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.network import Cost, CrossEntropy, Logistic
+from madem.randomness import uniform
 
 DOTS = 6
 """Dots of a Braille cell."""
@@ -46,8 +47,9 @@ def choose(
     codes: Float[Tensor, "words dots"], shape: tuple[int, ...], flip: float, generator: Generator
 ) -> tuple[Float[Tensor, "*shape dots"], Int[Tensor, "*shape"]]:
     """Return words drawn uniformly, each dot flipped with probability ``flip``; and which."""
-    word = torch.randint(len(codes), shape, generator=generator)
-    draws = torch.rand((*shape, codes.shape[-1]), generator=generator)
+    word = torch.randint(len(codes), shape, generator=generator, device=generator.device)
+    word = word.to(codes.device)
+    draws = uniform((*shape, codes.shape[-1]), generator, codes.device)
     seen = codes.index_select(0, word.flatten()).view(draws.shape)
     # negative where drawn below flip: signs cost a quarter of a comparison and a choice
     return torch.copysign(seen, draws.sub_(flip).mul_(seen)), word
@@ -114,7 +116,7 @@ class Reconstruct:
         """Return noisy dots with hidden letters, the true dots, and the number of the word."""
         x, word = choose(self.codes, shape, self.flip if flip is None else flip, generator)
         letters = self.outputs // DOTS
-        seen = torch.rand((*shape, letters), generator=generator) >= self.hidden
+        seen = uniform((*shape, letters), generator, x.device) >= self.hidden
         return x * seen.repeat_interleave(DOTS, -1), self.codes[word], word
 
 

@@ -28,6 +28,7 @@ from madem.device.forms import (
     number,
 )
 from madem.errors import InputError, nearest
+from madem.randomness import normal, uniform
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,10 @@ class Static:
         """The draw of all cells one after another, made once."""
         return self._each(torch.flatten)
 
+    def to(self, device: torch.device) -> Static:
+        """Return the draw on ``device``."""
+        return self._each(lambda part: part.to(device))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Static:
         parts = (change(part) for part in (self.stuck, self.level, self.high, self.low))
         stuck, level, high, low = parts
@@ -174,8 +179,13 @@ class Static:
         return Static(stuck, level, high, step, low, down)
 
 
-def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
-    """Draw the static non-idealities of ``shape`` cells.
+def draw(
+    cell: Cell,
+    shape: tuple[int, ...],
+    generator: Generator,
+    device: torch.device | None = None,
+) -> Static:
+    """Draw the static non-idealities of ``shape`` cells, on ``device`` (default: the generator's).
 
     Stuck levels are uniform over their range; spreads are normal (the step's as ``scatter``
     says), ``high`` cut at 10 % of its mean and at 10 % of the range above ``low``.
@@ -186,27 +196,31 @@ def draw(cell: Cell, shape: tuple[int, ...], generator: Generator) -> Static:
     >>> 0 < float(static.stuck.float().mean()) < 0.03
     True
     """
-    stuck = torch.rand(shape, generator=generator) < cell.stuck_fraction
+    stuck = uniform(shape, generator) < cell.stuck_fraction
     top = cell.stuck_high or cell.high
-    level = cell.stuck_low + torch.rand(shape, generator=generator) * (top - cell.stuck_low)
+    level = cell.stuck_low + uniform(shape, generator) * (top - cell.stuck_low)
     high = cell.high * Normal().factors(cell.high_spread, shape, generator)
     factor = cell.scatter.factors(cell.pulse_spread, shape, generator)
-    step, low = cell.pulse_step * factor, torch.tensor(cell.low).expand(shape)
+    step, low = (
+        cell.pulse_step * factor,
+        torch.tensor(cell.low, device=generator.device).expand(shape),
+    )
     down = step
     if cell.low_spread:
-        low = (low + cell.low_spread * torch.randn(shape, generator=generator)).clamp_min(0)
+        low = (low + cell.low_spread * normal(shape, generator)).clamp_min(0)
     if cell.fold:
         high = cell.fold + (high - cell.fold).abs()
         low = (cell.fold - (cell.fold - low).abs()).clamp_min(0)
     if cell.low_spread or (cell.low and cell.high_spread):
         high = high.maximum(low + 0.1 * (cell.high - cell.low))
     if cell.up_down or cell.up_down_spread:
-        uneven = torch.zeros(shape)
+        uneven = torch.zeros(shape, device=generator.device)
         if cell.up_down_spread:
-            uneven = cell.up_down_spread * torch.randn(shape, generator=generator)
+            uneven = cell.up_down_spread * normal(shape, generator)
         step = cell.pulse_step * (factor + min(cell.up_down, 0.0) + uneven).clamp_min(0)
         down = cell.pulse_step * (factor - max(cell.up_down, 0.0) - uneven).clamp_min(0)
-    return Static(stuck, level, high, step, low, down)
+    drawn = Static(stuck, level, high, step, low, down)
+    return drawn if device is None else drawn.to(device)
 
 
 def program(cell: Cell, target: Tensor, static: Static, generator: Generator) -> Tensor:
@@ -215,7 +229,7 @@ def program(cell: Cell, target: Tensor, static: Static, generator: Generator) ->
     Result minus target is normal with ``error_mean`` and the sigma of ``error`` at the target; a
     target outside the cell's own range ends at the bound; a stuck cell stays where it is.
     """
-    noise = torch.randn(target.shape, generator=generator)
+    noise = normal(target.shape, generator, target.device)
     wanted = target.maximum(static.low).minimum(static.high)
     reached = wanted + cell.error_mean + cell.error.sigma(cell.error_sigma, wanted) * noise
     return torch.where(static.stuck, static.level, reached.clamp_min(0))
@@ -229,10 +243,10 @@ def pulse(cell: Cell, start: Tensor, up: Tensor, static: Static, generator: Gene
     """
     room = cell.response.change(start, up, static.low, static.high)
     step = static.step if static.down is static.step else torch.where(up, static.step, static.down)
-    normal = torch.randn(start.shape, generator=generator)
-    move = step * room * (1 + cell.pulse_cycle * normal)
+    drawn = normal(start.shape, generator, start.device)
+    move = step * room * (1 + cell.pulse_cycle * drawn)
     if cell.pulse_jitter:
-        move = move + step * cell.pulse_jitter * normal
+        move = move + step * cell.pulse_jitter * drawn
     moved = (start + move).maximum(static.low).minimum(static.high)
     return torch.where(static.stuck, static.level, moved)
 
@@ -245,7 +259,7 @@ def read(
     ``seconds``: time since the write, where the cell's ``noise`` grows with it (default: a read at
     once, with white noise, and telegraph noise where the cell has it).
     """
-    seen = conductance + cell.read_sigma * torch.randn(conductance.shape, generator=generator)
+    seen = conductance + cell.read_sigma * normal(conductance.shape, generator, conductance.device)
     return seen + cell.noise.sample(conductance, seconds, generator)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.randomness import normal, uniform
 
 
 def number(unit: str, default: float | None = None) -> Any:
@@ -177,7 +178,9 @@ class Table:
 
     def change(self, g: Tensor, up: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the signed change in units of the cell's step."""
-        at, rise, fall = (torch.tensor(v, dtype=g.dtype) for v in (self.at, self.up, self.down))
+        at, rise, fall = (
+            torch.tensor(v, dtype=g.dtype, device=g.device) for v in (self.at, self.up, self.down)
+        )
         x = ((g - low) / (high - low)).clamp(self.at[0], self.at[-1])
         right = torch.bucketize(x, at).clamp(1, len(self.at) - 1)
         share = (x - at[right - 1]) / (at[right] - at[right - 1])
@@ -202,7 +205,7 @@ class Normal:
 
     def factors(self, spread: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Return factors of mean one and relative ``spread``."""
-        factor = 1 + spread * torch.randn(shape, generator=generator)
+        factor = 1 + spread * normal(shape, generator)
         return factor.clamp_min(0.1)
 
 
@@ -212,7 +215,7 @@ class LogNormal:
 
     def factors(self, spread: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
         """Return factors of median one."""
-        return torch.exp(spread * torch.randn(shape, generator=generator))
+        return torch.exp(spread * normal(shape, generator))
 
 
 @runtime_checkable
@@ -303,7 +306,7 @@ class Flicker:
         """Return what one read adds, S."""
         if seconds is None:
             return 0.0
-        return self.sigma(g, seconds) * torch.randn(g.shape, generator=generator)
+        return self.sigma(g, seconds) * normal(g.shape, generator, g.device)
 
 
 @dataclass(frozen=True)
@@ -334,7 +337,7 @@ class Telegraph:
     def sample(self, g: Tensor, seconds: float | None, generator: Generator) -> Tensor | float:
         """Return what one read adds, S."""
         del seconds
-        filled = torch.rand(g.shape, generator=generator) < self.filled
+        filled = uniform(g.shape, generator, g.device) < self.filled
         return g * self.depth * (self.filled - filled.to(g.dtype))
 
 
@@ -381,8 +384,8 @@ class LogDrift:
         if seconds < 1:
             return 0.0
         log = math.log(seconds)
-        normal = torch.randn(g.shape, generator=generator)
-        return self.mean * log + (self.offset + self.rate * log) * normal
+        drawn = normal(g.shape, generator, g.device)
+        return self.mean * log + (self.offset + self.rate * log) * drawn
 
 
 @dataclass(frozen=True)
@@ -433,4 +436,4 @@ class Relaxation:
     def shift(self, g: Tensor, seconds: float, generator: Generator) -> Tensor | float:
         """Return the change, S, since the first time."""
         more = self.sigma(g, seconds) ** 2 - self.sigma(g, self.times[0]) ** 2
-        return more.clamp_min(0).sqrt() * torch.randn(g.shape, generator=generator)
+        return more.clamp_min(0).sqrt() * normal(g.shape, generator, g.device)

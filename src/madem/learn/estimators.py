@@ -21,6 +21,7 @@ from madem.network import Cost, Current, Hold, Nudge, Problem, Spring, SquaredEr
 from madem.network.amplifiers import Amplifier
 from madem.network.couplings import Offset
 from madem.network.laws import Curvature
+from madem.randomness import uniform
 
 Strength = float | complex | Tensor
 Push = Callable[[Strength], Nudge]
@@ -388,6 +389,6 @@ class RandomSign:
 
     def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient of the batch-mean cost at input ``x``."""
-        up = bool(torch.rand((), generator=self.draws) < 0.5)
+        up = bool(uniform((), self.draws) < 0.5)
         side = positive if up else negative
         return side(self.beta, self.pushing)(machine, x, target, cost)

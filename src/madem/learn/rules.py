@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import hardshrink
 
 from madem.errors import InputError
+from madem.randomness import uniform
 
 State = tuple[Tensor, ...]
 """What a rule remembers, one tensor a coupling after another."""
@@ -105,7 +106,7 @@ class Sparse:
         for part, rate, threshold in zip(gradient, rates, self.thresholds, strict=True):
             change = -rate * part
             share = change.abs() / threshold
-            drawn = torch.rand(share.shape, generator=self.draws) < share
+            drawn = uniform(share.shape, self.draws, share.device) < share
             whole = torch.where(share >= 1, change, threshold * change.sign())
             wanted.append(torch.where(drawn, whole, torch.zeros_like(change)))
         return tuple(wanted), state

@@ -215,7 +215,8 @@ def settled_cost(
     """
     problem = network.bind(couplings, x)
     rest = solver.settle(problem)
-    return cost.value(problem.output(rest.states), target).mean(-1).sum()
+    each = cost.value(problem.output(rest.states), target)
+    return (each.mean(-1) if each.shape[-1] else each).sum()
 
 
 def backpropagate(

@@ -107,7 +107,8 @@ def lay_out(placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int
     """
     count = 1 + max(array for placement in placements for array in placement.arrays)
     chips = pairs[0].shape[1:-2]
-    out = torch.full((*chips, count, lines, lines), float("nan"), dtype=pairs[0].dtype)
+    out = torch.full((*chips, count, lines, lines), float("nan"), dtype=pairs[0].dtype,
+                     device=pairs[0].device)  # fmt: skip
     for placement, pair in zip(placements, pairs, strict=True):
         post, pre = placement.post, placement.pre
         plus, minus = (cells.mT for cells in pair)

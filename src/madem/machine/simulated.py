@@ -413,7 +413,7 @@ class Simulated:
             above = settled.states[index + 1]
             pre = settled.clamped.lines if not index else line_powers(settled.states[index])
             pre = pre[..., : shapes[index][1]]  # without the bias line where there is none
-            post = above.square().sum(-2) if index else above.new_zeros(above[..., 0, :].shape)
+            post = above.square().sum(-2) if index else above[..., :0, :].sum(-2)
             forward = free or self.network.layers[index].law.loaded
             watts = watts + store.dissipation(pre if forward else torch.zeros_like(pre), post)
         inputs, *units = (math.prod(shape) for shape in self.network.state_shapes)

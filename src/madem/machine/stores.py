@@ -91,7 +91,7 @@ class Exact:
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return zero: numbers take no power."""
-        return torch.zeros(np.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
+        return pre.new_zeros(np.broadcast_shapes(pre.shape[:-1], post.shape[:-1]))
 
     def write(self, changes: Sequence[Tensor]) -> None:
         """Add ``changes``, within the joint's limits."""
@@ -150,7 +150,7 @@ class SignedPair:
         self.writing = writing
         self.writes = writes
         self.fluctuation: float | Tensor = 2**0.5 * cell.read_sigma / unit
-        self.static = draw(cell, (2, *weight.shape), static)
+        self.static = draw(cell, (2, *weight.shape), static, weight.device)
         scaled = weight * unit
         target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
         self.cells = program(cell, target, self.static, writes)

@@ -234,7 +234,7 @@ class Solved:
         if not len(array):
             return matrix
         counts = torch.bincount(array, minlength=len(change))
-        place = torch.arange(len(array)) - (counts.cumsum(0) - counts)[array]
+        place = torch.arange(len(array), device=array.device) - (counts.cumsum(0) - counts)[array]
         driven = _padded(self.forward.flatten(0, -3)[array, cell], array, place, counts)
         sensed = self.back.flatten(0, -3)[array, self.turned(cell)].flip(-1)
         moves = _padded(sensed * change[array, cell, None], array, place, counts)

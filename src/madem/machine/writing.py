@@ -18,6 +18,7 @@ from madem.device import Cell, program, pulse, read
 from madem.device.cell import Static
 from madem.errors import InputError
 from madem.ledger import Event
+from madem.randomness import uniform
 
 Index = tuple[Tensor, ...]
 """Places, one tensor an axis: ``(*chip, post, pre)`` of weights, the half first of cells."""
@@ -115,7 +116,7 @@ class Train:
     def __call__(self, store: Pairs, index: Index, change: Tensor) -> Written:
         """Write ``change``; weights that get no whole pulse are left."""
         steps = change.abs() / store.cell.pulse_step
-        lift = torch.rand(steps.shape, generator=store.writes) if self.stochastic else 0.5
+        lift = uniform(steps.shape, store.writes, steps.device) if self.stochastic else 0.5
         number = (steps + lift).floor().clamp_max(self.most)
         kept = (number > 0).nonzero()[:, 0]
         index, number, up = tuple(i[kept] for i in index), number[kept], change[kept] > 0

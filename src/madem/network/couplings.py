@@ -356,7 +356,9 @@ class Custom:
             # a copy, so that what the other ends owe to this one is not counted as its own
             leaves[end] = own.clone() if own.requires_grad else own.detach().requires_grad_()
             total = self.function(leaves, self.parameters).sum()
-            (slope,) = torch.autograd.grad(total, leaves[end], create_graph=keep)
+            (slope,) = torch.autograd.grad(
+                total, leaves[end], create_graph=keep, materialize_grads=True
+            )
         return -slope
 
     def constant(self, end: int) -> None:
@@ -375,11 +377,14 @@ class Custom:
     def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the difference of the derivative by each parameter."""
         leaves = [p.detach().requires_grad_() for p in self.parameters]
+        if not leaves:
+            return ()
         with torch.enable_grad():
             high, low = (
                 self.function([move.at + move.sides[i] for move in moves], leaves) for i in (0, 1)
             )
-            grads = torch.autograd.grad(moves[0].scaled(high - low).sum(), leaves)
+            total = moves[0].scaled(high - low).sum()
+            grads = torch.autograd.grad(total, leaves, materialize_grads=True)
         return tuple(grads)
 
     def displaced(self, at: States) -> Offset:

@@ -25,6 +25,7 @@ from madem.network.couplings import (
     States,
 )
 from madem.network.pooling import Average, Pool
+from madem.randomness import uniform
 
 Limits = tuple[float, float]
 
@@ -247,8 +248,7 @@ class Energy:
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Return zeros: the user knows better."""
-        del draws
-        return [torch.zeros(shape) for shape in self.parameters.values()]
+        return [torch.zeros(shape, device=draws.device) for shape in self.parameters.values()]
 
     def couple(self, parameters: Sequence[Tensor]) -> Custom:
         """Return the coupling."""
@@ -280,8 +280,8 @@ def draw_uniform(
     """Draw the weight uniformly within ``gain / sqrt(inputs)``; everything else is zero."""
     shape, *others = joint.parameters.values()
     scale = gain / math.sqrt(inputs)
-    weight = torch.rand(shape, generator=draws).mul_(2).sub_(1).mul_(scale)
-    return [weight.clamp_(*limits), *(torch.zeros(other) for other in others)]
+    weight = uniform(shape, draws).mul_(2).sub_(1).mul_(scale)
+    return [weight.clamp_(*limits), *(torch.zeros(other, device=draws.device) for other in others)]
 
 
 def match_shapes(joint: Joint, shapes: Sequence[Shape], wanted: Sequence[Shape]) -> None:
