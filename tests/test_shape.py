@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "experiments": BASE
     | {"network", "device", "ledger", "solver", "circuit", "machine", "learn", "data"}
     | {"experiments"},
-    "report": BASE | {"experiments"},
+    "report": BASE | {"experiments", "ledger"},
 }
 
 

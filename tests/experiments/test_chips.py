@@ -129,9 +129,9 @@ def test_a_killed_run_resumes_bit_for_bit(
 
 def test_damage_happens_once_and_only_where_it_should(finished: Path) -> None:
     held = json.loads((finished / "jobs" / "recovery.json").read_text())
-    steps = [step for step, _ in held["curve"]]
+    steps = [step for step, *_ in held["curve"]]
     assert steps.count(held["half"]) == 2
-    before, after = (values for step, values in held["curve"] if step == held["half"])
+    before, after = (values for step, values, _ in held["curve"] if step == held["half"])
     assert before[:3] == after[:3]  # the level at which nothing dies
     assert before[3:] != after[3:]
 

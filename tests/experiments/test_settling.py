@@ -31,8 +31,9 @@ def test_one_pole_settles_as_a_logarithm() -> None:
 
 
 @pytest.mark.parametrize("name", ["hopfield", "pair", "readout"])
-@pytest.mark.parametrize("beta", [0.0, 0.3, -0.3])
-def test_the_whole_circuit_takes_as_long(name: str, beta: float) -> None:
+@pytest.mark.parametrize(("beta", "rested"), [(0.0, True), (0.3, True), (-0.3, True), (0.3, False)])
+def test_the_whole_circuit_takes_as_long(name: str, beta: float, rested: bool) -> None:
+    """Free and nudged from rest, and nudged from the free state."""
     machine, (x, _) = machine_of(name), batch_of(name, 3)
     network, p = machine.network, machine.parameters
     problem = network.bind(machine.couple(p), x)
@@ -43,14 +44,14 @@ def test_the_whole_circuit_takes_as_long(name: str, beta: float) -> None:
     limits = [1e-3] * len(network.layers)
     if read:
         limits[-1] = math.inf
-    ours = follow(problem, nudge, free if nudge else problem.start(), limits,
+    ours = follow(problem, nudge, problem.start() if rested else free, limits,
                   1e-3 if read and not nudge else None)  # fmt: skip
     bars = [pairs(1e-4 * w, 1e-4 * b) for w, b in zip(p[::2], p[1::2], strict=True)]
     timing, units = Timing(tau=TAU), [1e-4] * len(bars)
     for k in range(3):
         push = Current(beta, gradient[k : k + 1]) if beta else None
         start = None
-        if push:
+        if not rested:
             start = transient(hopfield(network, bars, x[k], None, None, timing, units).circuit)
         built = hopfield(network, bars, x[k], push, None, timing, units)
         record = transient(built.circuit, start.rest.voltages if start else None)
@@ -80,6 +81,8 @@ def test_chips_and_what_their_prices_become() -> None:
     half = plan(small_config("chip.neuron_tau=1 ns"), "classify", "two_layer")
     for phase, times in settling(half, machine, samples=20).items():
         torch.testing.assert_close(2 * times, found[phase])
+    both = found["nudged"].reshape(2, 2, 20)  # every word twice, for either sign, from rest
+    assert float((both / found["free"][:, None]).min()) > 0.3
     times = slow(found)
     assert 2e-9 < times["nudged"] < 50e-9
     prices = prices_of(one, load_prices(), times)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from madem.errors import InputError
-from madem.ledger import Event, Ledger, lasting, load_prices, totals
+from madem.ledger import Event, Ledger, lasting, load_prices, priced, totals, uncounted
 
 
 def test_joules_are_counts_and_watts_times_prices() -> None:
@@ -19,11 +20,11 @@ def test_joules_are_counts_and_watts_times_prices() -> None:
     rows = {row["item"]: row for row in ledger.rows(load_prices())}
     assert rows["array read"]["joules"] == pytest.approx(3e-3 * 10e-9)
     assert rows["array read"]["seconds"] == pytest.approx(3 * 10e-9)
-    assert rows["output conversion"]["joules"] == pytest.approx(15 * 1.6e-12)
+    assert rows["output conversion"]["joules"] == pytest.approx(15 * 1.67e-12)
     assert rows["array read"]["duration"] == 10e-9
     sums = totals(list(rows.values()))
     assert sums["array_only"]["joules"] == pytest.approx(3e-11)
-    assert sums["all_in"]["joules"] == pytest.approx(3e-11 + 15 * 1.6e-12)
+    assert sums["all_in"]["joules"] == pytest.approx(3e-11 + 15 * 1.67e-12)
 
 
 def test_a_duration_from_elsewhere_changes_power_times_time_and_nothing_else() -> None:
@@ -49,9 +50,31 @@ def test_nothing_is_free_by_omission() -> None:
         ledger.rows(load_prices())
 
 
+def test_totals_at_a_look_are_priced_as_they_were() -> None:
+    ledger = Ledger()
+    ledger(Event("array read", 3.0, torch.tensor([2e-3, 4e-3])))
+    ledger(Event("pulse", torch.tensor([1.0, 4.0])))
+    then, rows = ledger.mean(), ledger.rows(load_prices())
+    ledger(Event("pulse", 5.0))
+    assert then["array read"] == (3.0, pytest.approx(3e-3))
+    assert then["pulse"] == (2.5, 0.0)
+    assert priced(json.loads(json.dumps(then)), load_prices()) == rows
+    assert ledger.rows(load_prices()) != rows
+
+
+def test_what_is_not_counted_is_said_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs/ledger.md").read_text()
+    assert len(uncounted()) >= 5
+    for name, why in uncounted().items():
+        assert f"*{name}*" in text
+        assert len(why) > 30
+        assert name not in load_prices()
+
+
 def test_every_price_has_a_source_and_a_use() -> None:
     for price in load_prices().values():
         assert price.source
+        assert price.node == "not stated" or price.node.endswith(" nm")
         assert price.joules or price.duration  # watts of the item, or of its events
         assert price.domain in ("array", "periphery", "digital")
 

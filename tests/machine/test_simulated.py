@@ -144,21 +144,25 @@ def test_events_are_counted_as_by_hand(ideal_cell: Cell) -> None:
     machine = chip(ideal_cell, TWO, ledger)
     x = torch.ones(2, 5, 4)
     free = machine.settle(x)
-    counts = {item: float(count) for item, (count, _) in ledger.totals.items()}
+    counts = {item: count for item, (count, _) in ledger.mean().items()}
     # 5 words: 4 lines driven; 3 hidden neurons settle; 3 hidden states and 2 outputs converted
+    assert counts.pop("line drive") > 0
     assert counts == {
         "input conversion": 20,
         "neuron settling": 15,
+        "sample and hold": 25,
         "output conversion": 25,
         "array read": 5,
     }
     ledger.totals.clear()
     high = machine.settle(x, Current(0.1, torch.ones(2, 5, 2)), start=free)
-    counts = {item: float(count) for item, (count, _) in ledger.totals.items()}
+    counts = {item: count for item, (count, _) in ledger.mean().items()}
     # nudged: the 2 output lines are driven too, and not converted
+    assert counts.pop("nudged line drive") > 0
     assert counts == {
         "input conversion": 30,
         "nudged neuron settling": 15,
+        "sample and hold": 15,
         "output conversion": 15,
         "nudged array read": 5,
     }
@@ -167,9 +171,28 @@ def test_events_are_counted_as_by_hand(ideal_cell: Cell) -> None:
     changes = [torch.zeros(2, *shape) for shape in TWO.shapes]
     changes[0][0, 0, 0] = 0.1
     machine.write(changes)
-    weights = 3 * 5 + 2 * 4
-    assert float(ledger.totals["activity product"][0]) == 5 * weights
+    # of the first layer the lower end is clamped: one product a weight; of the second both move
+    assert float(ledger.totals["activity product"][0]) == 5 * (3 * 5 + 2 * 2 * 4)
+    assert float(ledger.totals["accumulator access"][0]) == 5 * (3 * 5 + 2 * 4)
     assert ledger.totals["verified write"][0].tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_drivers_are_fed_from_their_rail(ideal_cell: Cell) -> None:
+    """An ideal class-B driver takes ``|i| V`` from a rail of 0.9 V; ``g v^2`` is the cells'."""
+    ledger, one = Ledger(), Network(2, (Layer(3, Free()),))
+    machine = chip(ideal_cell, one, ledger)
+    x = torch.tensor([[0.5, -1.0], [0.25, 0.0]])
+    machine.settle(x.expand(2, 2, 2))
+    (store,) = machine.stores
+    assert isinstance(store, SignedPair)
+    line = store.cells.sum((0, 2))  # S of each driven line and of the bias line, a chip
+    volts = 0.2 * torch.cat([x, torch.ones(2, 1)], -1)
+    rows = {row["item"]: row for row in ledger.rows(load_prices())}
+    amperes = (volts.abs() @ line.mT).sum(0).mean()
+    dissipated = (volts.square() @ line.mT).sum(0).mean()
+    both = float(rows["array read"]["joules"]) + float(rows["line drive"]["joules"])
+    assert float(rows["array read"]["joules"]) == pytest.approx(float(dissipated) * 10e-9)
+    assert both == pytest.approx(0.9 * float(amperes) * 10e-9)
 
 
 def test_partial_sums_are_counted_as_by_hand(ideal_cell: Cell) -> None:

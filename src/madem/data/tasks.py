@@ -120,25 +120,25 @@ class Reconstruct:
         return x * seen.repeat_interleave(DOTS, -1), self.codes[word], word
 
 
-def bayes_limit(
+def bayes_chances(
     codes: Float[Tensor, "words dots"],
     x: Float[Tensor, "samples dots"],
     word: Int[Tensor, " samples"],
-) -> float:
-    """Return the accuracy of exact maximum-likelihood decoding of the inputs ``x``.
+) -> Float[Tensor, " samples"]:
+    """Return the chance that exact maximum-likelihood decoding of each input ``x`` is right.
 
     Under flips of equal probability below one half, and words of equal probability, the
     likelihood grows with the number of seen dots that agree: the most likely word has the
-    largest ``codes . x``. Ties count by the chance of guessing right.
+    largest ``codes . x``. The chance is one or zero, or that of guessing right between ties.
 
     >>> codes = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
-    >>> bayes_limit(codes, torch.tensor([[1.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 0]))
-    0.75
+    >>> bayes_chances(codes, torch.tensor([[1.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 0])).tolist()
+    [1.0, 0.5]
     """
     agreement = x @ codes.mT
     best = agreement == agreement.max(-1, keepdim=True).values
     right = best.gather(-1, word[:, None])[:, 0].double()
-    return float((right / best.sum(-1)).mean())
+    return right / best.sum(-1)
 
 
 def check_probability(field: str, value: float) -> None:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from madem.data.braille import read_words
-from madem.data.tasks import Reconstruct, bayes_limit
+from madem.data.tasks import Reconstruct, bayes_chances
+from madem.errors import InputError
+from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally
 from madem.experiments.build import DEPTHS, TASKS, Plan, plan
 from madem.experiments.circuits import bench_of_braille
 from madem.experiments.config import BrailleConfig, Training, defaults, make, merged
@@ -20,16 +22,21 @@ from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.maps import maps
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.settling import prices_of, settling, slow
-from madem.experiments.training import Trainer, accuracy, observer, resume
-from madem.learn import backpropagate
-from madem.ledger import Ledger, load_prices, totals
+from madem.experiments.statistics import Measured, measured
+from madem.experiments.training import Trainer, accuracy, decisions, observer, resume
+from madem.ledger import Ledger, load_prices, priced, totals
 from madem.machine import Simulated, lay_out
-from madem.network import Current, Matrix
+from madem.network import Current
 from madem.randomness import stream
-from madem.solver import Sweep
 
+YARDSTICKS = ("bayes", "backprop", "ex_situ")
 CHECKPOINT_EVERY = 250
 EXAMPLES = 6
+NEARLY = 0.95
+"""Share of its best accuracy at which a network is said to have nearly learned."""
+
+LIMIT_SAMPLES = 200_000
+"""Words on which exact decoding is tested, for an error a fifth of that of the chips' test."""
 
 WRITING_VARIANTS: dict[str, dict[str, str]] = {
     "accumulate 2 uS": {"threshold": "2 uS"},
@@ -126,26 +133,28 @@ def examine(
         row | {key: float(row[key]) / 1000 for key in ("count", "joules", "seconds")}
         for row in inference.rows(prices)
     ]
-    share = accuracy(plan, machine, x, target, f"test {plan.task.flip}")
+    right = decisions(plan, machine, x, target, f"test {plan.task.flip}")
     result: dict[str, Any] = {
-        "accuracy": share.tolist(),
+        "accuracy": right.double().mean(-1).tolist(),
         "accuracy_by_flip": by_flip,
         "written_fraction_per_step": float(trainer.written_fraction.mean()),
-        "curve": trainer.curve,
+        "curve": [look[:2] for look in trainer.curve],
         "unsettled": machine.unsettled,
         "ledger": {"training": training, "inference": once},
+        "spent": [totals(priced(spent, prices)) for *_, spent in trainer.curve],
         "settling": {"before": untrained, "after": slow(lasted), "seconds": seconds},
         "samples": plan.training.steps * plan.training.batch,
     }
     if isinstance(plan.task, Reconstruct):
-        right = (output > 0) == (target[:1000] > 0)
-        result["dot_accuracy"] = float(right.double().mean())
+        dots = (output > 0) == (target[:1000] > 0)
+        result["dot_accuracy"] = float(dots.double().mean())
     lines = config.chip.lines
     first = [pair[:, :1] for pair in trainer.initial]
     last = [trainer.store(i).cells[:, :1] for i in range(len(plan.placements))]
     tensors = {
         "conductance.before": lay_out(plan.placements, first, lines)[0],
         "conductance.after": lay_out(plan.placements, last, lines)[0],
+        "right": right,
         **{f"settling.{phase}": times for phase, times in lasted.items()},
         **example(plan, machine, x, target, word),
     }
@@ -183,67 +192,44 @@ def example(
 
 
 def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> None:
-    """Train the same architecture ideally, program it once onto each chip, and test both."""
+    """Train the same architecture digitally, ideally and for the chips; test both, and the limit.
+
+    Keeps every decision at the flip probability of training, as the chips' job does: on the same
+    chips and words, so that differences can be taken one by one.
+    """
     plan = planned(config, name, {})
     job, steps = f"{name}.yardsticks", plan.training.steps
 
-    def told(step: int) -> None:
-        if step % CHECKPOINT_EVERY == 0 or step == steps:
-            tell(Progress(job, step, steps, "backpropagation"))
+    def told(what: str, before: int) -> Callable[[int], None]:
+        def tell_of(step: int) -> None:
+            if step % CHECKPOINT_EVERY == 0 or step == steps:
+                tell(Progress(job, (before + step) // 2, steps, what))
 
-    result = test_yardsticks(config, plan, train_ideally(plan, told))
-    RunDirectory(path).save_json(f"jobs/{job}.json", result)
+        return tell_of
 
-
-def train_ideally(plan: Plan, tell: Callable[[int], None] = lambda _: None) -> tuple[Tensor, ...]:
-    """Return the weights of one ideal digital network a chip, trained by backpropagation.
-
-    As many samples as the chips see, drawn like theirs; the initial weights are normal with
-    standard deviation ``backprop_gain / sqrt(lines)``.
-    """
-    training = plan.training
-    draws = stream(plan.seed, plan.name, "backprop initial")
-    data = stream(plan.seed, plan.name, "backprop data")
-    start = [
-        training.backprop_gain / shape[1] ** 0.5 * torch.randn(plan.chips, *shape, generator=draws)
-        for shape in plan.network.shapes
-    ]
-
-    def batch() -> tuple[Tensor, Tensor]:
-        x, target, _ = plan.task.sample((plan.chips, training.batch), data)
-        return x, target
-
-    return backpropagate(
-        plan.network, start, plan.task.cost, batch, training.steps, training.backprop_rate, tell
-    )
-
-
-def test_yardsticks(
-    config: BrailleConfig, plan: Plan, weights: tuple[Tensor, ...]
-) -> dict[str, Any]:
-    """Return accuracy over flips of the Bayes limit, of ideal ``weights``, and of those on chips.
-
-    Ex situ, weight one of each layer is the largest conductance that its largest weight allows.
-    """
-    room = plan.cell.high - plan.base
-    chips = plan.machine(list(weights), [room / float(w.abs().max()) for w in weights])
+    weights = train_digitally(plan, plan.training.backprop, "backprop", told("ideal", 0))
+    chips = programmed(plan, None, told("for programming once", steps))
     result: dict[str, Any] = {"bayes": {}, "backprop": {}, "ex_situ": {}}
+    kept: dict[str, Tensor] = {}
     for flip in flips(config, plan):
         x, target, word = test_set(config, plan, flip)
         output = ideal_output(plan, weights, x)
-        right = plan.task.cost.correct(output, target.expand(plan.chips, *target.shape))
-        ideal = right.double().mean(-1)
-        programmed = accuracy(plan, chips, x, target, f"ex situ {flip}")
-        result["bayes"][str(flip)] = [bayes_limit(plan.task.codes, x, word), 0.0]
-        result["backprop"][str(flip)] = [float(ideal.mean()), spread(ideal)]
-        result["ex_situ"][str(flip)] = [float(programmed.mean()), spread(programmed)]
-    return result
-
-
-def ideal_output(plan: Plan, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    """Return the outputs of the ideal network, shape ``(chips, samples, outputs)``."""
-    problem = plan.network.bind([Matrix.of_lines(weight) for weight in weights], x)
-    return problem.output(Sweep().settle(problem).states)
+        found = {
+            "bayes": bayes_chances(plan.task.codes, x, word)[None],
+            "backprop": plan.task.cost.correct(output, target.expand(plan.chips, *target.shape)),
+            "ex_situ": decisions(plan, chips, x, target, f"ex situ {flip}"),
+        }
+        for key, right in found.items():
+            share = right.double().mean(-1)
+            result[key][str(flip)] = [float(share.mean()), spread(share)]
+        if flip == plan.task.flip:
+            kept = {f"right.{key}": right for key, right in found.items()}
+    x, _, word = plan.task.sample((LIMIT_SAMPLES,), stream(plan.seed, plan.name, "limit"))
+    limit = measured(bayes_chances(plan.task.codes, x, word)[None])
+    result["limit"] = [limit.mean, limit.error]
+    folder = RunDirectory(path)
+    folder.save_tensors(f"jobs/{job}.safetensors", kept)
+    folder.save_json(f"jobs/{job}.json", result)
 
 
 def flips(config: BrailleConfig, plan: Plan) -> list[float]:
@@ -266,12 +252,7 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
     """Write the results of a run whose jobs are all done; return its summary."""
     results = {job.name: folder.finished(job.name) for job in jobs_of(config, folder.path)}
     tasks = {
-        task: {
-            depth: _summary(
-                config, task, results[f"{task}.{depth}"], results[f"{task}.{depth}.yardsticks"]
-            )
-            for depth in DEPTHS
-        }
+        task: {depth: _summary(config, folder, f"{task}.{depth}", results) for depth in DEPTHS}
         for task in TASKS
     }
     summary = {
@@ -294,26 +275,63 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
 
 
 def _summary(
-    config: BrailleConfig, task: str, result: dict[str, Any], yardsticks: dict[str, Any]
+    config: BrailleConfig, folder: RunDirectory, name: str, results: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return one network's part of the summary."""
-    flip = str(getattr(config, task).flip_probability)
+    result, yardsticks = results[name], results[f"{name}.yardsticks"]
+    flip = str(getattr(config, name.partition(".")[0]).flip_probability)
+    tables = {**_tensors(folder, name), **_tensors(folder, f"{name}.yardsticks")}
+    chips = tables["right"]
     share = torch.tensor(result["accuracy"], dtype=torch.float64)
     part = {
         "flip_probability": float(flip),
         "accuracy_mean": float(share.mean()),
         "accuracy_sd": spread(share),
-        **{name: values[flip][0] for name, values in yardsticks.items()},
+        "accuracy_error": _errors(measured(chips)),
+        **{key: yardsticks[key][flip][0] for key in YARDSTICKS},
+        **{f"{key}_error": measured(tables[f"right.{key}"]).error for key in YARDSTICKS},
+        "bayes_limit": dict(zip(("mean", "error"), yardsticks["limit"], strict=True)),
+        "gain": {key: _gain(chips, tables[f"right.{key}"]) for key in YARDSTICKS},
         "untrained": sum(result["curve"][0][1]) / config.chips,
         "accuracy_by_flip": {p: mean for p, (mean, _) in result["accuracy_by_flip"].items()},
         "written_fraction_per_step": result["written_fraction_per_step"],
         "unsettled": result["unsettled"],
         "ledger": {phase: totals(rows) for phase, rows in result["ledger"].items()},
+        "nearly_learned": nearly_learned(result),
         "settling_seconds": result["settling"]["seconds"],
     }
     if "dot_accuracy" in result:
         part["dot_accuracy_mean"] = result["dot_accuracy"]
     return part
+
+
+def nearly_learned(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first look at which a network reads ``NEARLY`` of what it reads at its best.
+
+    How many words it had seen by then, and the ledger's own totals at that look.
+    """
+    curve = result["curve"]
+    best = max(sum(values) for _, values in curve)
+    index = next(i for i, (_, values) in enumerate(curve) if sum(values) >= NEARLY * best)
+    words = result["samples"] // curve[-1][0] * curve[index][0]
+    return {"words": words, **result["spent"][index]}
+
+
+def _tensors(folder: RunDirectory, name: str) -> dict[str, Tensor]:
+    held = folder.load_tensors(f"jobs/{name}.safetensors")
+    if held is None:
+        raise InputError(f"{str(folder.path)!r} is damaged: jobs/{name}.safetensors is missing")
+    return held[0]
+
+
+def _errors(of: Measured) -> dict[str, float]:
+    return {"total": of.error, "words": of.words, "chips": of.chips}
+
+
+def _gain(chips: Tensor, other: Tensor) -> dict[str, float]:
+    """Return what the chips read more than ``other``, word by word and chip by chip."""
+    of = measured(chips.double() - other.double())
+    return {"mean": of.mean, "error": of.error}
 
 
 def _writing(result: dict[str, Any]) -> dict[str, float]:

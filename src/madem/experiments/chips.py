@@ -16,7 +16,7 @@ from torch import Tensor
 
 from madem.device import Static
 from madem.errors import InputError
-from madem.experiments.braille import train_ideally
+from madem.experiments.brailleyardsticks import programmed
 from madem.experiments.build import ESTIMATORS, Plan, plan
 from madem.experiments.chipsconfig import ChipsConfig, make_chips
 from madem.experiments.config import defaults, make, merged
@@ -82,15 +82,12 @@ def afflict(plan: Plan, machine: Simulated, flaw: Flaw, levels: Tensor) -> None:
 
 
 def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
-    """Return chips onto which weights trained ideally were programmed once, the flaws unknown.
+    """Return chips onto which digitally trained weights were programmed once, the flaws unknown.
 
     One network a chip of a level, the same at every level.
     """
     training = plan.training.model_copy(update={"steps": config.ideal_steps})
-    ideal = train_ideally(replace(plan, chips=config.chips, training=training))
-    weights = [weight.repeat(plan.chips // config.chips, 1, 1) for weight in ideal]
-    room = plan.cell.high - plan.base
-    return plan.machine(weights, [room / float(w.abs().max()) for w in weights])
+    return programmed(replace(plan, training=training), config.chips)
 
 
 def seen(trainer: Trainer, machine: Simulated, name: str) -> list[float]:
@@ -153,7 +150,7 @@ def recovery_job(config: ChipsConfig, path: Path, job: str, tell: Tell) -> None:
 
 def dead(trainer: Trainer, half: int) -> bool:
     """Return whether the cells have died already: the chips were then looked at twice."""
-    return sum(step == half for step, _ in trainer.curve) > 1
+    return sum(step == half for step, *_ in trainer.curve) > 1
 
 
 def evenly(first: int, last: int, count: int) -> set[int]:
@@ -299,9 +296,9 @@ def good_share(accuracies: Tensor, target: float) -> list[list[float]]:
 
 def curve_of(config: ChipsConfig, curve: Sequence[Any]) -> dict[str, Any]:
     """Return steps, and mean and standard deviation over chips, ``[look][level]``."""
-    looks = torch.stack([by_level(config, values) for _, values in curve])
+    looks = torch.stack([by_level(config, values) for _, values, _ in curve])
     return {
-        "step": [step for step, _ in curve],
+        "step": [step for step, *_ in curve],
         "mean": looks.mean(-1).tolist(),
         "sd": looks.std(-1).tolist(),
     }
@@ -325,7 +322,7 @@ def summarise(config: ChipsConfig, folder: RunDirectory) -> dict[str, Any]:
         when: by_level(config, values).mean(-1).tolist()
         for when, values in recovery["ex situ"].items()
     }
-    half = [k for k, (step, _) in enumerate(recovery["curve"]) if step == recovery["half"]]
+    half = [k for k, (step, *_) in enumerate(recovery["curve"]) if step == recovery["half"]]
     curve = curve_of(config, recovery["curve"])
     return {
         "experiment": "chips",

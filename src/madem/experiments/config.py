@@ -68,12 +68,35 @@ class ChipConfig(Strict):
     converters: bool = True
 
 
+class Digital(Strict):
+    """How a yardstick is trained digitally, on as many samples as the chips learn from.
+
+    ``rates``: learning rates at the start, one a layer, falling to zero as a half cosine.
+    ``units``: conductance of weight one, which decides how large a weight of each layer fits the
+    chip's range; where ``bounded``, none may be larger. Both are those of the chips where null.
+    ``noise``: standard deviation of what every weight is off, drawn anew in every step, as a
+    conductance of the pair. ``gain``: standard deviation of the first weights times the square root
+    of the lines. The shipped ones are the best of ``python benchmarks/tune.py``
+    ``backprop`` and ``ex_situ`` (``benchmarks/results/``).
+    """
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    rates: tuple[Positive, ...] | None = None
+    units: tuple[Unit, ...] | None = None
+    bounded: bool = True
+    noise: Conductance = "0 uS"
+    gain: Amount = 0.5
+
+
 class Training(Strict):
     """How one network learns. Tuples hold one value a layer, from the input up.
 
     ``units``: conductance of weight one. ``threshold``: an accumulated change is written once
     it is larger than this. ``rates``: learning rates at the start, falling to zero as a half
     cosine. ``initial_spread``: standard deviation of the weights programmed at the start.
+    ``backprop``, ``ex_situ``: the yardsticks of the same architecture, as good as can be in exact
+    numbers, and as good as can be after being programmed once. ``python benchmarks/tune.py chips``
+    tries other settings than the chips' own.
     """
 
     units: tuple[Unit, ...]
@@ -86,8 +109,8 @@ class Training(Strict):
     beta: Positive = 0.5
     writing: Literal["accumulate", "every-step", "pulses"] = "accumulate"
     threshold: Conductance = "15 uS"
-    backprop_rate: Positive = 3e-3
-    backprop_gain: Positive = 0.5
+    backprop: Digital = Digital()
+    ex_situ: Digital = Digital()
 
 
 class ClassifyConfig(Strict):
@@ -111,7 +134,6 @@ class ReconstructConfig(Strict):
         initial_spread=(0.0,),
         threshold="5 uS",
         beta=2.0,
-        backprop_rate=2e-2,
     )
     two_layer: Training = Training(
         units=("200 uS", "50 uS"),
@@ -119,7 +141,6 @@ class ReconstructConfig(Strict):
         initial_spread=(0.05, 0.1),
         steps=4000,
         beta=0.1,
-        backprop_rate=1e-2,
     )
 
 

@@ -30,8 +30,8 @@ STEP = 0.1
 LONGEST = 200.0
 
 ITEMS = {
-    "free": ("array read", "neuron settling"),
-    "nudged": ("nudged array read", "nudged neuron settling"),
+    "free": ("array read", "line drive", "neuron settling"),
+    "nudged": ("nudged array read", "nudged line drive", "nudged neuron settling"),
 }
 """What lasts as long as each phase, in the ledger."""
 
@@ -98,8 +98,9 @@ def follow(
 def settling(plan: Plan, machine: Simulated, samples: int = SAMPLES) -> dict[str, Tensor]:
     """Return the settling times of both phases, s: free ``(chips, samples)``, nudged twice as many.
 
-    Until all that is converted stays within half a step of its converter: the free phase from rest,
-    the nudged ones, either sign, from the free state, for the same words and targets every time.
+    Until all that is converted stays within half a step of its converter, from rest: lines and
+    neurons are off while one phase's states are converted, so that nothing is left of it when the
+    next one begins. The nudged ones of either sign; the same words and targets every time.
     """
     draws = stream(plan.seed, plan.name, "settling")
     x, target, _ = plan.task.sample((samples,), draws)
@@ -120,7 +121,7 @@ def settling(plan: Plan, machine: Simulated, samples: int = SAMPLES) -> dict[str
     both = []
     for sign in (1, -1):
         nudge = Current(sign * plan.training.beta, gradient).through(plan.periphery.drive)
-        both.append(follow(problem, nudge, rest, tolerances))
+        both.append(follow(problem, nudge, problem.start(), tolerances))
     found["nudged"] = torch.cat(both, -1)
     return {phase: plan.timing.tau * times.double() for phase, times in found.items()}
 

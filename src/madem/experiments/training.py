@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from madem.ledger import Event, Ledger
 from madem.machine import SignedPair, Simulated
 from madem.machine.simulated import silent
 from madem.randomness import stream
+
+Look = tuple[int, list[float], Mapping[str, Sequence[float]]]
+"""Step, accuracy of each chip, and by item count and watts so far, mean over chips."""
 
 Checkpoint = tuple[dict[str, Tensor], Any]
 """Tensors, and everything else as JSON knows it."""
@@ -82,8 +85,9 @@ def looks_at(steps: int, looks: int) -> list[int]:
 class Trainer:
     """The record of one training: the chips, the rule's memory, the streams, the curve.
 
-    ``machine`` learns in place; ``step`` counts the batches; ``curve`` holds, for every look,
-    the step and the accuracy of each chip on validation data that training never sees.
+    ``machine`` learns in place; ``step`` counts the batches; ``curve`` holds, for every look, the
+    step, the accuracy of each chip on validation data that training never sees, and what the ledger
+    had heard until then.
     """
 
     def __init__(self, plan: Plan, looks: int) -> None:
@@ -101,7 +105,7 @@ class Trainer:
         self.step = 0
         self.written = torch.zeros(plan.chips, dtype=torch.float64)
         self.looks = set(looks_at(plan.training.steps, looks))
-        self.curve: list[tuple[int, list[float]]] = []
+        self.curve: list[Look] = []
         self.look()
 
     @property
@@ -140,7 +144,7 @@ class Trainer:
         """Add the accuracy of each chip on validation data to the curve."""
         x, target, _ = self.validation
         seen = accuracy(self.plan, self.machine, x, target, f"look {self.step}")
-        self.curve.append((self.step, seen.tolist()))
+        self.curve.append((self.step, seen.tolist(), self.ledger.mean()))
 
     @property
     def written_fraction(self) -> Tensor:

@@ -28,6 +28,7 @@ from madem.learn.rules import (
 )
 from madem.learn.yardsticks import (
     Agreement,
+    Digital,
     FiniteDifference,
     Implicit,
     Unrolled,
@@ -43,6 +44,7 @@ __all__ = [
     "Agreement",
     "Contrast",
     "Descent",
+    "Digital",
     "Equilibrium",
     "Estimator",
     "FiniteDifference",

@@ -1,5 +1,14 @@
 """Joules and seconds, itemised."""
 
-from madem.ledger.ledger import Event, Ledger, Price, lasting, load_prices, totals
+from madem.ledger.ledger import (
+    Event,
+    Ledger,
+    Price,
+    lasting,
+    load_prices,
+    priced,
+    totals,
+    uncounted,
+)
 
-__all__ = ["Event", "Ledger", "Price", "lasting", "load_prices", "totals"]
+__all__ = ["Event", "Ledger", "Price", "lasting", "load_prices", "priced", "totals", "uncounted"]

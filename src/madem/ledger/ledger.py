@@ -38,7 +38,8 @@ class Price:
     The power is ``watts`` an event, and what the event itself says. SI units.
     ``domain`` is *array* for what the memristors themselves take, *periphery* for converters,
     neurons and write circuits, *digital* for arithmetic and memory. ``source`` says where the
-    number is from, ``assumption`` what must be true for it to hold.
+    number is from, ``assumption`` what must be true for it to hold, ``node`` of which generation of
+    silicon it is, such as ``"45 nm"``.
     """
 
     item: str
@@ -49,6 +50,7 @@ class Price:
     seconds: float
     source: str
     assumption: str
+    node: str = ""
 
 
 def load_prices(path: Path | None = None) -> dict[str, Price]:
@@ -66,7 +68,7 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
 
 
 def _price(item: str, entry: Mapping[str, object]) -> Price:
-    allowed = {"domain", "source", "assumption", *UNITS}
+    allowed = {"domain", "source", "assumption", "node", *UNITS}
     for key in entry:
         if key not in allowed:
             raise InputError(f"price of {item!r}: unknown key {key!r}: {nearest(key, allowed)}")
@@ -86,6 +88,7 @@ def _price(item: str, entry: Mapping[str, object]) -> Price:
         domain=entry["domain"],  # type: ignore[arg-type]
         source=str(entry["source"]),
         assumption=str(entry.get("assumption", "")),
+        node=str(entry.get("node", "")),
         **numbers,
     )
 
@@ -112,6 +115,10 @@ def lasting(
     return {**prices, **changed}
 
 
+Spent = Mapping[str, Sequence[Tensor | float]]
+"""What a chip has done so far: by item its count and its watts, each a number or one a chip."""
+
+
 class Ledger:
     """Counts events a chip; a listener for a machine.
 
@@ -131,34 +138,59 @@ class Ledger:
         more = event.watts.double() if isinstance(event.watts, Tensor) else event.watts
         self.totals[event.item] = count + event.count, watts + more
 
+    def mean(self) -> dict[str, tuple[float, float]]:
+        """Return the totals so far, mean over chips, by item: its count and its watts."""
+        return {item: (_mean(count), _mean(watts)) for item, (count, watts) in self.totals.items()}
+
     def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
-        """Return one row an item: mean over chips of count, joules and seconds, with origin.
+        """Return what ``priced`` makes of the totals so far."""
+        return priced(self.totals, prices)
 
-        ``duration``: how long one event takes power, s, zero where its price is in joules.
 
-        Raises ``InputError`` for an event that has no price: nothing is free by omission.
-        """
-        for item in self.totals:
-            if item not in prices:
-                raise InputError(f"no price for {item!r}: {nearest(item, prices)}")
-        rows: list[dict[str, float | str]] = []
-        for item in (item for item in prices if item in self.totals):
-            price = prices[item]
-            count, watts = (float(torch.as_tensor(part).mean()) for part in self.totals[item])
-            power = count * price.watts + watts
-            rows.append(
-                {
-                    "item": item,
-                    "domain": price.domain,
-                    "count": count,
-                    "joules": count * price.joules + power * price.duration,
-                    "seconds": count * price.seconds,
-                    "duration": price.duration,
-                    "source": price.source,
-                    "assumption": price.assumption,
-                }
-            )
-        return rows
+def _mean(value: Tensor | float) -> float:
+    return float(torch.as_tensor(value, dtype=torch.float64).mean())
+
+
+def priced(spent: Spent, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
+    """Return one row an item: mean over chips of count, joules and seconds, with origin.
+
+    ``duration``: how long one event takes power, s, zero where its price is in joules.
+
+    Raises ``InputError`` for an event that has no price: nothing is free by omission.
+    """
+    for item in spent:
+        if item not in prices:
+            raise InputError(f"no price for {item!r}: {nearest(item, prices)}")
+    rows: list[dict[str, float | str]] = []
+    for item in (item for item in prices if item in spent):
+        price = prices[item]
+        count, watts = (_mean(part) for part in spent[item])
+        power = count * price.watts + watts
+        rows.append(
+            {
+                "item": item,
+                "domain": price.domain,
+                "node": price.node,
+                "count": count,
+                "joules": count * price.joules + power * price.duration,
+                "seconds": count * price.seconds,
+                "duration": price.duration,
+                "source": price.source,
+                "assumption": price.assumption,
+            }
+        )
+    return rows
+
+
+def uncounted() -> dict[str, str]:
+    """Return what no total holds, by name, and why.
+
+    >>> "leakage" in uncounted()
+    True
+    """
+    text = files("madem.ledger").joinpath("prices/uncounted.yaml").read_text()
+    held: dict[str, str] = yaml.safe_load(text)
+    return held
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

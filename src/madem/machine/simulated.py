@@ -22,13 +22,30 @@ from madem.randomness import branch
 from madem.solver import Rest, Solver, Sweep
 
 
-def line_powers(activity: Tensor) -> Tensor:
-    """Return the squares of ``(*chips, batch, units)`` and of the bias line, always at 1.
+@dataclass(frozen=True)
+class Loads:
+    """How lines are driven, summed over the batch: ``powers`` squared, ``sizes`` in magnitude.
 
-    Summed over the batch, ``(*chips, units + 1)``.
+    Each ``(*chips, units)``. Cells dissipate by the square of their voltage, and a driver takes
+    from its supply by the magnitude of its current.
     """
-    joined = torch.cat([activity, torch.ones_like(activity[..., :1])], -1)
-    return joined.square_().sum(-2)
+
+    powers: Tensor
+    sizes: Tensor
+
+    @staticmethod
+    def of(activity: Tensor) -> Loads:
+        """Return those of lines at ``activity``, ``(*chips, batch, units)``."""
+        return Loads(activity.square().sum(-2), activity.abs().sum(-2))
+
+    def on(self, lines: int, samples: int) -> Loads:
+        """Return these on ``lines`` lines: the last, at 1, is the bias's where it is one more."""
+        one = torch.full_like(self.powers[..., : lines - self.powers.shape[-1]], samples)
+        return Loads(*(torch.cat([each, one], -1) for each in (self.powers, self.sizes)))
+
+    def off(self) -> Loads:
+        """Return lines that are not driven."""
+        return Loads(torch.zeros_like(self.powers), torch.zeros_like(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -43,9 +60,9 @@ class Clamped:
         return self.x.square().sum(-1, keepdim=True)
 
     @cached_property
-    def lines(self) -> Tensor:
-        """The squared drive of each line, summed over the batch, ``(*chips, units + 1)``."""
-        return line_powers(self.x)
+    def loads(self) -> Loads:
+        """How each line is driven."""
+        return Loads.of(self.x)
 
 
 @dataclass(frozen=True)
@@ -397,9 +414,10 @@ class Simulated:
         if self.listener is silent:
             return
         samples = high.output.shape[-2]
-        weights = sum(post * pre for post, pre in self.network.shapes)
-        for item in ("activity product", "accumulator access"):
-            self.listener(Event(item, float(samples * weights)))
+        weights = [post * pre for post, pre in self.network.shapes]
+        products = 2 * sum(weights) - weights[0]  # of each phase where both ends of a weight move
+        self.listener(Event("activity product", float(samples * products)))
+        self.listener(Event("accumulator access", float(samples * sum(weights))))
         self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
 
     def _tell_settled(self, settled: Settled, free: bool) -> None:
@@ -407,28 +425,31 @@ class Simulated:
         if self.listener is silent:
             return
         samples = settled.output.shape[-2]
-        watts = torch.zeros(())
-        shapes = self.network.shapes
-        for index, store in enumerate(self.stores):
-            above = settled.states[index + 1]
-            pre = settled.clamped.lines if not index else line_powers(settled.states[index])
-            pre = pre[..., : shapes[index][1]]  # without the bias line where there is none
-            post = above.square().sum(-2) if index else above[..., :0, :].sum(-2)
-            forward = free or self.network.layers[index].law.loaded
-            watts = watts + store.dissipation(pre if forward else torch.zeros_like(pre), post)
+        loads = [settled.clamped.loads, *(Loads.of(s) for s in settled.states[1:])]
+        watts, drawn = torch.zeros(()), torch.zeros(())
+        for index, (store, shape) in enumerate(zip(self.stores, self.network.shapes, strict=True)):
+            pre, post = loads[index].on(shape[1], samples), loads[index + 1]
+            if not (free or self.network.layers[index].law.loaded):
+                pre = pre.off()
+            if not index:
+                post = post.off()
+            watts = watts + store.dissipation(pre.powers, post.powers)
+            drawn = drawn + store.dissipation(pre.sizes, post.sizes)
         inputs, *units = (math.prod(shape) for shape in self.network.state_shapes)
         loaded = [layer.law.loaded for layer in self.network.layers]
         moving = sum(n for n, moves in zip(units, loaded, strict=True) if moves)
         sensed = moving + (units[-1] if free and not loaded[-1] else 0)
         driven = inputs + (0 if free else units[-1])
+        nudged = "" if free else "nudged "
         for item, count in (
             ("input conversion", driven),
-            ("neuron settling" if free else "nudged neuron settling", moving),
+            (f"{nudged}neuron settling", moving),
+            ("sample and hold", sensed),
             ("output conversion", sensed),
         ):
             self.listener(Event(item, float(samples * count)))
-        read = "array read" if free else "nudged array read"
-        self.listener(Event(read, float(samples), watts))
+        self.listener(Event(f"{nudged}line drive", drawn, -watts))
+        self.listener(Event(f"{nudged}array read", float(samples), watts))
         if any(self.periphery.partial):
             self.listener(Event("partial sum conversion", self._partial_sums(settled, free)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from madem.experiments.circuits import bench_of_braille, phases
 from madem.experiments.config import make
 from madem.experiments.maps import maps
 from madem.experiments.rundir import RunDirectory
+from madem.ledger import uncounted
 from madem.report import figures, show
 
 DRAWN = "classify.two_layer"
@@ -42,8 +44,61 @@ def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
         "names": figures.TITLES,
         "figures": draw_all(folder, folder.config(), summary, metrics),
         **draw_circuit(folder, metrics),
+        "results": {name: result(part_of(summary, name)) for name in figures.TITLES},
         "claims": [claim(name, summary, metrics) for name in figures.TITLES],
+        "nodes": nodes(metrics),
+        "uncounted": uncounted(),
     }
+
+
+def part_of(summary: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what the summary says of the network ``name``, ``task.depth``."""
+    task, depth = name.split(".")
+    part: Mapping[str, Any] = summary["tasks"][task][depth]
+    return part
+
+
+def result(part: Mapping[str, Any]) -> dict[str, str]:
+    """Return the results of one network as text, each with its standard error."""
+    gains = {
+        f"gain_{key}": with_error(gain["mean"], gain["error"], sign=True)
+        for key, gain in part["gain"].items()
+    }
+    errors = part["accuracy_error"]
+    return {
+        "chips": with_error(part["accuracy_mean"], errors["total"]),
+        "parts": f"{100 * errors['words']:.2f}, {100 * errors['chips']:.2f}",
+        "limit": with_error(**part["bayes_limit"]),
+        "backprop": with_error(part["backprop"], part["backprop_error"]),
+        "ex_situ": with_error(part["ex_situ"], part["ex_situ_error"]),
+        "untrained": f"{100 * part['untrained']:.0f}",
+        **gains,
+    }
+
+
+def with_error(mean: float, error: float, sign: bool = False) -> str:
+    """Return a share in per cent with its standard error, in the decimals that the error carries.
+
+    One decimal, and more only where the error would vanish in it.
+
+    >>> with_error(0.98871, 0.0009), with_error(0.1895, 0.0098), with_error(0.98935, 0.00023)
+    ('98.9 ± 0.1', '18.9 ± 1.0', '98.94 ± 0.02')
+    >>> with_error(-0.0123, 0.0031, sign=True)
+    '-1.2 ± 0.3'
+    """
+    places = max(1, math.ceil(-math.log10(200 * error))) if error > 0 else 1
+    return f"{100 * mean:{'+' if sign else ''}.{places}f} ± {100 * error:.{places}f}"
+
+
+def nodes(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return which items of the ledger are priced from which generation of silicon."""
+    found: dict[str, list[str]] = {}
+    for name in figures.TITLES:
+        for row in metrics[name]["ledger"]["training"]:
+            items = found.setdefault(row["node"], [])
+            if row["item"] not in items:
+                items.append(row["item"])
+    return found
 
 
 def draw_all(
@@ -133,26 +188,16 @@ def draw_states(
 
 
 def claim(name: str, summary: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Set one network's training beside the article's hundreds of nJ and tens of us."""
-    task, depth = name.split(".")
-    spent = summary["tasks"][task][depth]["ledger"]["training"]
-    result = metrics[name]
-    samples = result["samples"]
-    best = max(sum(values) for _, values in result["curve"])
-    reached = next(step for step, values in result["curve"] if sum(values) >= 0.95 * best)
-    per_word = spent["array_only"]["joules"] / samples
-    nearly = samples * reached / result["curve"][-1][0]
+    """Return what one network's training took, whole and until it had nearly learned."""
+    part, result = part_of(summary, name), metrics[name]
+    spent, samples = part["ledger"]["training"], result["samples"]
     return {
         "name": name,
         "samples": samples,
         "spent": spent,
-        "array_per_word": per_word,
+        "array_per_word": spent["array_only"]["joules"] / samples,
         "all_in_per_word": spent["all_in"]["joules"] / samples,
-        "joules_nearly": nearly * per_word,
-        "seconds_nearly": nearly * spent["array_only"]["seconds"] / samples,
-        "nearly": nearly,
-        "of_the_order": 1e-7 <= nearly * per_word < 1e-6
-        and 1e-5 <= nearly * spent["array_only"]["seconds"] / samples < 1e-4,
+        "nearly": part["nearly_learned"],
         "dearest": {
             key: max(result["ledger"]["training"], key=lambda row: row[key])["item"]
             for key in ("joules", "seconds")
@@ -167,20 +212,19 @@ def as_array(tensor: Tensor) -> Any:
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
     """Print the results as a table."""
-    columns = ("on the chips", "Bayes", "backprop", "ex situ", "untrained", "training")
-    table = Table("words right", *columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for task, depths in summary["tasks"].items():
-        for depth, part in depths.items():
-            chips = f"{100 * part['accuracy_mean']:.1f} ± {100 * part['accuracy_sd']:.1f} %"
-            keys = ("bayes", "backprop", "ex_situ", "untrained")
-            joules = part["ledger"]["training"]["all_in"]["joules"]
-            table.add_row(
-                f"{task} {'1' if depth == 'one_layer' else '2'}",
-                chips,
-                *[f"{100 * part[key]:.1f} %" for key in keys],
-                f"{1e3 * joules:.2f} mJ",
-            )
+    columns = ("chips", "Bayes limit", "backprop", "ex situ", "chips - ex situ", "training")
+    table = Table("words right, %", *columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in figures.TITLES:
+        part = part_of(summary, name)
+        text, joules = result(part), part["ledger"]["training"]["all_in"]["joules"]
+        task, depth = name.split(".")
+        table.add_row(
+            f"{task} {'1' if depth == 'one_layer' else '2'}",
+            *(text[key] for key in ("chips", "limit", "backprop", "ex_situ", "gain_ex_situ")),
+            f"{1e3 * joules:.2f} mJ",
+        )
     table.caption = (
-        "1, 2: layers; mean and standard deviation over chips; training: joules of one chip, all in"
+        "1, 2: layers; ± standard error over chips and test words together, differences chip by "
+        "chip and word by word; training: joules of one chip, all in"
     )
     console.print(table)
