@@ -46,6 +46,14 @@ def test_what_nearly_learning_took_is_what_the_ledger_had_heard_by_then(finished
         assert near["words"] == again.step * plan.training.batch
 
 
+def test_inference_is_that_of_one_word(finished: Path) -> None:
+    ledger = json.loads((finished / "ledger.json").read_text())
+    for name, outputs in (("classify.one_layer", 4), ("reconstruct.one_layer", 12)):
+        counts = {row["item"]: row["count"] for row in ledger[name]["inference"]}
+        assert counts["array read"] == 1.0
+        assert counts["output conversion"] == counts["sample and hold"] == outputs
+
+
 def test_nearly_learned_is_the_first_look_at_95_per_cent_of_the_best() -> None:
     curve = [[0, [0.1, 0.1]], [1, [0.5, 0.7]], [4, [0.9, 0.84]], [9, [0.9, 0.9]]]
     spent = [{"array_only": index} for index in range(4)]

@@ -124,13 +124,14 @@ def examine(
     x, target, word = test_set(config, plan, plan.task.flip)
     inference = Ledger()
     watch = observer(machine, stream(plan.seed, plan.name, "test"), inference)
-    output = watch.settle(x[:1000]).output
+    few = x[:1000]
+    output = watch.settle(few).output
     lasted = settling(plan, machine)
     seconds = {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
     prices = prices_of(plan, load_prices(), seconds)
     training = trainer.ledger.rows(prices)
     once = [
-        row | {key: float(row[key]) / 1000 for key in ("count", "joules", "seconds")}
+        row | {key: float(row[key]) / len(few) for key in ("count", "joules", "seconds")}
         for row in inference.rows(prices)
     ]
     right = decisions(plan, machine, x, target, f"test {plan.task.flip}")
