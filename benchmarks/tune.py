@@ -7,7 +7,7 @@ candidate and writes all of them, with the environment, as JSON.
 
     python benchmarks/tune.py chips      # rates, units, nudge, threshold of the chips
     python benchmarks/tune.py backprop   # optimiser, bound, rates, first weights of ideal training
-    python benchmarks/tune.py ex_situ    # rates, noise, units of what is programmed once
+    python benchmarks/tune.py ex_situ    # optimiser, rates, noise, units of what is programmed once
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def begun(kind: str, shipped: Values) -> list[Values]:
     if kind == "chips":
         return [held | {key: shipped[key] for key in ("beta", "threshold")}]
     plain = held | {"optimiser": "sgd", "bounded": True, "noise": "0 uS", "gain": 0.5}
-    if kind == "ex_situ":
-        return [plain]
     adam = plain | {"optimiser": "adam", "rates": [5e-3] * len(held["rates"])}
+    if kind == "ex_situ":
+        return [plain, adam]
     free = {"bounded": False}
     return [plain, plain | free, adam, adam | free]
 

@@ -135,8 +135,7 @@ class Ledger:
     def __call__(self, event: Event) -> None:
         """Add one event; ``totals[item]`` is its count and its watts, a chip."""
         count, watts = self.totals.get(event.item, (0.0, 0.0))
-        more = event.watts.double() if isinstance(event.watts, Tensor) else event.watts
-        self.totals[event.item] = count + event.count, watts + more
+        self.totals[event.item] = count + _double(event.count), watts + _double(event.watts)
 
     def mean(self) -> dict[str, tuple[float, float]]:
         """Return the totals so far, mean over chips, by item: its count and its watts."""
@@ -145,6 +144,10 @@ class Ledger:
     def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
         """Return what ``priced`` makes of the totals so far."""
         return priced(self.totals, prices)
+
+
+def _double(value: Tensor | float) -> Tensor | float:
+    return value.double() if isinstance(value, Tensor) else value
 
 
 def _mean(value: Tensor | float) -> float:
