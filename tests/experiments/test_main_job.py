@@ -22,16 +22,22 @@ def test_the_main_job_meets_its_bars(seed: int, tmp_path: Path) -> None:
     settings = [f"seed={seed}", "compare_writing=false"]
     config = make(override(defaults(read_words()), settings))
     tasks = EXPERIMENT.run(config, tmp_path / "run", deaf)["tasks"]
-    one, two = tasks["classify"]["one_layer"], tasks["classify"]["two_layer"]
-    assert one["accuracy_mean"] >= 0.98
-    assert two["backprop"] >= 0.97
-    assert two["accuracy_mean"] >= two["backprop"] - 0.01
-    for part in tasks["reconstruct"].values():
-        assert part["accuracy_mean"] >= part["backprop"] - 0.02
+    for part in tasks["classify"].values():
+        assert part["accuracy_mean"] >= part["backprop"] - 0.01
+    one, two = tasks["reconstruct"]["one_layer"], tasks["reconstruct"]["two_layer"]
+    assert one["accuracy_mean"] >= one["backprop"] - 0.02
+    assert two["accuracy_mean"] >= 0.79
+    # yardsticks at least as good as an independent fair opponent's: bounded plain descent, and
+    # the same with noise injected, programmed once
+    assert tasks["classify"]["two_layer"]["backprop"] >= 0.981
+    assert two["backprop"] >= 0.82
+    assert tasks["classify"]["two_layer"]["ex_situ"] >= 0.979
+    assert one["ex_situ"] >= 0.18
+    assert two["ex_situ"] >= 0.725
     for depths in tasks.values():
         for part in depths.values():
             assert part["unsettled"] == 0
-            assert part["accuracy_mean"] <= part["bayes"] + 0.002
+            assert part["gain"]["bayes"]["mean"] <= 3 * part["gain"]["bayes"]["error"]
 
 
 def test_the_readme_shows_the_example() -> None:
