@@ -45,6 +45,18 @@ def test_bad_settings(setting: str, message: str) -> None:
         ("classify.two_layer.hidden=70", "classify", "two_layer", "need 13 x 140 with pairs"),
         ("chip.lines=8", "classify", "one_layer", "does not fit two 8 x 8 arrays: 13 lines"),
         ("classify.two_layer.rates=[1.0]", "classify", "two_layer", "needs 2 values.* has 1"),
+        (
+            "classify.two_layer.ex_situ.units=[9 uS]",
+            "classify",
+            "two_layer",
+            "ex_situ.units: needs 2",
+        ),
+        (
+            "reconstruct.one_layer.backprop.rates=[1, 1]",
+            "reconstruct",
+            "one_layer",
+            "rates: needs 1",
+        ),
         ("chip.device=taox", "classify", "one_layer", "did you mean 'taox-1t1m'"),
         ("chip.base=200 uS", "classify", "one_layer", "chip.base must be below .* 150 uS"),
     ],

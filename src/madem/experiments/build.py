@@ -210,7 +210,12 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
 
 
 def _check_lengths(name: str, training: Training, layers: int) -> None:
-    for field in ("units", "rates", "initial_spread"):
-        given = len(getattr(training, field))
-        if given != layers:
-            raise InputError(f"{name}.{field}: needs {layers} values, one a layer, but has {given}")
+    given = {field: getattr(training, field) for field in ("units", "rates", "initial_spread")}
+    for part in ("backprop", "ex_situ"):
+        how = getattr(training, part)
+        given |= {f"{part}.rates": how.rates, f"{part}.units": how.units}
+    for field, values in given.items():
+        if values is not None and len(values) != layers:
+            raise InputError(
+                f"{name}.{field}: needs {layers} values, one a layer, but has {len(values)}"
+            )

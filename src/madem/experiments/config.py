@@ -117,9 +117,19 @@ class ClassifyConfig(Strict):
     """Which word is it?"""
 
     flip_probability: Probability = 0.2
-    one_layer: Training = Training(units=("400 uS",), rates=(0.5,), initial_spread=(0.0,), beta=2.0)
+    one_layer: Training = Training(
+        units=("400 uS",),
+        rates=(0.5,),
+        initial_spread=(0.0,),
+        beta=2.0,
+        backprop=Digital(bounded=False, rates=(0.0625,)),
+    )
     two_layer: Training = Training(
-        units=("700 uS", "100 uS"), rates=(0.25, 0.5), initial_spread=(0.05, 0.1), steps=4000
+        units=("700 uS", "100 uS"),
+        rates=(0.25, 0.5),
+        initial_spread=(0.05, 0.1),
+        steps=4000,
+        backprop=Digital(optimiser="adam", rates=(5e-3, 5e-3), units=("990 uS", "70.7 uS")),
     )
 
 
@@ -134,6 +144,7 @@ class ReconstructConfig(Strict):
         initial_spread=(0.0,),
         threshold="5 uS",
         beta=2.0,
+        backprop=Digital(bounded=False, rates=(2.0,)),
     )
     two_layer: Training = Training(
         units=("200 uS", "50 uS"),
@@ -141,6 +152,7 @@ class ReconstructConfig(Strict):
         initial_spread=(0.05, 0.1),
         steps=4000,
         beta=0.1,
+        backprop=Digital(optimiser="adam", rates=(0.32, 0.32), units=("200 uS", "25 uS"), gain=1.0),
     )
 
 
