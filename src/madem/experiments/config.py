@@ -123,6 +123,7 @@ class ClassifyConfig(Strict):
         initial_spread=(0.0,),
         beta=2.0,
         backprop=Digital(bounded=False, rates=(0.0625,)),
+        ex_situ=Digital(rates=(2.0,)),
     )
     two_layer: Training = Training(
         units=("700 uS", "100 uS"),
@@ -130,6 +131,7 @@ class ClassifyConfig(Strict):
         initial_spread=(0.05, 0.1),
         steps=4000,
         backprop=Digital(optimiser="adam", rates=(5e-3, 5e-3), units=("990 uS", "70.7 uS")),
+        ex_situ=Digital(optimiser="adam", rates=(2e-2, 2e-2), units=("1400 uS", "70.7 uS")),
     )
 
 
@@ -145,6 +147,7 @@ class ReconstructConfig(Strict):
         threshold="5 uS",
         beta=2.0,
         backprop=Digital(bounded=False, rates=(2.0,)),
+        ex_situ=Digital(noise="16 uS"),
     )
     two_layer: Training = Training(
         units=("200 uS", "50 uS"),
