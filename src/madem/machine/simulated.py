@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from madem.errors import InputError
 from madem.ledger import Event
 from madem.machine.arrays import Digitised, Fluctuating, behind
+from madem.machine.loads import Loads
 from madem.machine.periphery import Periphery
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
 from madem.machine.writing import Written
@@ -20,32 +21,6 @@ from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
 from madem.network.joints import image_of
 from madem.randomness import branch
 from madem.solver import Rest, Solver, Sweep
-
-
-@dataclass(frozen=True)
-class Loads:
-    """How lines are driven, summed over the batch: ``powers`` squared, ``sizes`` in magnitude.
-
-    Each ``(*chips, units)``. Cells dissipate by the square of their voltage, and a driver takes
-    from its supply by the magnitude of its current.
-    """
-
-    powers: Tensor
-    sizes: Tensor
-
-    @staticmethod
-    def of(activity: Tensor) -> Loads:
-        """Return those of lines at ``activity``, ``(*chips, batch, units)``."""
-        return Loads(activity.square().sum(-2), activity.abs().sum(-2))
-
-    def on(self, lines: int, samples: int) -> Loads:
-        """Return these on ``lines`` lines: the last, at 1, is the bias's where it is one more."""
-        one = torch.full_like(self.powers[..., : lines - self.powers.shape[-1]], samples)
-        return Loads(*(torch.cat([each, one], -1) for each in (self.powers, self.sizes)))
-
-    def off(self) -> Loads:
-        """Return lines that are not driven."""
-        return Loads(torch.zeros_like(self.powers), torch.zeros_like(self.sizes))
 
 
 @dataclass(frozen=True)
