@@ -156,6 +156,7 @@ class ReconstructConfig(Strict):
         steps=4000,
         beta=0.1,
         backprop=Digital(optimiser="adam", rates=(0.32, 0.32), units=("200 uS", "25 uS"), gain=1.0),
+        ex_situ=Digital(optimiser="adam", rates=(0.16, 0.16), units=("283 uS", "70.7 uS")),
     )
 
 
