@@ -32,7 +32,7 @@ from madem.experiments.training import Trainer, accuracy
 from madem.randomness import stream
 from madem.units import parse
 
-SEED, CHIPS, WORDS = 1000, 8, 10_000
+SEED, CHIPS, WORDS = 1000, 6, 10_000
 Values = dict[str, Any]
 Step = tuple[str, int | None, float]
 """What is walked along: a key, its layer (all where None), and the factor of a step."""
@@ -133,13 +133,17 @@ class Search:
         """Search: rates from every beginning, then the rest, of ideal training from the best."""
         found = [self.walk(each, ("rates", None, 2.0)) for each in begun(self.kind, self.shipped)]
         for best in found if self.kind == "ex_situ" else [max(found, key=self.score)]:
-            if self.kind == "ex_situ":
-                noisy = [best | {"noise": noise} for noise in ("4 uS", "8 uS", "16 uS", "32 uS")]
-                best = max([best, *noisy], key=self.score)
-            for step in path(self.kind, len(best["rates"])):
-                best = self.walk(best, step)
-            if self.kind != "backprop":
-                self.walk(best, ("rates", None, 2.0))
+            self.go_on(best)
+
+    def go_on(self, best: Values) -> None:
+        """Walk along all numbers from ``best``."""
+        if self.kind == "ex_situ":
+            noisy = [best | {"noise": noise} for noise in ("4 uS", "8 uS", "16 uS", "32 uS")]
+            best = max([best, *noisy], key=self.score)
+        for step in path(self.kind, len(best["rates"])):
+            best = self.walk(best, step)
+        if self.kind != "backprop":
+            self.walk(best, ("rates", None, 2.0))
 
 
 METERS = {"chips": chips, "backprop": backprop, "ex_situ": ex_situ}
