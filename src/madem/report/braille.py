@@ -212,19 +212,19 @@ def as_array(tensor: Tensor) -> Any:
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
     """Print the results as a table."""
-    columns = ("chips", "Bayes limit", "backprop", "ex situ", "chips - ex situ", "training")
-    table = Table("words right, %", *columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    columns = ("words, %", "chips", "Bayes limit", "backprop", "ex situ", "over ex situ")
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for name in figures.TITLES:
-        part = part_of(summary, name)
-        text, joules = result(part), part["ledger"]["training"]["all_in"]["joules"]
+        text = result(part_of(summary, name))
         task, depth = name.split(".")
         table.add_row(
             f"{task} {'1' if depth == 'one_layer' else '2'}",
             *(text[key] for key in ("chips", "limit", "backprop", "ex_situ", "gain_ex_situ")),
-            f"{1e3 * joules:.2f} mJ",
         )
     table.caption = (
-        "1, 2: layers; ± standard error over chips and test words together, differences chip by "
-        "chip and word by word; training: joules of one chip, all in"
+        "1, 2: layers; ±: standard error over chips and test words; over ex situ: chips less "
+        "ex situ, chip by chip and word by word"
     )
     console.print(table)
