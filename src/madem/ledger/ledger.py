@@ -138,8 +138,11 @@ class Ledger:
         self.totals[event.item] = count + _double(event.count), watts + _double(event.watts)
 
     def mean(self) -> dict[str, tuple[float, float]]:
-        """Return the totals so far, mean over chips, by item: its count and its watts."""
-        return {item: (_mean(count), _mean(watts)) for item, (count, watts) in self.totals.items()}
+        """Return the totals so far, mean over chips, by item: its count and its watts.
+
+        In the order of names, whatever was heard first, so that a resumed run writes the same.
+        """
+        return {item: (_mean(count), _mean(w)) for item, (count, w) in sorted(self.totals.items())}
 
     def rows(self, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
         """Return what ``priced`` makes of the totals so far."""
