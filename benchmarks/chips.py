@@ -20,7 +20,8 @@ from rich.progress import track
 
 from madem.data.braille import read_words
 from madem.experiments.braille import planned
-from madem.experiments.config import BrailleConfig, defaults, make, override
+from madem.experiments.brailleconfig import BrailleConfig, defaults, make
+from madem.experiments.config.base import override
 from madem.experiments.training import Trainer
 from madem.ledger import load_prices, totals
 

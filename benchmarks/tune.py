@@ -25,9 +25,10 @@ from torch import Tensor
 
 from madem.data.braille import read_words
 from madem.experiments.braille import DEPTHS, TASKS
+from madem.experiments.brailleconfig import defaults, make
 from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally
 from madem.experiments.build import Plan, plan
-from madem.experiments.config import defaults, make, merged
+from madem.experiments.config.base import merged
 from madem.experiments.training import Trainer, accuracy
 from madem.randomness import stream
 from madem.units import parse

@@ -18,7 +18,8 @@ import torch
 
 from madem.data.braille import read_words
 from madem.experiments.braille import DEPTHS, TASKS, planned
-from madem.experiments.config import defaults, make, override
+from madem.experiments.brailleconfig import defaults, make
+from madem.experiments.config.base import override
 from madem.experiments.training import Trainer
 
 

@@ -9,7 +9,8 @@ import torch
 
 from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
-from madem.experiments.config import BrailleConfig, defaults, make, override
+from madem.experiments.brailleconfig import BrailleConfig, defaults, make
+from madem.experiments.config.base import override
 from madem.native import kernels
 
 torch.set_num_threads(1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from madem.experiments.braille import EXPERIMENT, nearly_learned, planned
+from madem.experiments.brailleconfig import Digital
 from madem.experiments.brailleyardsticks import programmed, train_digitally, units_of
-from madem.experiments.config import Digital
 from madem.experiments.rundir import RunDirectory
 from madem.experiments.settling import prices_of
 from madem.experiments.training import Trainer

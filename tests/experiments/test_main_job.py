@@ -10,7 +10,8 @@ import pytest
 
 from madem.data.braille import read_words
 from madem.experiments.braille import EXPERIMENT
-from madem.experiments.config import defaults, make, override
+from madem.experiments.brailleconfig import defaults, make
+from madem.experiments.config.base import override
 from tests.experiments.test_run import deaf
 
 ROOT = Path(__file__).parents[2]

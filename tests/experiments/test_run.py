@@ -18,7 +18,7 @@ from madem.cli import main
 from madem.errors import InputError
 from madem.experiments import braille
 from madem.experiments.braille import EXPERIMENT
-from madem.experiments.config import make
+from madem.experiments.brailleconfig import make
 from madem.experiments.jobs import Progress
 from madem.experiments.training import Trainer, looks_at
 from tests.conftest import SMALL, small_config

@@ -48,7 +48,7 @@ def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory 
     """Return the run directory, where it is one, and the config of a run or of a YAML file."""
     from madem.documents import read_yaml
     from madem.experiments.catalogue import find
-    from madem.experiments.config import override
+    from madem.experiments.config.base import override
     from madem.experiments.rundir import RunDirectory
 
     run = RunDirectory(source) if source.is_dir() else None

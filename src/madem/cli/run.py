@@ -59,7 +59,7 @@ def _asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
     """Return the values of the config that was asked for."""
     from madem.documents import read_yaml
     from madem.experiments.catalogue import MODULES
-    from madem.experiments.config import override
+    from madem.experiments.config.base import override
 
     if question is None:
         raise InputError(f"experiment is missing {nearest('', MODULES)}")

@@ -12,10 +12,11 @@ from torch import Tensor
 from madem.data.braille import read_words
 from madem.data.tasks import Reconstruct, bayes_chances
 from madem.errors import InputError
+from madem.experiments.brailleconfig import BrailleConfig, Training, defaults, make
 from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally
 from madem.experiments.build import DEPTHS, TASKS, Plan, plan
 from madem.experiments.circuits import bench_of_braille
-from madem.experiments.config import BrailleConfig, Training, defaults, make, merged
+from madem.experiments.config.base import merged
 from madem.experiments.experiment import Experiment
 from madem.experiments.gradcheck import check_braille
 from madem.experiments.jobs import Job, Progress, Tell

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from madem.experiments.brailleconfig import Digital
 from madem.experiments.build import Plan
-from madem.experiments.config import Digital
 from madem.learn import Digital as Recipe
 from madem.learn import backpropagate
 from madem.machine import Simulated

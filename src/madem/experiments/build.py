@@ -14,7 +14,7 @@ from madem.data.braille import dots
 from madem.data.tasks import Classify, Reconstruct, Task
 from madem.device import SWITCHES, Cell, load, preset, without
 from madem.errors import InputError
-from madem.experiments.config import BrailleConfig, ChipConfig, ReconstructConfig, Training
+from madem.experiments.brailleconfig import BrailleConfig, ChipConfig, ReconstructConfig, Training
 from madem.learn import Accumulate, Contrast, Descent, Estimator, centred, positive
 from madem.machine import (
     Periphery,
@@ -166,7 +166,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
 
     Raises ``InputError`` where the network does not fit the chip.
 
-    >>> from madem.experiments.config import make
+    >>> from madem.experiments.brailleconfig import make
     >>> plan(make({"words": ["a", "b"]}), "classify", "one_layer").network.shapes
     ((2, 61),)
     """

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from madem.device import Static
 from madem.errors import InputError
+from madem.experiments.brailleconfig import defaults, make
 from madem.experiments.brailleyardsticks import programmed
 from madem.experiments.build import ESTIMATORS, Plan, plan
 from madem.experiments.chipsconfig import ChipsConfig, make_chips
-from madem.experiments.config import defaults, make, merged
+from madem.experiments.config.base import merged
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.rundir import RunDirectory

@@ -7,18 +7,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from madem.experiments.config import ChipConfig
-from madem.experiments.fields import (
+from madem.experiments.brailleconfig import ChipConfig
+from madem.experiments.config.base import Strict, made
+from madem.experiments.config.quantities import (
     Amount,
     Letters,
     Positive,
     Seed,
     Share,
     Steps,
-    Strict,
     Words,
     cells_need,
-    made,
 )
 
 

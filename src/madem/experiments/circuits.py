@@ -24,8 +24,8 @@ from madem.circuit import (
 from madem.circuit.elements import Array
 from madem.data.images import Images
 from madem.errors import InputError, nearest, shown
+from madem.experiments.brailleconfig import BrailleConfig
 from madem.experiments.build import DEPTHS, TASKS, plan
-from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
     beta_of,

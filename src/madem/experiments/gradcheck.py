@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.experiments.brailleconfig import BrailleConfig
 from madem.experiments.circuits import ideal_images, trainer_of
-from madem.experiments.config import BrailleConfig
 from madem.experiments.imagesbuild import (
     COSTS,
     estimator_of,

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from madem.experiments.config import ChipConfig
-from madem.experiments.fields import (
+from madem.experiments.brailleconfig import ChipConfig
+from madem.experiments.config.base import Strict, made
+from madem.experiments.config.quantities import (
     Amount,
     Amperes,
     Chips,
@@ -18,11 +19,9 @@ from madem.experiments.fields import (
     Resistance,
     Seed,
     Share,
-    Strict,
     Unit,
     Units,
     cells_need,
-    made,
 )
 
 

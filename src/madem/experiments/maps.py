@@ -10,8 +10,8 @@ import torch
 from madem.circuit import Crossbar
 from madem.circuit.elements import Array
 from madem.errors import InputError
+from madem.experiments.brailleconfig import BrailleConfig
 from madem.experiments.circuits import crossbars, on_bench, trainer_of
-from madem.experiments.config import BrailleConfig
 from madem.experiments.rundir import RunDirectory
 from madem.machine import SignedPair
 from madem.network import Wires, read

@@ -20,8 +20,8 @@ from madem.data.images import digits
 from madem.data.tasks import Classify
 from madem.device import without
 from madem.errors import InputError
+from madem.experiments.brailleconfig import Training
 from madem.experiments.build import Plan, base_of, cell_of, periphery_of
-from madem.experiments.config import Training
 from madem.experiments.experiment import Experiment
 from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.noiseconfig import NoiseConfig, SetsConfig, make_noise

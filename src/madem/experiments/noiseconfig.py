@@ -7,19 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from madem.experiments.config import ChipConfig
-from madem.experiments.fields import (
+from madem.experiments.brailleconfig import ChipConfig
+from madem.experiments.config.base import Strict, made
+from madem.experiments.config.quantities import (
     Conductance,
     Letters,
     Probability,
     Samples,
     Seed,
     Steps,
-    Strict,
     Units,
     Words,
     cells_need,
-    made,
 )
 
 Size = Annotated[int, Field(ge=2, le=10_000_000)]

@@ -8,16 +8,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from madem.errors import shown
-from madem.experiments.fields import (
+from madem.experiments.config.base import Strict, made
+from madem.experiments.config.quantities import (
     Conductance,
     Samples,
     Seed,
     Steps,
-    Strict,
     Units,
     Words,
     cells_need,
-    made,
 )
 
 RuleName = Literal[

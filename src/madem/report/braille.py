@@ -13,9 +13,9 @@ from rich.table import Table
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.experiments.brailleconfig import make
 from madem.experiments.build import timing_of
 from madem.experiments.circuits import bench_of_braille, phases
-from madem.experiments.config import make
 from madem.experiments.maps import maps
 from madem.experiments.rundir import RunDirectory
 from madem.ledger import uncounted

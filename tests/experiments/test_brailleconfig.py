@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from madem.errors import InputError
+from madem.experiments.brailleconfig import make
 from madem.experiments.build import plan
-from madem.experiments.config import make
 from tests.conftest import small_config
 
 

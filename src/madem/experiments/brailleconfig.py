@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import Field
 
-from madem.documents import load_yaml
-from madem.errors import InputError, shown
-from madem.experiments.fields import (
+from madem.experiments.config.base import Strict, made
+from madem.experiments.config.quantities import (
     Amount,
     Chips,
     Conductance,
@@ -25,12 +23,10 @@ from madem.experiments.fields import (
     Seed,
     Share,
     Steps,
-    Strict,
     Unit,
     Units,
     Words,
     cells_need,
-    made,
 )
 
 
@@ -214,38 +210,3 @@ classify, compare_writing, curve_points, experiment, letters, reconstruct, seed,
 test_samples, words)
     """
     return made(BrailleConfig, values)
-
-
-def merged(held: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``held`` with every key of ``values`` in its place, key by key.
-
-    >>> merged({"chip": {"arrays": 2, "lines": 64}}, {"chip": {"lines": 32}})
-    {'chip': {'arrays': 2, 'lines': 32}}
-    """
-    whole = dict(held)
-    for key, value in values.items():
-        under = whole.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        whole[key] = merged(under, value) if both else value  # type: ignore[arg-type]
-    return whole
-
-
-def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """Return ``values`` with each ``key.of.field=value`` set; values are read as YAML.
-
-    >>> override({}, ["chip.adc_bits=6", "classify.one_layer.threshold=10 uS"])["chip"]
-    {'adc_bits': 6}
-    """
-    result = copy.deepcopy(values)
-    for setting in settings:
-        key, sign, text = setting.partition("=")
-        if not sign or not all(key.split(".")):
-            raise InputError(f"--set takes key=value, but is {shown(setting)}")
-        *parents, last = key.split(".")
-        place = result
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise InputError(f"--set: unknown key {shown(key)}: {shown(parent)} has no parts")
-        place[last] = load_yaml(text, f"--set {key[:60]}={shown(text)}")
-    return result

@@ -1,25 +1,19 @@
-"""What the keys of a config may hold, and how values become one or are refused in one line."""
+"""What the keys of a config may hold: quantities with units, counts, shares, words."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
 )
 
 from madem.data.braille import checked_words, read_words
-from madem.errors import InputError, nearest, shown
-from madem.memory import refuse_memory
+from madem.errors import InputError, shown
 from madem.units import parse
 
 
@@ -74,59 +68,6 @@ Words = Annotated[
     Field(default_factory=read_words, validate_default=True),
 ]
 """Different words that have Braille cells, the shipped ones by default; after ``letters``."""
-
-
-class Strict(BaseModel):
-    """A part of the config: frozen, and without keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def needs(self) -> Mapping[str, float]:
-        """Return about how many bytes a run takes at least, by the keys that set them."""
-        return {}
-
-
-Made = TypeVar("Made", bound=Strict)
-
-
-def made(model: type[Made], values: Mapping[str, Any]) -> Made:
-    """Return the ``model`` that ``values`` describe, or raise ``InputError`` in one line.
-
-    Types are those of JSON, exactly: ``"3"`` and ``true`` are no numbers. What needs more memory
-    than there is gets refused before any is taken.
-    """
-    try:
-        config = model.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        raise InputError(explain(error, model)) from None
-    refuse_memory(config.needs())
-    return config
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return one line on the first fault that pydantic found in values for ``model``."""
-    fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    field = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {shown(field)}: {nearest(path[-1], _keys(path[:-1], model))}"
-    if fault["type"] == "literal_error":
-        allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
-        given = shown(fault["input"])
-        return f"{field}: unknown name {given}: {nearest(str(fault['input']), allowed)}"
-    if fault["type"] == "value_error":
-        return f"{field}: {fault['ctx']['error']}" if field else str(fault["ctx"]["error"])
-    message = fault["msg"].replace("valid array", "list").replace("an object", "keys and values")
-    message = re.sub(r"0\.0{4,}\d+|\d{7,}(\.0)?", lambda found: f"{float(found[0]):g}", message)
-    return f"{field}: {message[0].lower() + message[1:]}, but is {shown(fault['input'])}"
-
-
-def _keys(path: list[str], model: Any) -> list[str]:
-    """Return the keys of ``model`` allowed at ``path``."""
-    for part in path:
-        held = model.model_fields[part].annotation
-        model = next((m for m in getattr(held, "__args__", ()) if m is not type(None)), held)
-    return list(model.model_fields)
 
 
 def cells_need(chips: int, layers: Sequence[int], batch: int) -> dict[str, float]:

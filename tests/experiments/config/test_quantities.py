@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from madem.documents import dump_yaml, load_yaml
 from madem.errors import InputError
+from madem.experiments.brailleconfig import BrailleConfig, defaults, make
 from madem.experiments.catalogue import MODULES, find
 from madem.experiments.chipsconfig import ChipsConfig
-from madem.experiments.config import BrailleConfig, defaults, make
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.noiseconfig import NoiseConfig
 from madem.experiments.spectrumconfig import SpectrumConfig
