@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.report.figures import learning_figure
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from madem.documents import dump_yaml
 from madem.experiments import images
-from madem.experiments.jobs import Job, Progress, run_jobs
+from madem.experiments.running.jobs import Job, Progress, run_jobs
 from tests.cli.commands import command, one_line
 from tests.experiments.kills import STUDIES
 

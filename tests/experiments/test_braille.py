@@ -11,7 +11,7 @@ import torch
 from madem.experiments.braille import EXPERIMENT, nearly_learned, planned
 from madem.experiments.brailleconfig import Digital
 from madem.experiments.brailleyardsticks import programmed, train_digitally, units_of
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.settling import prices_of
 from madem.experiments.training import Trainer
 from madem.ledger import load_prices, totals
@@ -19,7 +19,7 @@ from madem.machine import SignedPair
 from madem.report.braille import content, result
 from madem.report.page import si, write_report
 from tests.conftest import small_config
-from tests.experiments.test_run import deaf
+from tests.experiments.running.test_experiment import deaf
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from madem.errors import InputError
 from madem.experiments import chips
 from madem.experiments.chips import EXPERIMENT, Biased, make_chips
 from madem.experiments.chipsconfig import ChipsConfig
-from madem.experiments.jobs import Progress
+from madem.experiments.running.jobs import Progress
 from madem.experiments.training import Trainer
 from madem.learn import centred, positive
 from madem.report.chips import forgetting_words, largest_with, recovery_words
 from madem.report.page import write_report
-from tests.experiments.test_run import Killed, deaf
+from tests.experiments.running.test_experiment import Killed, deaf
 
 
 def small(**changed: object) -> ChipsConfig:

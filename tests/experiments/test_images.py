@@ -18,7 +18,7 @@ from madem.errors import InputError
 from madem.experiments.images import EXPERIMENT
 from madem.experiments.imagesbuild import network_of
 from madem.experiments.imagesconfig import make_images
-from madem.experiments.jobs import Progress
+from madem.experiments.running.jobs import Progress
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -12,7 +12,7 @@ from madem.data.braille import read_words
 from madem.experiments.braille import EXPERIMENT
 from madem.experiments.brailleconfig import defaults, make
 from madem.experiments.config.base import override
-from tests.experiments.test_run import deaf
+from tests.experiments.running.test_experiment import deaf
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,12 +11,12 @@ import torch
 
 from madem.errors import InputError
 from madem.experiments import noise
-from madem.experiments.jobs import Progress
 from madem.experiments.noise import EXPERIMENT, make_noise, optimum, trainer_of
 from madem.experiments.noiseconfig import NoiseConfig
+from madem.experiments.running.jobs import Progress
 from madem.report.noise import answer, finding
 from madem.report.page import write_report
-from tests.experiments.test_run import Killed, deaf
+from tests.experiments.running.test_experiment import Killed, deaf
 
 
 def small(**changed: object) -> NoiseConfig:

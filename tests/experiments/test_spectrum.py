@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.experiments.experiment import Experiment
-from madem.experiments.jobs import Progress
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Progress
 from madem.experiments.spectrum import EXPERIMENT, severity, verdicts
 from madem.experiments.spectrumchips import TABLE, bench_of, chips_of, condition, first_weights
 from madem.experiments.spectrumconfig import IMPERFECTIONS, RULES, make_spectrum

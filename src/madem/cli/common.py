@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from madem.experiments.rundir import RunDirectory
+    from madem.experiments.running.rundir import RunDirectory
 
 Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
 Settings = Annotated[
@@ -27,7 +27,7 @@ Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
 
 def write(path: Path, text: str) -> None:
     """Write ``text`` to ``path``, whole or not at all; a link or a device is refused."""
-    from madem.experiments.files import write_asked
+    from madem.experiments.running.files import write_asked
 
     write_asked(path, text.encode(errors="backslashreplace"))
 
@@ -49,7 +49,7 @@ def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory 
     from madem.documents import read_yaml
     from madem.experiments.catalogue import find
     from madem.experiments.config.base import override
-    from madem.experiments.rundir import RunDirectory
+    from madem.experiments.running.rundir import RunDirectory
 
     run = RunDirectory(source) if source.is_dir() else None
     held = override(run.config() if run else read_yaml(source, "config"), settings or [])

@@ -13,8 +13,8 @@ from madem.cli.common import Settings, plain_console
 from madem.errors import InputError, fault, nearest
 
 if TYPE_CHECKING:
-    from madem.experiments.experiment import Experiment
-    from madem.experiments.jobs import Job, Progress, Tell
+    from madem.experiments.running.experiment import Experiment
+    from madem.experiments.running.jobs import Job, Progress, Tell
 
 
 def run(
@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Run an experiment into a run directory, and report on it."""
     from madem.experiments.catalogue import find
-    from madem.experiments.rundir import RunDirectory
+    from madem.experiments.running.rundir import RunDirectory
 
     if resume is not None:
         if question or settings or words or out or chips is not None or seed is not None:
@@ -77,8 +77,8 @@ def report(
 
 def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> None:
     """Do what is left of a run, say what came of it, and write its report."""
-    from madem.experiments.experiment import citations
-    from madem.experiments.rundir import resumed
+    from madem.experiments.running.experiment import citations
+    from madem.experiments.running.rundir import resumed
     from madem.report import tell_results
 
     experiment.prepare(config, path)

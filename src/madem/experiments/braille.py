@@ -17,11 +17,11 @@ from madem.experiments.brailleyardsticks import ideal_output, programmed, train_
 from madem.experiments.build import DEPTHS, TASKS, Plan, plan
 from madem.experiments.circuits import bench_of_braille
 from madem.experiments.config.base import merged
-from madem.experiments.experiment import Experiment
 from madem.experiments.gradcheck import check_braille
-from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.maps import maps
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.settling import prices_of, settling, slow
 from madem.experiments.statistics import Measured, measured
 from madem.experiments.training import Trainer, accuracy, decisions, observer, resume

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from madem.errors import InputError, clipped, nearest
-from madem.experiments.experiment import Experiment
+from madem.experiments.running.experiment import Experiment
 
 MODULES = {
     "braille": "madem.experiments.braille",

@@ -21,9 +21,9 @@ from madem.experiments.brailleyardsticks import programmed
 from madem.experiments.build import ESTIMATORS, Plan, plan
 from madem.experiments.chipsconfig import ChipsConfig, make_chips
 from madem.experiments.config.base import merged
-from madem.experiments.experiment import Experiment
-from madem.experiments.jobs import Job, Progress, Tell
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import Trainer, accuracy, resume
 from madem.learn import Estimator, Gradient
 from madem.machine import Settled, SignedPair, Simulated

@@ -37,7 +37,7 @@ from madem.experiments.imagesbuild import (
     wires_of,
 )
 from madem.experiments.imagesconfig import ImagesConfig
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import Trainer
 from madem.learn import currents, springs
 from madem.machine import Placement, SignedPair

@@ -19,7 +19,7 @@ from madem.experiments.imagesbuild import (
     machine_of,
 )
 from madem.experiments.imagesconfig import ImagesConfig
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.learn import Agreement, Contrast, Estimator, Implicit, agreements
 from madem.machine import Simulated
 from madem.memory import refuse_memory

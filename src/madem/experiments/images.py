@@ -11,7 +11,6 @@ from torch import Tensor
 
 from madem.experiments.checkpoints import rewind, streams
 from madem.experiments.circuits import bench_of_images
-from madem.experiments.experiment import Experiment
 from madem.experiments.gradcheck import check_images
 from madem.experiments.imagesbuild import (
     COSTS,
@@ -24,8 +23,9 @@ from madem.experiments.imagesbuild import (
 from madem.experiments.imageschips import CHECKPOINT, ChipsTrainer
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.imagessteps import batches, fall, rates_of, steps_of
-from madem.experiments.jobs import Job, Progress, Tell
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.machine import Simulated
 
 JOB = "images"

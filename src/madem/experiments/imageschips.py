@@ -23,7 +23,7 @@ from madem.experiments.imagesbuild import (
 )
 from madem.experiments.imagesconfig import ImagesConfig
 from madem.experiments.imagessteps import batches, fall, rates_of, steps_of
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import observer
 from madem.learn import Accumulate
 from madem.ledger import Event, Ledger, load_prices, totals

@@ -12,7 +12,7 @@ from madem.circuit.elements import Array
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig
 from madem.experiments.circuits import crossbars, on_bench, trainer_of
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.machine import SignedPair
 from madem.network import Wires, read
 from madem.solver import Sweep

@@ -22,10 +22,10 @@ from madem.device import without
 from madem.errors import InputError
 from madem.experiments.brailleconfig import Training
 from madem.experiments.build import Plan, base_of, cell_of, periphery_of
-from madem.experiments.experiment import Experiment
-from madem.experiments.jobs import Job, Progress, Tell
 from madem.experiments.noiseconfig import NoiseConfig, SetsConfig, make_noise
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import Trainer, observer, resume
 from madem.machine import place
 from madem.network import Box, Cost, CrossEntropy, Layer, Network, Readout

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from madem.data.braille import cells, dots
-from madem.experiments.experiment import Experiment
-from madem.experiments.jobs import Job, Progress, Tell
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrumchips import ALL, TABLE, Bench, bench_of, condition
 from madem.experiments.spectrumconfig import SpectrumConfig, make_spectrum
 from madem.experiments.spectrumrules import WAYS, Outcome, Run, Setting

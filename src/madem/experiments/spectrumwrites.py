@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from madem.device import load
-from madem.experiments.files import write_atomically
-from madem.experiments.jobs import Progress, Tell
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.files import write_atomically
+from madem.experiments.running.jobs import Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrumchips import Bench, Condition, bench_of, chips_of, first_weights
 from madem.experiments.spectrumconfig import SpectrumConfig
 from madem.experiments.spectrumrules import MOST_PULSES, Run, falling, tested

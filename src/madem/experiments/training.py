@@ -12,7 +12,7 @@ from torch import Tensor
 from madem.errors import InputError
 from madem.experiments.build import Plan
 from madem.experiments.checkpoints import bring_back, kept
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.ledger import Event, Ledger
 from madem.machine import SignedPair, Simulated
 from madem.machine.simulated import silent

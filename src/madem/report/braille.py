@@ -17,7 +17,7 @@ from madem.experiments.brailleconfig import make
 from madem.experiments.build import timing_of
 from madem.experiments.circuits import bench_of_braille, phases
 from madem.experiments.maps import maps
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from madem.ledger import uncounted
 from madem.report import figures, show
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from madem.errors import InputError, abridged
-from madem.experiments.files import write_asked
 from madem.experiments.gradcheck import Check
+from madem.experiments.running.files import write_asked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import find
-from madem.experiments.experiment import citations
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.experiment import citations
+from madem.experiments.running.rundir import RunDirectory
 
 
 def write_report(path: Path) -> Path:

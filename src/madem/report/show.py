@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from madem.errors import InputError, nearest
 from madem.experiments.circuits import Phase
-from madem.experiments.files import write_asked
 from madem.experiments.maps import Map
+from madem.experiments.running.files import write_asked
 from madem.report.figures import COLOURS
 from madem.report.figures import TITLES as NETWORKS
 

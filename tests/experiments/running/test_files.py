@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from madem.errors import InputError
-from madem.experiments.files import locked, read_file, write_asked, write_atomically
+from madem.experiments.running.files import locked, read_file, write_asked, write_atomically
 
 
 def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:

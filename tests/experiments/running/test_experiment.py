@@ -19,7 +19,7 @@ from madem.errors import InputError
 from madem.experiments import braille
 from madem.experiments.braille import EXPERIMENT
 from madem.experiments.brailleconfig import make
-from madem.experiments.jobs import Progress
+from madem.experiments.running.jobs import Progress
 from madem.experiments.training import Trainer, looks_at
 from tests.conftest import SMALL, small_config
 

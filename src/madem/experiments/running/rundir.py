@@ -17,7 +17,7 @@ from torch import Tensor
 
 from madem.documents import dump_yaml, load_keys
 from madem.errors import InputError, abridged, fault
-from madem.experiments.files import LOCK, leftovers, locked, read_file, write_atomically
+from madem.experiments.running.files import LOCK, leftovers, locked, read_file, write_atomically
 
 DERIVED = ("summary.json", "metrics.json", "ledger.json", "tuning.json")
 """Made from the jobs whenever they are asked for, so that they need no checksum."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from madem.device.presets import preset
 from madem.errors import InputError
-from madem.experiments.jobs import Job, Tell, run_jobs
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.jobs import Job, Tell, run_jobs
+from madem.experiments.running.rundir import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 
 from madem.documents import dump_yaml
 from madem.errors import InputError
-from madem.experiments.rundir import RunDirectory
+from madem.experiments.running.rundir import RunDirectory
 from tests.cli.commands import command, one_line
 from tests.experiments.kills import STUDIES
 
