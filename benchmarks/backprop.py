@@ -43,7 +43,7 @@ def feed_forward(network: Network) -> nn.Sequential:
 def train(config: ImagesConfig, rate: float) -> Sequence[float]:
     """Return the test error after every epoch."""
     images = images_of(config)
-    network = network_of(config, tuple(images.train.shape[1:]))
+    network = network_of(config, tuple(images.train.shape[1:]), images.classes)
     torch.manual_seed(config.seed)
     model, cost, learning = feed_forward(network), COSTS[config.learning.cost], config.learning
     optimiser = torch.optim.Adam(model.parameters(), rate)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from madem.data.images import digits, idx, shifted
 from madem.errors import InputError
 from madem.experiments.images import EXPERIMENT
 from madem.experiments.imagesbuild import network_of
@@ -254,39 +249,3 @@ def test_what_is_no_config_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("[1")
     assert "line 2: not YAML" in command("gradcheck", str(tmp_path / "a.yaml")).stderr
     assert "no such file" in command("gradcheck", str(tmp_path / "b.yaml")).stderr
-
-
-def test_digits_are_split_by_the_seed() -> None:
-    one, two = digits(8, 0), digits(8, 1)
-    assert one.train.shape == (1437, 1, 8, 8)
-    assert float(one.train.min()) == 0
-    assert float(one.train.max()) == 1
-    assert not torch.equal(one.test_classes, two.test_classes)
-
-
-def test_idx_files_packed_or_not(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 5), ("t10k", 3)):
-        images = rng.integers(0, 256, (count, 4, 6), dtype=np.uint8)
-        head = b"\0\0\x08\x03" + struct.pack(">3I", *images.shape)
-        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
-        labels = b"\0\0\x08\x01" + struct.pack(">I", count) + bytes(range(count))
-        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    found = idx(tmp_path)
-    assert found.train.shape == (5, 1, 4, 6)
-    assert found.test_classes.tolist() == [0, 1, 2]
-    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(
-        b"\0\0\x08\x03" + struct.pack(">3I", 3, 4, 6) + b"1"
-    )
-    with pytest.raises(InputError, match="cut short"):
-        idx(tmp_path)
-
-
-def test_shifted_images_are_the_images_moved() -> None:
-    images = torch.zeros(40, 1, 5, 5)
-    images[:, 0, 2, 2] = 1.0
-    moved = shifted(images, 2, torch.Generator().manual_seed(0))
-    assert moved.sum((1, 2, 3)).eq(1).all()
-    assert moved.flatten(1).argmax(1).unique().numel() > 10
-    assert moved.shape == images.shape
-    assert shifted(images, 0, torch.Generator()).equal(images)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from madem.data.tasks import Classify, Reconstruct
+from madem.data.words import Classify, Reconstruct
 from madem.device import draw, drift, load
 from madem.learn import centred
 from madem.ledger import Ledger

@@ -12,18 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
+from madem.data.task import Finite
 from madem.errors import InputError, shown
 from madem.memory import refuse_memory
 from madem.randomness import stream
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
-
-CLASSES = 10
-"""How many classes there are."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,11 @@ class Images:
     train_classes: Int[Tensor, "train"]
     test: Float[Tensor, "test 1 rows columns"]
     test_classes: Int[Tensor, "test"]
+
+    @property
+    def classes(self) -> int:
+        """Return how many classes there are."""
+        return 1 + int(torch.cat([self.train_classes, self.test_classes]).max())
 
 
 def digits(size: int = 28, seed: int = 0, held_out: int = 360) -> Images:
@@ -62,26 +65,25 @@ def digits(size: int = 28, seed: int = 0, held_out: int = 360) -> Images:
 def idx(folder: Path) -> Images:
     """Return the images of the four usual IDX files in ``folder``, packed by gzip or not.
 
-    Fashion-MNIST comes with Debian's package dataset-fashion-mnist. Raises ``InputError`` where
-    a file is missing or is not what it should be.
+    Classes are the labels that occur, counted from 0. Fashion-MNIST comes with Debian's package
+    dataset-fashion-mnist. Raises ``InputError`` where a file is missing or is not what it should
+    be.
     """
-    pixels, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
-    train, test = (_read(folder, f"{part}-{pixels}", 3) for part in ("train", "t10k"))
+    train, test = (_read(folder, f"{part}-images-idx3-ubyte", 3) for part in ("train", "t10k"))
     if train.shape[1:] != test.shape[1:]:
         raise InputError(f"data: {str(folder)!r}: images to train on are {_size(train)} pixels, "
                          f"images to test on {_size(test)}")  # fmt: skip
-    images, classes = [], []
-    for part, held in (("train", train), ("t10k", test)):
-        named = _read(folder, f"{part}-{labels}", 1)
+    labels = [_read(folder, f"{part}-labels-idx1-ubyte", 1) for part in ("train", "t10k")]
+    for part, held, named in zip(("train", "t10k"), (train, test), labels, strict=True):
         if len(named) != len(held):
             raise InputError(f"data: {str(folder)!r}: {part} has {len(held)} images, "
                              f"but {len(named)} labels")  # fmt: skip
-        if named.max() >= CLASSES:
-            raise InputError(f"data: {str(folder)!r}: labels of {part} must be from 0 to "
-                             f"{CLASSES - 1}, but number {named.argmax() + 1} of them is "
-                             f"{named.max()}")  # fmt: skip
-        images.append(torch.from_numpy(held)[:, None].float() / 255)
-        classes.append(torch.from_numpy(named).long())
+    kinds, numbers = np.unique(np.concatenate(labels), return_inverse=True)
+    if len(kinds) < 2:
+        raise InputError(f"data: {str(folder)!r}: every image has the label {kinds[0]}; at least "
+                         "two classes are needed")  # fmt: skip
+    classes = torch.from_numpy(numbers).split([len(train), len(test)])
+    images = [torch.from_numpy(each)[:, None].float() / 255 for each in (train, test)]
     return Images(images[0], classes[0], images[1], classes[1])
 
 
@@ -89,20 +91,77 @@ def _size(images: np.ndarray) -> str:
     return " x ".join(str(n) for n in images.shape[1:])
 
 
-def shifted(
-    images: Float[Tensor, "batch channels rows columns"], most: int, draws: Generator
-) -> Float[Tensor, "batch channels rows columns"]:
-    """Return every image moved by up to ``most`` pixels each way, at random; zeros follow it.
+def digit_images(
+    size: int = 28,
+    signed: bool = False,
+    train: int | None = None,
+    validation: int = 0,
+    shift: int = 0,
+    seed: int = 0,
+) -> Finite:
+    """Return scikit-learn's 1,797 handwritten digits, 360 of them, drawn by ``seed``, to test.
 
-    >>> shifted(torch.ones(1, 1, 2, 2), 0, torch.Generator()).sum().item()
-    4.0
+    Args:
+        size: pixels a side, enlarged from 8.
+        signed: whether pixels are from -1 to 1, and not from 0.
+        train: how many images to train on, all that are left where None.
+        validation: how many of the training images to leave out of training, to look at; with 0
+            looks are at the test images.
+        shift: see ``Finite``.
+        seed: of the division.
+
+    >>> task = digit_images(8, signed=True, validation=300)
+    >>> task.inputs, task.outputs, [len(s[0]) for s in (task.training, task.validation, task.test)]
+    ((1, 8, 8), 10, [1137, 300, 360])
     """
-    batch, _, rows, columns = images.shape
-    moves = torch.randint(2 * most + 1, (2, batch, 1), generator=draws)
-    down, along = moves[0] + torch.arange(rows), moves[1] + torch.arange(columns)
-    padded = functional.pad(images, [most] * 4)
-    samples = torch.arange(batch)[:, None, None]
-    return padded[samples, :, down[:, :, None], along[:, None, :]].movedim(-1, 1)
+    images = digits(size, seed)
+    return _task(images, torch.arange(len(images.train)), signed, train, validation, shift)
+
+
+def idx_images(
+    path: str = str(FASHION),
+    signed: bool = False,
+    train: int | None = None,
+    validation: int = 0,
+    shift: int = 0,
+    seed: int = 0,
+) -> Finite:
+    """Return the images of the four usual IDX files in the folder ``path`` (the MNIST family).
+
+    The other arguments are those of ``digit_images``; ``seed`` draws the validation images.
+    """
+    images = idx(Path(path))
+    order = torch.arange(len(images.train))
+    if validation:
+        order = torch.randperm(len(order), generator=stream(seed, "validation"))
+    return _task(images, order, signed, train, validation, shift)
+
+
+def _task(
+    images: Images,
+    order: Int[Tensor, "train"],
+    signed: bool,
+    train: int | None,
+    validation: int,
+    shift: int,
+) -> Finite:
+    """Return the task; the first of ``order`` are to look at, the next to train on."""
+    left = len(order) - validation
+    if left < 1:
+        raise InputError(f"task.validation must be below {len(order)}, the number of training "
+                         f"images, but is {validation}")  # fmt: skip
+    if train is not None and not 1 <= train <= left:
+        raise InputError(f"task.train must be from 1 to {left}, the images there are to train on, "
+                         f"but is {train}")  # fmt: skip
+    looked, rows = order[:validation], order[validation:][:train]
+    test = images.test, images.test_classes
+    return Finite(
+        (images.train[rows], images.train_classes[rows]),
+        (images.train[looked], images.train_classes[looked]) if validation else test,
+        test,
+        images.classes,
+        shift=shift,
+    ).mapped(lambda x: 2 * x - 1 if signed else x)
 
 
 def _read(folder: Path, name: str, axes: int) -> np.ndarray:

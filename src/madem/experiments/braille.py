@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from madem.data.braille import read_words
-from madem.data.tasks import Reconstruct, bayes_chances
+from madem.data.words import Reconstruct, bayes_chances
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig, Training, defaults, make
 from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from madem.circuit import Timing
 from madem.data.braille import dots
-from madem.data.tasks import Classify, Reconstruct, Task
+from madem.data.words import Classify, Reconstruct
 from madem.device import SWITCHES, Cell, load, preset, without
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig, ChipConfig, ReconstructConfig, Training
@@ -26,7 +27,7 @@ from madem.machine import (
     verified,
 )
 from madem.machine.wired import Wired
-from madem.network import Box, Free, Layer, Network, Readout, Wires
+from madem.network import Box, Cost, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
 from madem.solver import Sweep
 from madem.units import parse
@@ -41,6 +42,32 @@ ESTIMATORS: dict[str, Callable[[float], Contrast]] = {
 }
 
 
+@runtime_checkable
+class WordTask(Protocol):
+    """Words seen through noise."""
+
+    @property
+    def codes(self) -> Tensor:
+        """The words' dots, -1 or +1, shape ``(words, dots)``."""
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the task asks for."""
+
+    @property
+    def cost(self) -> Cost:
+        """What training reduces."""
+
+    @property
+    def flip(self) -> float:
+        """Flip probability in training."""
+
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs ``(*shape, dots)``, targets, and the words ``shape`` behind them."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """One network on one task: all that a training job needs, except the random draws."""
@@ -48,7 +75,7 @@ class Plan:
     name: str
     seed: int
     chips: int
-    task: Task
+    task: WordTask
     network: Network
     placements: tuple[Placement, ...]
     cell: Cell
@@ -173,7 +200,7 @@ def plan(config: BrailleConfig, task_name: str, depth: str) -> Plan:
     part = getattr(config, task_name)
     training: Training = getattr(part, depth)
     codes = dots(config.words, config.letters)
-    task: Task
+    task: WordTask
     if isinstance(part, ReconstructConfig):
         task = Reconstruct(codes, part.flip_probability, part.hidden_probability)
     else:

@@ -142,7 +142,7 @@ def ideal_images(
     if name is not None:
         raise InputError(f"--network is for Braille runs, but is {shown(name)}: images have one")
     images = images_of(config)
-    network = network_of(config, tuple(images.train.shape[1:]))
+    network = network_of(config, tuple(images.train.shape[1:]), images.classes)
     if run is None:
         return images, network, None
     held = run.load_tensors("checkpoints/images.safetensors")

@@ -39,7 +39,7 @@ class ImagesTrainer:
         self.config = config
         self.images = images_of(config)
         self.steps = steps_of(config, self.images)
-        self.network = network_of(config, tuple(self.images.train.shape[1:]))
+        self.network = network_of(config, tuple(self.images.train.shape[1:]), self.images.classes)
         self.machine = machine_of(config, self.network, torch.float32)
         self.estimator = estimator_of(config, self.network)
         self.cost = COSTS[config.learning.cost]

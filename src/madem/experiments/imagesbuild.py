@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.data.images import CLASSES, FASHION, Images, digits, idx
+from madem.data.images import FASHION, Images, digits, idx
 from madem.errors import InputError
 from madem.experiments.imagesconfig import ImagesConfig
 from madem.learn import (
@@ -93,16 +93,16 @@ def images_of(config: ImagesConfig) -> Images:
     return found
 
 
-def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
-    """Return the network for images of ``shape`` (channels, rows, columns).
+def network_of(config: ImagesConfig, shape: tuple[int, ...], classes: int = 10) -> Network:
+    """Return the network for images of ``shape`` (channels, rows, columns), an output a class.
 
     >>> network_of(ImagesConfig(), (1, 28, 28)).state_shapes
     ((784,), (512,), (10,))
     """
     net = config.network
     if net.kind == "conv-hopfield":
-        return _convolutional(config, shape)
-    units = (math.prod(shape), *net.hidden, CLASSES)
+        return _convolutional(config, shape, classes)
+    units = (math.prod(shape), *net.hidden, classes)
     pairs = list(enumerate(pairwise(units)))
     if net.kind == "resistive":
         top = math.inf if net.g_max is None else net.g_max
@@ -117,15 +117,15 @@ def network_of(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
             for i, (a, b) in pairs
         )  # fmt: skip
         hidden = [Layer(n, _diodes(config)) for n in net.hidden]
-        return _staged(config, units[0], (*hidden, Layer(CLASSES, Free(leak=0.0))), joints)
+        return _staged(config, units[0], (*hidden, Layer(classes, Free(leak=0.0))), joints)
     joints = tuple(Dense((a,), b, (i, i + 1), gain=net.gain) for i, (a, b) in pairs)
     hidden = [Layer(n, Box(0.0, 1.0)) for n in net.hidden]
-    return _staged(config, units[0], (*hidden, _outputs(config)), joints)
+    return _staged(config, units[0], (*hidden, _outputs(config, classes)), joints)
 
 
-def _outputs(config: ImagesConfig) -> Layer:
+def _outputs(config: ImagesConfig, classes: int) -> Layer:
     """Return the outputs of a Hopfield network, inside its energy or outside."""
-    return Layer(CLASSES, Readout() if config.network.readout else Free())
+    return Layer(classes, Readout() if config.network.readout else Free())
 
 
 def _staged(
@@ -176,7 +176,7 @@ def wires_of(config: ImagesConfig) -> Wires | None:
     return Wires(ohm, ohm, ohm, ohm)
 
 
-def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
+def _convolutional(config: ImagesConfig, shape: tuple[int, ...], classes: int) -> Network:
     """Return convolutions with maxima of 2 x 2, and a dense output."""
     net, layers, joints = config.network, list[Layer](), list[Joint]()
     below = shape
@@ -193,8 +193,8 @@ def _convolutional(config: ImagesConfig, shape: tuple[int, ...]) -> Network:
             )
         below = (channels, *pixels)
         layers.append(Layer(below, Box(0.0, 1.0)))
-    joints.append(Dense(below, CLASSES, (len(layers), len(layers) + 1), gain=net.gain))
-    return _staged(config, shape, (*layers, _outputs(config)), joints)
+    joints.append(Dense(below, classes, (len(layers), len(layers) + 1), gain=net.gain))
+    return _staged(config, shape, (*layers, _outputs(config, classes)), joints)
 
 
 def beta_of(config: ImagesConfig, network: Network) -> float:

@@ -103,7 +103,7 @@ class ChipsTrainer:
         self.config = config
         self.images = images_of(config)
         self.steps = steps_of(config, self.images)
-        self.network = network_of(config, tuple(self.images.train.shape[1:]))
+        self.network = network_of(config, tuple(self.images.train.shape[1:]), self.images.classes)
         self.ledger = Ledger()
         self.machine = chips_of(config, self.network)
         self.machine.listener = self.ledger

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from madem.data.images import Images, shifted
+from madem.data.images import Images
+from madem.data.task import shifted
 from madem.errors import InputError
 from madem.experiments.imagesconfig import ImagesConfig
 from madem.randomness import stream

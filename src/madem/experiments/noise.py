@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from madem.data.braille import dots
 from madem.data.images import digits
-from madem.data.tasks import Classify
+from madem.data.words import Classify
 from madem.device import without
 from madem.errors import InputError
 from madem.experiments.brailleconfig import Training

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from madem.data.braille import cells, dots
 from madem.data.images import digits
-from madem.data.tasks import Classify
+from madem.data.words import Classify
 from madem.device import SWITCHES, Cell, load, without
 from madem.experiments.build import base_of
 from madem.experiments.spectrumconfig import IMPERFECTIONS, SpectrumConfig

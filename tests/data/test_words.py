@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from madem.data.braille import dots, read_words
-from madem.data.tasks import Classify, Reconstruct, bayes_chances
+from madem.data.words import Classify, Reconstruct, bayes_chances
 from madem.errors import InputError
 from madem.randomness import stream
 

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from madem.data.task import Part, Samples
 from madem.errors import InputError
 from madem.network import Cost, CrossEntropy, Logistic
 from madem.randomness import uniform
 
 DOTS = 6
 """Dots of a Braille cell."""
-
-
-@runtime_checkable
-class Task(Protocol):
-    """Samples of words seen through noise, with their targets."""
-
-    @property
-    def codes(self) -> Tensor:
-        """The words' dots, -1 or +1, shape ``(words, dots)``."""
-
-    @property
-    def outputs(self) -> int:
-        """How many outputs the task asks for."""
-
-    @property
-    def cost(self) -> Cost:
-        """What training reduces."""
-
-    @property
-    def flip(self) -> float:
-        """Flip probability in training."""
-
-    def sample(
-        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return inputs ``(*shape, dots)``, targets, and the words ``shape`` behind them."""
 
 
 def choose(
@@ -56,10 +32,56 @@ def choose(
 
 
 @dataclass(frozen=True)
-class Classify:
-    """Which word is it? Dots flip with probability ``flip``; one output a word.
+class Words(ABC):
+    """Words seen through noise, without end: each batch and each set is drawn.
 
-    ``codes``: the words' dots, -1 or +1, shape ``(words, dots)``.
+    Attributes:
+        codes: the words' dots, -1 or +1, shape ``(words, dots)``.
+        flip: probability that a dot flips, below one half.
+        looked: how many samples a validation set has.
+        tested: how many samples a test set has.
+    """
+
+    codes: Tensor
+    flip: float
+    looked: int = field(default=1000, kw_only=True)
+    tested: int = field(default=10_000, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse a probability that is none."""
+        check_probability("flip_probability", self.flip)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Return the shape of one sample, ``(dots,)``."""
+        return (int(self.codes.shape[-1]),)
+
+    @abstractmethod
+    def sample(
+        self, shape: tuple[int, ...], generator: Generator, flip: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs ``(*shape, dots)``, targets, and the numbers of the words behind them."""
+
+    def epoch(self, batch: int) -> None:
+        """Return None: words are drawn without end."""
+        del batch
+
+    def batches(
+        self, shape: tuple[int, ...], draws: Generator, seed: int, step: int = 0
+    ) -> Iterator[Samples]:
+        """Yield batches from ``draws``, of other words for every chip."""
+        del seed, step
+        while True:
+            yield self.sample(shape, draws)[:2]
+
+    def held(self, part: Part, draws: Generator) -> Samples:
+        """Draw a set: ``tested`` samples to test on, ``looked`` otherwise."""
+        return self.sample((self.tested if part == "test" else self.looked,), draws)[:2]
+
+
+@dataclass(frozen=True)
+class Classify(Words):
+    """Which word is it? Dots flip with probability ``flip``; one output a word.
 
     >>> from madem.randomness import stream
     >>> task = Classify(torch.ones(2, 6), 0.0)
@@ -67,13 +89,7 @@ class Classify:
     torch.Size([3, 6])
     """
 
-    codes: Tensor
-    flip: float
     cost: Cost = CrossEntropy()
-
-    def __post_init__(self) -> None:
-        """Refuse a probability that is none."""
-        check_probability("flip_probability", self.flip)
 
     @property
     def outputs(self) -> int:
@@ -89,20 +105,18 @@ class Classify:
 
 
 @dataclass(frozen=True)
-class Reconstruct:
+class Reconstruct(Words):
     """What are all its dots? Dots flip, and letters are hidden (dots at zero); one output a dot.
 
     ``hidden``: probability that a letter is hidden.
     """
 
-    codes: Tensor
-    flip: float
     hidden: float
     cost: Cost = Logistic()
 
     def __post_init__(self) -> None:
         """Refuse a probability that is none."""
-        check_probability("flip_probability", self.flip)
+        super().__post_init__()
         check_probability("hidden_probability", self.hidden)
 
     @property
