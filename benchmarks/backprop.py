@@ -16,10 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-import yaml
 from rich.progress import track
 from torch import nn
 
+from madem.documents import read_yaml
 from madem.experiments.imagesbuild import COSTS, flat_for, images_of, network_of
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.imagessteps import batches
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="other than those of the config")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    config = make_images({**yaml.safe_load(options.config.read_text()), "seed": options.seed})
+    config = make_images({**read_yaml(options.config, "config"), "seed": options.seed})
     if options.epochs:
         learning = config.learning.model_copy(update={"epochs": options.epochs})
         config = config.model_copy(update={"learning": learning})

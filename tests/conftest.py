@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,3 +66,26 @@ def cell() -> Cell:
 def ideal_cell(cell: Cell) -> Cell:
     """The default device without any non-ideality."""
     return without(cell, SWITCHES)
+
+
+@pytest.fixture(autouse=True)
+def _relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no default tolerance be more than what is compared: joules, seconds, siemens are small.
+
+    ``pytest.approx`` has no absolute one, where ``torch.testing.assert_close`` would have one that
+    is large beside the numbers, it must be given.
+    """
+    approx, close = pytest.approx, torch.testing.assert_close
+
+    def relative(expected: Any, **given: Any) -> Any:
+        how = given if "abs" in given else {"rel": 1e-6, **given, "abs": 0.0}
+        return approx(expected, **how)
+
+    def checked(actual: Any, expected: Any, **given: Any) -> None:
+        if "atol" not in given and isinstance(expected, torch.Tensor) and expected.any():
+            size = float(expected.detach().abs().max())
+            assert size > 1e-3, f"give rtol and atol: these numbers are up to {size}"
+        close(actual, expected, **given)
+
+    monkeypatch.setattr(pytest, "approx", relative)
+    monkeypatch.setattr(torch.testing, "assert_close", checked)

@@ -146,7 +146,7 @@ ZOO = {
         ),
     ),
 }  # fmt: skip
-"""Every energy; ``PIECEWISE`` below names those that are quadratic between their clamps."""
+"""Every energy; those that ``SMOOTH`` does not name are quadratic between their clamps."""
 
 SMOOTH = {"tanh", "single-diodes", "double-diodes", "amplified", "custom"}
 ANALYTIC = {"tanh", "single-diodes", "double-diodes"}

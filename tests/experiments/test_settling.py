@@ -80,7 +80,7 @@ def test_chips_and_what_their_prices_become() -> None:
     assert all(torch.equal(found[phase], again[phase]) for phase in found)
     half = plan(small_config("chip.neuron_tau=1 ns"), "classify", "two_layer")
     for phase, times in settling(half, machine, samples=20).items():
-        torch.testing.assert_close(2 * times, found[phase])
+        torch.testing.assert_close(2 * times, found[phase], rtol=1e-9, atol=0)
     both = found["nudged"].reshape(2, 2, 20)  # every word twice, for either sign, from rest
     assert float((both / found["free"][:, None]).min()) > 0.3
     times = slow(found)

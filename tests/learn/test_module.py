@@ -380,18 +380,27 @@ def test_autocast_computes_in_the_type_of_the_parameters() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         seen = net[0](x)
         y = net[1](seen)
+        y.retain_grad()
         cost = net[2](y).float().square().sum()
         cost.backward()  # within autocast, as some do
     assert seen.dtype == torch.bfloat16
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, forward(seen.float(), *net[1].parameters()))
     assert x.grad is not None
-    grads = [p.grad.clone() for p in net[1].parameters() if p.grad is not None]
-    net.zero_grad()
-    y.grad = None
-    slope = torch.autograd.grad(net[2](y.detach().requires_grad_()).square().sum(), net[2].weight)
-    assert len(grads) == 4
-    assert slope[0].dtype == torch.float32
+    held = [p.detach().requires_grad_() for p in net[1].parameters()]
+    wanted = torch.autograd.grad(forward(seen.detach().float(), *held), held, y.grad)
+    for p, theirs in zip(net[1].parameters(), wanted, strict=True):
+        assert p.grad is not None
+        assert relative(p.grad, theirs) < 1e-5
+
+
+def test_autocast_takes_states_to_start_from_in_either_type() -> None:
+    module = Equilibrium(machine_of("hopfield", Sweep(1e-6, 500), torch.float32))
+    x = batch_of("hopfield")[0].float()
+    begun = module.settle(x).rest.states
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for start in (begun, [state.bfloat16() for state in begun]):
+            torch.testing.assert_close(module(x, start), module(x), rtol=1e-4, atol=1e-4)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:

@@ -62,6 +62,18 @@ def test_totals_at_a_look_are_priced_as_they_were() -> None:
     assert ledger.rows(load_prices()) != rows
 
 
+def test_totals_do_not_depend_on_what_was_heard_first() -> None:
+    """A resumed run hears items in another order, and writes the same bytes."""
+    ledgers = Ledger(), Ledger()
+    for ledger, items in zip(
+        ledgers, (("pulse", "array read"), ("array read", "pulse")), strict=True
+    ):
+        for item in items:
+            ledger(Event(item, 2.0))
+    first, second = (json.dumps(ledger.mean()) for ledger in ledgers)
+    assert first == second
+
+
 def test_what_is_not_counted_is_said_in_the_documentation() -> None:
     text = (Path(__file__).parents[2] / "docs/ledger.md").read_text()
     assert len(uncounted()) >= 5
@@ -86,6 +98,10 @@ def test_every_price_has_a_source_and_a_use() -> None:
         ("a: {domain: array, joules: 1, source: x}", "joules: '1' needs a unit"),
         ("a: {domain: aray, joules: 1 pJ, source: x}", "did you mean 'array'"),
         ("a: {domain: array, joule: 1 pJ, source: x}", "did you mean 'joules'"),
+        ("a: {domain: array, joules: -1 pJ, source: x}", "joules must be zero or positive, but is"),
+        ("a: 1 pJ", "price of 'a' must hold domain and source, but is '1 pJ'"),
+        ("a: {domain: array, source: x}\na: {domain: digital, source: y}", "'a' is there twice"),
+        ("[1]", "is not YAML of keys and values"),
     ],
 )
 def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:

@@ -186,7 +186,9 @@ def test_one_hard_array_of_many() -> None:
         found = read(both, v[None].to(dtype), wires, nodes=True, instructions=instructions)
         alone = read(easy.to(dtype), v[None].to(dtype), wires, instructions=instructions)
         limit = 1e-6 if dtype == torch.float32 else 1e-13
-        assert torch.allclose(found.currents[0], alone.currents, rtol=limit)
+        assert alone.drawn is not None  # the largest currents: those sensed nearly cancel
+        apart = (found.currents[0] - alone.currents).abs().max()
+        assert float(apart) <= limit * float(alone.drawn.abs().max())
         assert int(found.iterations[1]) == 0
         _, b = exact(hard.numpy(), v[None].numpy(), wires)
         assert found.bit is not None
@@ -234,7 +236,7 @@ def test_hard_arrays_in_all_that_reads() -> None:
         assert float((more - seen).abs().max()) < 1e-9
         one = drops(g, torch.zeros(m, m).double(), wires, sources, budget=budget)
         two = drops(g, torch.zeros(m, m).double(), wires, 2 * sources, budget=budget)
-        assert torch.allclose(two.currents, 2 * one.currents, rtol=1e-9)
+        assert torch.allclose(two.currents, 2 * one.currents, rtol=1e-9, atol=0)
 
 
 def test_what_is_missed_says_what_helps() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import yaml
 from torch import Tensor
 
-from madem.errors import InputError, nearest
+from madem.documents import load_keys, read_yaml
+from madem.errors import InputError, nearest, shown
 from madem.units import parse
 
 Domain = Literal["array", "periphery", "digital"]
@@ -57,18 +57,25 @@ def load_prices(path: Path | None = None) -> dict[str, Price]:
     """Return the price of every item, from the shipped list or the user's YAML file.
 
     Every entry needs ``domain`` and ``source``; ``joules``, ``watts``, ``duration`` and ``seconds``
-    carry units. Raises ``InputError`` naming the entry and the key otherwise.
+    carry units and are zero or positive. Raises ``InputError`` naming entry and key otherwise.
 
     >>> load_prices()["output conversion"].domain
     'periphery'
     """
-    where = path or files("madem.ledger").joinpath("prices/default.yaml")
-    entries = yaml.safe_load(where.read_text())
+    entries = _shipped("default") if path is None else read_yaml(path, "prices")
     return {item: _price(item, entry) for item, entry in entries.items()}
 
 
-def _price(item: str, entry: Mapping[str, object]) -> Price:
+def _shipped(name: str) -> dict[str, Any]:
+    """Return what the file ``name`` of the folder ``prices`` holds."""
+    text = files("madem.ledger").joinpath(f"prices/{name}.yaml").read_text()
+    return load_keys(text, f"prices/{name}.yaml")
+
+
+def _price(item: str, entry: object) -> Price:
     allowed = {"domain", "source", "assumption", "node", *UNITS}
+    if not isinstance(entry, dict):
+        raise InputError(f"price of {item!r} must hold domain and source, but is {shown(entry)}")
     for key in entry:
         if key not in allowed:
             raise InputError(f"price of {item!r}: unknown key {key!r}: {nearest(key, allowed)}")
@@ -83,9 +90,14 @@ def _price(item: str, entry: Mapping[str, object]) -> Price:
         key: parse(entry[key], unit, f"price of {item!r}: {key}") if key in entry else 0.0
         for key, unit in UNITS.items()
     }
+    for key, number in numbers.items():
+        if number < 0:
+            raise InputError(
+                f"price of {item!r}: {key} must be zero or positive, but is {shown(entry[key])}"
+            )
     return Price(
         item=item,
-        domain=entry["domain"],  # type: ignore[arg-type]
+        domain=entry["domain"],
         source=str(entry["source"]),
         assumption=str(entry.get("assumption", "")),
         node=str(entry.get("node", "")),
@@ -116,11 +128,11 @@ def lasting(
 
 
 Spent = Mapping[str, Sequence[Tensor | float]]
-"""What a chip has done so far: by item its count and its watts, each a number or one a chip."""
+"""What a chip has done so far: by item its count and its watts, each a number or one per chip."""
 
 
 class Ledger:
-    """Counts events a chip; a listener for a machine.
+    """Counts events per chip; a listener for a machine.
 
     >>> ledger = Ledger()
     >>> ledger(Event("output conversion", 32.0))
@@ -158,7 +170,7 @@ def _mean(value: Tensor | float) -> float:
 
 
 def priced(spent: Spent, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
-    """Return one row an item: mean over chips of count, joules and seconds, with origin.
+    """Return one row per item: mean over chips of count, joules and seconds, with origin.
 
     ``duration``: how long one event takes power, s, zero where its price is in joules.
 
@@ -194,9 +206,7 @@ def uncounted() -> dict[str, str]:
     >>> "leakage" in uncounted()
     True
     """
-    text = files("madem.ledger").joinpath("prices/uncounted.yaml").read_text()
-    held: dict[str, str] = yaml.safe_load(text)
-    return held
+    return _shipped("uncounted")
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
