@@ -60,7 +60,7 @@ STIFF = 1e4
 
 @dataclass(frozen=True)
 class Crossbar:
-    """A crossbar of a Hopfield network: conductances ``g``, S, a row a word line.
+    """A crossbar of a Hopfield network: conductances ``g``, S, a row per word line.
 
     ``rows``, ``columns``: for every line the unit of the lower and of the upper layer that it
     belongs to, and the sign with which; the unit after the last of the lower layer is the bias.

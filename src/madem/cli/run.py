@@ -27,7 +27,7 @@ def run(
     settings: Settings = None,
     chips: Annotated[int | None, typer.Option(help="How many chips to train at once.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
-    words: Annotated[Path | None, typer.Option(help="A file of words, one a line.")] = None,
+    words: Annotated[Path | None, typer.Option(help="A file of words, one per line.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A run directory to go on with.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,

@@ -192,7 +192,7 @@ def draw(row: Float[Tensor, " dots"]) -> str:
 
 
 def read_words(path: Path | None = None, length: int = 10) -> tuple[str, ...]:
-    """Return the words of the shipped list, or of the file at ``path``: one a line, # comments.
+    """Return the words of the shipped list, or of the file at ``path``: one per line, # comments.
 
     Raises ``InputError``, naming file and line, for a file that is missing, empty or not UTF-8,
     that looks like a table, and for what ``checked_words`` refuses.

@@ -144,7 +144,7 @@ def without(cell: Cell, switches: Iterable[str]) -> Cell:
 
 @dataclass(frozen=True)
 class Static:
-    """What never changes in a set of cells, one value a cell.
+    """What never changes in a set of cells, one value per cell.
 
     ``stuck``: whether the cell answers no write; ``level``: where it is stuck, S;
     ``high``, ``low``: its largest and smallest conductance, S; ``step``, ``down``: its pulse
@@ -268,7 +268,7 @@ def drift(
 ) -> Tensor:
     """Return the conductances, S, ``seconds`` after they were written; stuck cells stay.
 
-    One normal number a cell: generators in the same state at two times follow the same cells.
+    One normal number per cell: generators in the same state at two times follow the same cells.
 
     >>> from madem.device import load
     >>> from madem.randomness import stream

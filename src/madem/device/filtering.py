@@ -214,7 +214,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class _Look:
-    """What one look at the likelihood gives, a row a device."""
+    """What one look at the likelihood gives, a row per device."""
 
     aim: float
     plain: float

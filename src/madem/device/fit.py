@@ -46,7 +46,7 @@ def fit_files(
         if len(tables) == 1 and table.kind == "repeats":
             raise InputError(
                 f"{table.name!r} has no column direction or time: add one, or give a set and a "
-                "reset file together, with a column a repeat"
+                "reset file together, with a column per repeat"
             )
     fitted = KINDS.get(tables[0].kind)
     if fitted is None:

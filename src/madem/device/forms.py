@@ -311,7 +311,7 @@ class Flicker:
 
 @dataclass(frozen=True)
 class Telegraph:
-    """Random telegraph noise: one trap a cell that lowers ``g`` by ``depth g`` while it is filled.
+    """Random telegraph noise: one trap per cell, which lowers ``g`` by ``depth g`` while filled.
 
     ``filled``: the share of the time. Reads are taken to be further apart than the trap's dwell
     times, so each finds it filled or empty anew; the mean stays ``g``.
@@ -380,7 +380,7 @@ class LogDrift:
         check_signs(self, (), ("offset", "rate"))
 
     def shift(self, g: Tensor, seconds: float, generator: Generator) -> Tensor | float:
-        """Return the change, S: one normal number a cell, so equal generators follow the cells."""
+        """Return the change, S: one normal number per cell, so equal generators follow them."""
         if seconds < 1:
             return 0.0
         log = math.log(seconds)

@@ -46,10 +46,10 @@ def fit_noise(table: Table) -> Fit:
 
     1/f noise has the one-sided power spectral density ``Q^2 / f`` up to the Nyquist frequency of
     the shortest time between two reads, the onset; faster fluctuations count as white. Telegraph
-    noise is that of one trap a device: either reads are further apart than its dwell times, so that
-    each finds it filled or empty anew, or a hidden Markov model follows it from read to read.
+    noise is that of one trap per device: either reads are further apart than its dwell times, so
+    that each finds it filled or empty anew, or a hidden Markov model follows it from read to read.
     Each device has a level of its own, which costs one degree of freedom. Raises ``InputError``
-    with fewer than 20 reads a device.
+    with fewer than 20 reads per device.
     """
     read = series(table, "read", 1, 20)
     if any((np.ptp(each.values, axis=1) == 0).any() for each in read):
@@ -116,7 +116,7 @@ def spectrum(times: Array, onset: float) -> tuple[Array, Array]:
 
 
 def _freedom(pieces: Sequence[Series]) -> float:
-    """Return the degrees of freedom of the noise beyond one level a device."""
+    """Return the degrees of freedom of the noise beyond one level per device."""
     return float(sum(each.values.size - len(each.values) for each in pieces))
 
 
@@ -180,7 +180,7 @@ def _forward(filled: Tensor, memory: Tensor, dense: Tensor) -> Tensor:
 
 
 def _telegraph(pieces: Sequence[Series], unit: float, onset: float | None) -> Maximum:
-    """Return the fit of two levels a device, whose own is integrated out by Laplace's method.
+    """Return the fit of two levels per device, whose own is integrated out by Laplace's method.
 
     With an ``onset`` (the unit of time) a hidden Markov model; without one, independent reads.
     """

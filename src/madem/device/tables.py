@@ -2,7 +2,7 @@
 
 | kind | columns |
 |---|---|
-| pulses, a row a read | ``conductance_uS``, ``direction`` (``start``, ``up``, ``down``) |
+| pulses, a row per read | ``conductance_uS``, ``direction`` (``start``, ``up``, ``down``) |
 | pulses, two columns | ``up_uS``, ``down_uS``: after the n-th pulse up, then after the n-th down |
 | pulses, two files | set file and reset file, a column ``..._uS`` a repeat |
 | programming errors | ``target_uS``, ``read_uS`` |
@@ -104,7 +104,7 @@ def read_table(path: Path, read_voltage: float | None = None) -> Table:
 
 
 def _kind(sheet: Sheet) -> str:
-    """Return a table's kind, ``wide`` for a column a device; refuse what has no place in one."""
+    """Return a table's kind, ``wide`` for a column per device; refuse what has no place in one."""
     columns, name = sheet.columns, sheet.name
     unused = next((each for each in columns if each.role == "unused"), None)
     if unused and not unused.kind and not any(each.is_read for each in columns):
@@ -143,7 +143,7 @@ def _misfit(sheet: Sheet, held: frozenset[str]) -> str:
 
 
 def _long(sheet: Sheet, reads: dict[str, Array], time: Array, found: str) -> Table:
-    """Return the table of a column a device, with the rows of one device after another's."""
+    """Return the table of a column per device, with the rows of one device after another's."""
     names = {head: name_and_unit(head)[0] or head for head in reads}
     role = "read" if all(head.lower().startswith("read") for head in reads) else "conductance"
     there = {head: ~np.isnan(values) for head, values in reads.items()}

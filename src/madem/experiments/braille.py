@@ -101,7 +101,7 @@ def train_job(
             rows = trainer.ledger.rows(prices)
             mean = sum(trainer.curve[-1][1]) / plan.chips
             joules = totals(rows)["all_in"]["joules"]
-            text = f"accuracy {mean:.3f}, {1e6 * joules:.3g} uJ a chip"
+            text = f"accuracy {mean:.3f}, {1e6 * joules:.3g} uJ per chip"
             tell(Progress(job, trainer.step, plan.training.steps, text))
     result, tensors = examine(config, trainer, untrained)
     folder.save_tensors(f"jobs/{job}.safetensors", tensors)

@@ -67,7 +67,7 @@ class ChipConfig(Strict):
 class Digital(Strict):
     """How a yardstick is trained digitally, on as many samples as the chips learn from.
 
-    ``rates``: learning rates at the start, one a layer, falling to zero as a half cosine.
+    ``rates``: learning rates at the start, one per layer, falling to zero as a half cosine.
     ``units``: conductance of weight one, which decides how large a weight of each layer fits the
     chip's range; where ``bounded``, none may be larger. Both are those of the chips where null.
     ``noise``: standard deviation of what every weight is off, drawn anew in every step, as a
@@ -85,7 +85,7 @@ class Digital(Strict):
 
 
 class Training(Strict):
-    """How one network learns. Tuples hold one value a layer, from the input up.
+    """How one network learns. Tuples hold one value per layer, from the input up.
 
     ``units``: conductance of weight one. ``threshold``: an accumulated change is written once
     it is larger than this. ``rates``: learning rates at the start, falling to zero as a half

@@ -36,7 +36,7 @@ def units_of(plan: Plan, how: Digital) -> list[float]:
 def train_digitally(
     plan: Plan, how: Digital, name: str, tell: Callable[[int], None] = lambda _: None
 ) -> tuple[Tensor, ...]:
-    """Return the weights of a network a chip trained as ``how`` says, ``(chips, post, pre + 1)``.
+    """Return the weights of a network per chip trained as ``how`` says, ``(chips, post, pre + 1)``.
 
     As many samples as the chips see, drawn like theirs; first weights are normal with standard
     deviation ``gain / sqrt(lines)``. ``name`` names the streams of the draws.
@@ -72,7 +72,7 @@ def programmed(
 ) -> Simulated:
     """Return the chips of ``plan`` with weights trained digitally for their range, written once.
 
-    Trained as ``plan.training.ex_situ`` says: one network a chip, or ``networks`` of them, which
+    Trained as ``plan.training.ex_situ`` says: one network per chip, or ``networks`` of them, which
     the chips take in turn.
     """
     how, count = plan.training.ex_situ, networks or plan.chips

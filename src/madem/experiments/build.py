@@ -244,5 +244,5 @@ def _check_lengths(name: str, training: Training, layers: int) -> None:
     for field, values in given.items():
         if values is not None and len(values) != layers:
             raise InputError(
-                f"{name}.{field}: needs {layers} values, one a layer, but has {len(values)}"
+                f"{name}.{field}: needs {layers} values, one per layer, but has {len(values)}"
             )

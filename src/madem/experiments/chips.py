@@ -85,7 +85,7 @@ def afflict(plan: Plan, machine: Simulated, flaw: Flaw, levels: Tensor) -> None:
 def ex_situ(config: ChipsConfig, plan: Plan) -> Simulated:
     """Return chips onto which digitally trained weights were programmed once, the flaws unknown.
 
-    One network a chip of a level, the same at every level.
+    One network per chip of a level, the same at every level.
     """
     training = plan.training.model_copy(update={"steps": config.ideal_steps})
     return programmed(replace(plan, training=training), config.chips)
@@ -167,8 +167,8 @@ def evenly(first: int, last: int, count: int) -> set[int]:
 class Biased:
     """A machine whose sensed activities are off by a constant in some of its settlings.
 
-    ``offsets``: one a layer, ``(chips, 1, units)``, in units of the state; ``nudged``: whether they
-    are added to what is sensed in nudged phases, or in free ones, the outputs among it.
+    ``offsets``: one per layer, ``(chips, 1, units)``, in units of the state; ``nudged``: whether
+    they are added to what is sensed in nudged phases, or in free ones, the outputs among it.
     """
 
     machine: Simulated

@@ -34,8 +34,8 @@ TIGHT = Sweep(1e-13, 20_000)
 class Check:
     """What ``gradcheck`` found.
 
-    ``layers``: agreement with the exact gradient, one a joint, from the input up; ``errors``: norms
-    of the parts of the error over the norm of the exact gradient, ``wires`` where there are any;
+    ``layers``: agreement with the exact gradient, one per joint, from the input up; ``errors``:
+    norms of the parts of the error over that of the exact gradient, ``wires`` where there are any;
     ``advice``: what would help.
     """
 

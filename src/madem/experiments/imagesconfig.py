@@ -64,7 +64,7 @@ class DataConfig(Strict):
 
 
 class NetworkConfig(Strict):
-    """Which network. Tuples hold one value a layer, from the input up.
+    """Which network. Tuples hold one value per layer, from the input up.
 
     ``hidden``: units of the hidden layers (``hopfield``, ``resistive``) or channels of the images
     (``conv-hopfield``, each a convolution of ``kernel`` and ``padding``, and a maximum of 2 x 2).
@@ -131,7 +131,7 @@ class EstimatorConfig(Strict):
 
 
 class LearningConfig(Strict):
-    """How it learns. ``rates``: one learning rate a joint, or one for all; ``decay``: of the rates.
+    """How it learns. ``rates``: one learning rate per joint, or one for all joints.
 
     ``estimator`` below says how gradients are measured: ``unrolled`` is backpropagation through the
     settling. ``fall``: rates fall by ``decay`` every epoch, or as a half cosine to zero.

@@ -148,7 +148,7 @@ def prices_of(
         text = (
             f"The {phase} phase takes {1e9 * seconds:.3g} ns: {100 * SHARE:g} % of the inputs "
             f"settle in it to half a step of {bits} bits, before and after training; one pole of "
-            f"{1e9 * plan.timing.tau:g} ns a neuron (ours), wires neglected."
+            f"{1e9 * plan.timing.tau:g} ns per neuron (ours), wires neglected."
         )
         changed = lasting(changed, dict.fromkeys(ITEMS[phase], seconds), text)
     return changed

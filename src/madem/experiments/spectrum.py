@@ -149,7 +149,7 @@ def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
 
 
 def _summary(config: SpectrumConfig, outcomes: dict[str, Any]) -> dict[str, Any]:
-    """Return one rule's curves: a number a level."""
+    """Return one rule's curves: a number per level."""
     ideal = np.array(outcomes[IDEAL]["accuracy"])
     found: dict[str, Any] = {
         IDEAL: {"accuracy": float(ideal.mean()), "sd": float(ideal.std(ddof=1)),

@@ -82,7 +82,7 @@ def writes_job(config: SpectrumConfig, path: Path, tell: Tell) -> None:
 def written_with(
     config: SpectrumConfig, bench: Bench, manner: Manner, record: list[Row] | None
 ) -> dict[str, float]:
-    """Return accuracy, share of cells written a step, joules of writing and of everything.
+    """Return accuracy, share of cells written per step, joules of writing and of everything.
 
     Energies are of one chip's whole training, without its first programming. ``record`` gets the
     pulses of the first chip.

@@ -128,7 +128,7 @@ class Trainer:
         self.learn(self.plan.rates(self.step))
 
     def learn(self, rates: Sequence[float]) -> None:
-        """Make one step at learning ``rates``, one a layer, other than those that are planned."""
+        """Make one step at learning ``rates``, one per layer, other than those that are planned."""
         shape = (self.plan.chips, self.plan.training.batch)
         x, target, _ = self.plan.task.sample(shape, self.data)
         estimate = self.estimator(self.machine, x, target, self.plan.task.cost)
@@ -148,7 +148,7 @@ class Trainer:
 
     @property
     def written_fraction(self) -> Tensor:
-        """Share of the cells in use that were written a step, each chip."""
+        """Share of the cells in use that were written per step, each chip."""
         cells = sum(p.cells for p in self.plan.placements)
         return self.written / cells / max(1, self.step)
 

@@ -194,7 +194,7 @@ def largest(value: Tensor, axes: int) -> Tensor:
 
 
 def wide(value: Tensor, like: Tensor) -> Tensor:
-    """Return one number a sample with as many axes as ``like``."""
+    """Return one number per sample with as many axes as ``like``."""
     return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
 
 
@@ -266,7 +266,7 @@ class Contrast:
     ) -> Gradient:
         """Return the gradient under ``push`` from a free settling.
 
-        ``scale``: how often each sample counts, one number or one a sample, ``(*chips, batch)``.
+        ``scale``: how often each sample counts, one number or one per sample, ``(*chips, batch)``.
         """
         beta: Strength
         unit: Tensor | float

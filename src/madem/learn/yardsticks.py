@@ -161,7 +161,7 @@ def compare(
     cost: Cost,
     pair: tuple[Estimator, Estimator],
 ) -> list[Agreement]:
-    """Return how the first estimator of ``pair`` agrees with the second, a line a parameter.
+    """Return how the first estimator of ``pair`` agrees with the second, a line per parameter.
 
     Parameters are named by the number of their joint, from 1.
     """
@@ -222,7 +222,7 @@ def settled_cost(
 
 @dataclass(frozen=True)
 class Digital:
-    """How weights are trained in exact numbers: the optimiser, one value a layer of the rest.
+    """How weights are trained in exact numbers: the optimiser, one value per layer of the rest.
 
     ``optimiser`` makes one of ``torch.optim`` from its groups of parameters; ``rates``: learning
     rates at the start, falling to zero as a half cosine; ``limits``: largest magnitude of a weight,

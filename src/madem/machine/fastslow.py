@@ -72,7 +72,7 @@ class FastSlow:
         return self.slow.contrast(coupling, moves)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return the power of the slow array's reads, W a chip."""
+        """Return the power of the slow array's reads, W per chip."""
         return self.slow.dissipation(pre, post)
 
     def write(self, changes: Sequence[Tensor]) -> Written:

@@ -18,7 +18,7 @@ Row = tuple[int, int, int, int, str, str]
 def rows(
     step: int, written: Sequence[Written | None], placements: Sequence[Placement], chip: int = 0
 ) -> Iterator[Row]:
-    """Return what a machine wrote at ``step`` on ``chip``, a row a cell, in the order of writing.
+    """Return what a machine wrote at ``step`` on ``chip``, a row per cell, in the order of writing.
 
     >>> import torch
     >>> from madem.machine.placement import place

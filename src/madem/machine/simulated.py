@@ -103,7 +103,7 @@ class Simulated:
         """Assemble the machine."""
         if len(stores) != len(network.joints):
             raise InputError(
-                f"stores must be one a joint, {len(network.joints)}, but are {len(stores)}"
+                f"stores must be one per joint, {len(network.joints)}, but are {len(stores)}"
             )
         self.network = network
         self.solver = solver
@@ -240,9 +240,9 @@ class Simulated:
     def contrast(
         self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
     ) -> tuple[Tensor, ...]:
-        """Return ``dE/dtheta`` at ``high`` minus at ``low``, one a parameter.
+        """Return ``dE/dtheta`` at ``high`` minus at ``low``, one per parameter.
 
-        Every sample counts ``scale`` times (a number, or one a sample), and is summed.
+        Every sample counts ``scale`` times (a number, or one per sample), and is summed.
         """
         moves = [Move(*sides, scale) for sides in zip(*_sides(high, low), strict=True)]
         self._tell_contrast(high)
@@ -396,7 +396,7 @@ class Simulated:
         self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
 
     def _tell_settled(self, settled: Settled, free: bool) -> None:
-        """Tell the listener what this settling took: every number is a count a chip."""
+        """Tell the listener what this settling took: every number is a count per chip."""
         if self.listener is silent:
             return
         samples = settled.output.shape[-2]

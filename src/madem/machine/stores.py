@@ -30,7 +30,7 @@ class Store(Protocol):
 
     @property
     def fluctuation(self) -> float | Tensor:
-        """Standard deviation of a weight from one settling to the next, or of one a chip."""
+        """Standard deviation of a weight from one settling to the next, or of one per chip."""
 
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of ``joint`` with ``parameters`` in the store's form.
@@ -42,7 +42,7 @@ class Store(Protocol):
         """Return the contrast of ``coupling`` in the form of the store's parameters."""
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return the power, W a chip, summed over reads.
+        """Return the power, W per chip, summed over reads.
 
         ``pre`` and ``post`` are the squared activities of the driven lines, summed over the
         reads, shapes ``(*chips, pre + 1)`` and ``(*chips, post)``.
@@ -127,7 +127,7 @@ class SignedPair:
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. ``fluctuation`` is the read noise of both cells of a
-    pair in units of weight, and may be set anew, one value a chip, ``(*chips, 1, 1)``. Where the
+    pair in units of weight, and may be set anew, one value per chip, ``(*chips, 1, 1)``. Where the
     arrays are ``wired``, the weights are those between the terminals, which follow every write.
     ``counts``: how often each cell was written, where ``writing`` counts.
     """
@@ -160,7 +160,7 @@ class SignedPair:
         self._derive(self.cells)
 
     def _derive(self, before: Tensor) -> None:
-        """Compute, once a write, what every read needs; cells held ``before`` until then."""
+        """Compute, once per write, what every read needs; cells held ``before`` until then."""
         if self.wired is not None:
             self.matrix = self._followed(self.wired, before)
         self._sum()
@@ -222,7 +222,7 @@ class SignedPair:
         return (torch.cat([weight, bias[0].unsqueeze(-1)], -1),)
 
     def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return ``sum g v^2`` of the forward and of the transposed read, W a chip.
+        """Return ``sum g v^2`` of the forward and of the transposed read, W per chip.
 
         Wires make it less: cells then see less than the whole voltage.
         """

@@ -23,10 +23,10 @@ from madem.network.joints import Joint, Limits
 class Amplified:
     """A joint behind bidirectional amplifiers: ``voltage_gain`` forward, ``current_gain`` back.
 
-    Each is one number, or one a line of the lower layer, without unit. What the upper layer sees of
-    the lower one is multiplied by ``voltage_gain``, what comes back by ``current_gain``. The joint
-    then counts ``current_gain / voltage_gain`` times in the energy: a ratio that must be one for
-    all lines of the stage, or there is no energy.
+    Each is one number, or one per line of the lower layer, without unit. What the upper layer sees
+    of the lower one is multiplied by ``voltage_gain``, what comes back by ``current_gain``. The
+    joint then counts ``current_gain / voltage_gain`` times in the energy: a ratio that must be one
+    for all lines of the stage, or there is no energy.
 
     >>> from madem.network.joints import Dense
     >>> Amplified(Dense((4,), 2, (1, 2)), 1.0, 0.01).ratio
@@ -51,7 +51,7 @@ current gain to voltage gain must be one number for all lines of a stage, or the
         up, back = (side * count if len(side) == 1 else side for side in (up, back))
         if len(up) != len(back) or not all(v > 0 and math.isfinite(v) for v in (*up, *back)):
             raise InputError(
-                "voltage_gain and current_gain must be positive, one number or one a line, but "
+                "voltage_gain and current_gain must be positive, one number or one per line, but "
                 f"are {self.voltage_gain} and {self.current_gain}"
             )
         ratios = [b / u for u, b in zip(up, back, strict=True)]

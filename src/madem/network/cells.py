@@ -79,7 +79,7 @@ class Measured:
                 raise InputError(f"{name} must be two or more rising numbers, but are {points}")
         if len(self.volts) != len(self.flows):
             raise InputError(
-                f"flows must be one a voltage, {len(self.volts)}, but are {len(self.flows)}"
+                f"flows must be one per voltage, {len(self.volts)}, but are {len(self.flows)}"
             )
 
     def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Couplings: what joins layers. A coupling has *ends*, one a layer, and a part of the energy.
+"""Couplings: what joins layers. A coupling has *ends*, one per layer, and a part of the energy.
 
 It is asked for its pull on an end (minus the derivative of its energy, without the part that the
 curvature holds), for its curvature there, and for its contrast: the difference of the derivative
@@ -29,7 +29,7 @@ class Move:
     """How a layer moved between two settlings, and how often each sample counts.
 
     ``high`` and ``low``: displacements from the state ``at``, None where it stayed; ``scale``: one
-    number, or one a sample, the same for all layers. All joints of a layer share a move, so that
+    number, or one per sample, the same for all layers. All joints of a layer share a move, so that
     nothing is computed twice: never change its tensors in place.
 
     >>> move = Move(torch.ones(1, 1), torch.tensor([[0.5]]), torch.tensor([[-0.5]]), scale=3.0)
@@ -62,7 +62,7 @@ class Move:
         return high, low
 
     def scaled(self, difference: Tensor) -> Tensor:
-        """Return ``difference`` times the scale, one a sample, as wide as the batch axes."""
+        """Return ``difference`` times the scale, one per sample, as wide as the batch axes."""
         scale = self.scale
         if isinstance(scale, Tensor):
             scale = scale.reshape(scale.shape + (1,) * (difference.dim() - scale.dim()))

@@ -227,7 +227,7 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Energy:
-    """A user's own energy between ``ends``: ``function(states, parameters)``, one number a sample.
+    """A user's own energy between ``ends``: ``function(states, parameters)``, one per sample.
 
     >>> spring = Energy(lambda s, p: p[0] * (s[0] - s[1]).square().sum(-1), (0, 1), {"k": ()})
     >>> spring.initial(torch.Generator())

@@ -44,7 +44,7 @@ class Current:
     """A current ``beta gradient`` drawn from the outputs: ``E + beta gradient . y``.
 
     ``gradient`` is ``dC/dy`` at the free state, so any differentiable cost will do. ``beta`` is one
-    number, or one a sample, ``(*chips, batch, 1)``; a complex one makes a holomorphic nudge.
+    number, or one per sample, ``(*chips, batch, 1)``; a complex one makes a holomorphic nudge.
 
     >>> from madem.network.laws import Free
     >>> nudge = Current(1.0, torch.tensor([[0.5]]))

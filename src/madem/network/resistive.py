@@ -57,7 +57,7 @@ class Resistive:
 
     @property
     def lines(self) -> int:
-        """Number of lines that drive the resistors: two an input where it is mirrored."""
+        """Number of lines that drive the resistors: two per input where it is mirrored."""
         return math.prod(self.pre) * (1 if self.mirror is None else 2)
 
     @property

@@ -102,10 +102,10 @@ def read(
     """Drive the word lines of crossbars ``g``, S, with ``v``, V, and sense the bit lines.
 
     ``nodes``: return the voltages of all nodes; ``drawn``: and what the drivers give (always with
-    ``nodes``). ``tolerance``: relative residual, by default such
-    that voltages are right to 1e-6 (float32) or 1e-9 (float64) of the largest, currents to 5e-6 or
-    1e-9 of the largest at a terminal;
-    ``budget``: largest number of iterations before arrays are solved directly. ``instructions``
+    ``nodes``). ``tolerance``: relative residual, by default such that voltages are right to 1e-6
+    (float32) or 1e-9 (float64) of the largest, currents to 5e-6 or 1e-9 of the largest at a
+    terminal; ``budget``: largest number of iterations before arrays are solved directly.
+    ``instructions``
     names an instruction set of the kernel, by default the best of the processor; None asks for
     PyTorch. Autograd may listen: arrays are then solved directly. Raises ``InputError`` for
     conductances that are negative or not finite, for shapes and types that do not fit, and where

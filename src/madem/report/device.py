@@ -43,7 +43,7 @@ class Panel(Protocol):
 
 
 def panels(curves: Sequence[Panel], title: str) -> str:
-    """Return an SVG of all ``curves``, two a row."""
+    """Return an SVG of all ``curves``, two per row."""
     rows = (len(curves) + 1) // 2
     figure = Figure(figsize=(10, 3.3 * rows + 0.3), layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(rows, 2)).flat)

@@ -210,8 +210,8 @@ def writing(summary: Mapping[str, Any]) -> str:
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     panels = (
         ("accuracy_mean", 100.0, "words right (%)", False),
-        ("written_fraction_per_step", 100.0, "cells written a step (%)", True),
-        ("training_joules_all_in", 1e3, "training, all in (mJ a chip)", False),
+        ("written_fraction_per_step", 100.0, "cells written per step (%)", True),
+        ("training_joules_all_in", 1e3, "training, all in (mJ per chip)", False),
     )
     for axis, (key, scale, label, logarithmic) in zip(
         figure.subplots(1, 3, sharey=True), panels, strict=True

@@ -69,7 +69,7 @@ Nudged = Any
 
 @dataclass(frozen=True)
 class Rest:
-    """Where a solver stopped, a number a sample (shape ``(*chips, batch)``).
+    """Where a solver stopped, a number per sample (shape ``(*chips, batch)``).
 
     ``sweeps``: passes over the layers until the residual met the tolerance, or until the budget;
     ``residual``: how far the units still moved in the last one, relative to the largest state;

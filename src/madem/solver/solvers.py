@@ -146,7 +146,7 @@ class Flow(Solver):
 class OverRelaxed(Solver):
     """Sweeps whose moves are lengthened by a factor that adapts to how they shrink.
 
-    Irons and Tuck's factor, one a sample, from the last two moves ``f``:
+    Irons and Tuck's factor, one per sample, from the last two moves ``f``:
     ``w <- -w f_old . (f - f_old) / |f - f_old|^2``, kept within ``1 / most .. most``.
     """
 
