@@ -1,7 +1,7 @@
 from .data.braille import dots as dots
 from .data.braille import read_words as read_words
 from .data.images import digits as digits
-from .data.tasks import Classify as Classify
+from .data.words import Classify as Classify
 from .device import load as load
 from .learn import Accumulate as Accumulate
 from .learn import centred as centred
