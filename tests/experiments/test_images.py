@@ -216,17 +216,17 @@ BAD = {
         "estimator.beta=-1",
     ],
     "unknown key 'network.hiden'": ["--set", "network.hiden=[3]"],
-    "network: law does nothing where kind is hopfield, but is 'shockley': leave it out": [
+    "network.law: does nothing where kind is hopfield, but is 'shockley': leave it out": [
         "--set",
         "network.law=shockley",
     ],
-    "learning: decay does nothing where fall is cosine": [
+    "learning.decay: does nothing where fall is cosine": [
         "--set",
         "learning.fall=cosine",
         "--set",
         "learning.decay=0.9",
     ],
-    "data: size does nothing where name is idx": ["--set", "data.name=idx", "--set", "data.size=8"],
+    "data.size: does nothing where name is idx": ["--set", "data.name=idx", "--set", "data.size=8"],
     "writing.chips does nothing where there is no chip, but is 2: leave it out": [
         "--set",
         "writing.chips=2",

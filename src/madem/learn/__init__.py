@@ -23,7 +23,11 @@ from madem.learn.estimators import (
 from madem.learn.module import Equilibrium
 from madem.learn.rules import (
     Accumulate,
+    Adam,
     Descent,
+    Memory,
+    Momentum,
+    Rule,
     Sparse,
 )
 from madem.learn.yardsticks import (
@@ -41,6 +45,7 @@ from madem.learn.yardsticks import (
 
 __all__ = [
     "Accumulate",
+    "Adam",
     "Agreement",
     "Contrast",
     "Descent",
@@ -51,9 +56,12 @@ __all__ = [
     "Gradient",
     "Implicit",
     "Machine",
+    "Memory",
+    "Momentum",
     "OutputMove",
     "RandomSign",
     "RelativeMove",
+    "Rule",
     "Sparse",
     "Unrolled",
     "agreements",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -12,8 +13,24 @@ from torch.nn.functional import hardshrink
 from madem.errors import InputError
 from madem.randomness import uniform
 
-State = tuple[Tensor, ...]
-"""What a rule remembers, one tensor a coupling after another."""
+Memory = tuple[Tensor, ...]
+"""What a rule remembers from step to step: tensors alone, so that a checkpoint can hold them."""
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """How gradients become wanted changes: frozen settings, with what is remembered beside them."""
+
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
+        """Return the memory before the first step, for parameters of these shapes."""
+
+    def update(
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
+        """Return the change wanted of each parameter, zero where none is, and the memory after it.
+
+        One gradient and one rate per parameter.
+        """
 
 
 @dataclass(frozen=True)
@@ -24,16 +41,16 @@ class Descent:
     [[-0.5, -0.5]]
     """
 
-    def init(self, weights: Sequence[Tensor]) -> State:
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
         """Return no memory."""
-        del weights
+        del parameters
         return ()
 
     def update(
-        self, state: State, gradient: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], State]:
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
         """Return the wanted changes and the memory after them."""
-        return tuple(-rate * part for part, rate in zip(gradient, rates, strict=True)), state
+        return tuple(-rate * part for part, rate in zip(gradients, rates, strict=True)), memory
 
 
 @dataclass(frozen=True)
@@ -52,20 +69,20 @@ class Accumulate:
 
     thresholds: tuple[float, ...]
 
-    def init(self, weights: Sequence[Tensor]) -> State:
-        """Return an empty memory of the shapes of ``weights``."""
-        return tuple(torch.zeros_like(weight) for weight in weights)
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
+        """Return an empty memory of the shapes of ``parameters``."""
+        return tuple(torch.zeros_like(each) for each in parameters)
 
     def update(
-        self, state: State, gradient: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], State]:
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
         """Return the wanted changes, zero where none is due, and the memory after them."""
         grown = [
-            memory - rate * part for memory, part, rate in zip(state, gradient, rates, strict=True)
+            held - rate * part for held, part, rate in zip(memory, gradients, rates, strict=True)
         ]
         due = [
-            hardshrink(memory, threshold)
-            for memory, threshold in zip(grown, self.thresholds, strict=True)
+            hardshrink(held, threshold)
+            for held, threshold in zip(grown, self.thresholds, strict=True)
         ]
         return tuple(due), tuple(g - d for g, d in zip(grown, due, strict=True))
 
@@ -93,20 +110,102 @@ class Sparse:
         if not all(threshold > 0 for threshold in self.thresholds):
             raise InputError(f"thresholds must be positive, but are {self.thresholds}")
 
-    def init(self, weights: Sequence[Tensor]) -> State:
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
         """Return no memory."""
-        del weights
+        del parameters
         return ()
 
     def update(
-        self, state: State, gradient: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], State]:
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
         """Return the wanted changes, zero almost everywhere, and no memory."""
         wanted = []
-        for part, rate, threshold in zip(gradient, rates, self.thresholds, strict=True):
+        for part, rate, threshold in zip(gradients, rates, self.thresholds, strict=True):
             change = -rate * part
             share = change.abs() / threshold
             drawn = uniform(share.shape, self.draws, share.device) < share
             whole = torch.where(share >= 1, change, threshold * change.sign())
             wanted.append(torch.where(drawn, whole, torch.zeros_like(change)))
-        return tuple(wanted), state
+        return tuple(wanted), memory
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """Descent along a running sum of gradients, ``v <- share v + g``, of which ``share`` is kept.
+
+    The wanted change is ``-rate v`` (Polyak, 1964; ``torch.optim.SGD`` with ``momentum``).
+
+    >>> rule, one = Momentum(0.5), (torch.ones(1),)
+    >>> wanted, memory = rule.update(rule.init(one), one, (1.0,))
+    >>> rule.update(memory, one, (1.0,))[0][0].item()
+    -1.5
+    """
+
+    share: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Refuse a share that never fades."""
+        _check_share("share", self.share)
+
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
+        """Return sums of zero."""
+        return tuple(torch.zeros_like(each) for each in parameters)
+
+    def update(
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
+        """Return the wanted changes, and the sums."""
+        sums = tuple(self.share * v + part for v, part in zip(memory, gradients, strict=True))
+        return tuple(-rate * v for v, rate in zip(sums, rates, strict=True)), sums
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980): descent by running means, each weight at its own pace.
+
+    ``mean_share``, ``square_share``: how much of the running means of gradients and of their
+    squares is kept in a step (the paper's beta 1 and beta 2); ``epsilon``: added to the root of the
+    latter. The wanted change is ``-rate m / (sqrt(v) + epsilon)``, both corrected for their start
+    at zero.
+
+    >>> one = (torch.full((1,), 3.0),)
+    >>> round(Adam().update(Adam().init(one), one, (0.1,))[0][0].item(), 6)
+    -0.1
+    """
+
+    mean_share: float = 0.9
+    square_share: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Refuse means that never fade, and a division by zero."""
+        _check_share("mean_share", self.mean_share)
+        _check_share("square_share", self.square_share)
+        if not self.epsilon > 0:
+            raise InputError(f"epsilon must be positive, but is {self.epsilon}")
+
+    def init(self, parameters: Sequence[Tensor]) -> Memory:
+        """Return means of zero, of gradients and then of squares, and the number of steps."""
+        zeros = [torch.zeros_like(each) for each in parameters]
+        return (*zeros, *(torch.zeros_like(each) for each in zeros), torch.tensor(0))
+
+    def update(
+        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
+    ) -> tuple[tuple[Tensor, ...], Memory]:
+        """Return the wanted changes, and both means and the number of steps after them."""
+        count, steps = len(gradients), int(memory[-1]) + 1
+        means = [m.lerp(g, 1 - self.mean_share)
+                 for m, g in zip(memory[:count], gradients, strict=True)]  # fmt: skip
+        squares = [v.lerp(g * g, 1 - self.square_share)
+                   for v, g in zip(memory[count:-1], gradients, strict=True)]  # fmt: skip
+        shift, scale = 1 - self.mean_share**steps, 1 - self.square_share**steps
+        wanted = [
+            -rate / shift * m / ((v / scale).sqrt() + self.epsilon)
+            for m, v, rate in zip(means, squares, rates, strict=True)
+        ]
+        return tuple(wanted), (*means, *squares, torch.tensor(steps))
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise InputError(f"{name} must be at least 0 and below 1, but is {share}")

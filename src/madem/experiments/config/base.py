@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,27 +45,77 @@ def made(model: type[Made], values: Mapping[str, Any]) -> Made:
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return one line on the first fault that pydantic found in values for ``model``."""
     fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    field = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {shown(field)}: {nearest(path[-1], _keys(path[:-1], model))}"
-    if fault["type"] == "literal_error":
-        allowed = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
-        given = shown(fault["input"])
-        return f"{field}: unknown name {given}: {nearest(str(fault['input']), allowed)}"
-    if fault["type"] == "value_error":
-        return f"{field}: {fault['ctx']['error']}" if field else str(fault["ctx"]["error"])
-    message = fault["msg"].replace("valid array", "list").replace("an object", "keys and values")
-    message = re.sub(r"0\.0{4,}\d+|\d{7,}(\.0)?", lambda found: f"{float(found[0]):g}", message)
-    return f"{field}: {message[0].lower() + message[1:]}, but is {shown(fault['input'])}"
+    path, inside = _walked(fault["loc"], model)
+    field, given, said = ".".join(path), shown(fault["input"]), fault.get("ctx", {})
+    keys = [key for one in inside for key in one.model_fields]
+    match fault["type"]:
+        case "extra_forbidden":
+            _, around = _walked(fault["loc"][:-1], model)
+            allowed = [key for one in around for key in one.model_fields]
+            line = f"unknown key {shown(field)}: {nearest(path[-1], allowed)}"
+        case "literal_error" | "union_tag_invalid":
+            tag = str(said.get("tag", fault["input"]))
+            allowed = re.findall(r"'([^' ]+)'", said.get("expected", said.get("expected_tags", "")))
+            line = f"{field}: unknown name {shown(tag)}: {nearest(tag, allowed)}"
+            if not tag.strip():
+                line = f"{field}: must be a name or keys and values, but is {given}"
+        case "union_tag_not_found":
+            line = f"{field}.kind: missing {nearest('', _kinds(inside))}"
+        case "missing":
+            line = f"{field}: missing"
+        case "value_error":
+            line = placed(field, str(said["error"]), keys)
+        case _:
+            text = fault["msg"].replace("valid array", "list")
+            text = text.replace("an object", "keys and values")
+            text = re.sub(r"0\.0{4,}\d+|\d{7,}(\.0)?", lambda one: f"{float(one[0]):g}", text)
+            line = f"{field}: {text[0].lower() + text[1:]}, but is {given}"
+    return line
 
 
-def _keys(path: list[str], model: Any) -> list[str]:
-    """Return the keys of ``model`` allowed at ``path``."""
-    for part in path:
-        held = model.model_fields[part].annotation
-        model = next((m for m in getattr(held, "__args__", ()) if m is not type(None)), held)
-    return list(model.model_fields)
+def placed(path: str, message: str, keys: Iterable[str]) -> str:
+    """Return ``message`` on the part at ``path``, or on that of its ``keys`` that it begins with.
+
+    >>> placed("solver", "budget must be at least 1, but is 0", ["tolerance", "budget"])
+    'solver.budget: must be at least 1, but is 0'
+    """
+    first, _, rest = message.partition(" ")
+    if first.rstrip(":") in keys:
+        path, message = f"{path}.{first.rstrip(':')}".lstrip("."), rest
+    return f"{path}: {message}" if path else message
+
+
+def _walked(loc: Iterable[int | str], model: type[BaseModel]) -> tuple[list[str], list[Any]]:
+    """Return the keys on the way to ``loc`` in ``model``, and the models that may be there.
+
+    What pydantic puts between them, the kind that a value has and the type that one was tried as,
+    is left out.
+    """
+    path: list[str] = []
+    inside: list[Any] = [model]
+    for each in loc:
+        held = [one.model_fields[each] for one in inside if each in one.model_fields]
+        if each in _kinds(inside) and (len(inside) > 1 or not held):
+            inside = [one for one in inside if each in _kinds([one])]
+        elif isinstance(each, int) or inside:
+            path += [str(each)] if str(each).strip() else []
+            if isinstance(each, str) and each.strip():
+                inside = _models([part for one in held for part in (one.annotation, *one.metadata)])
+    return path, inside
+
+
+def _models(held: Any) -> list[Any]:
+    """Return the models that a value annotated ``held`` may be."""
+    if isinstance(held, type) and issubclass(held, BaseModel):
+        return [held]
+    found = list(held) if isinstance(held, list) else list(getattr(held, "models", {}).values())
+    return list(dict.fromkeys(one for each in found or get_args(held) for one in _models(each)))
+
+
+def _kinds(models: Iterable[Any]) -> list[str]:
+    """Return the kinds that ``models`` have."""
+    kinds = [one.model_fields["kind"].annotation for one in models if "kind" in one.model_fields]
+    return [name for kind in kinds for name in get_args(kind)]
 
 
 def merged(held: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,19 +10,30 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    WithJsonSchema,
 )
 
 from madem.data.braille import checked_words, read_words
 from madem.errors import InputError, shown
 from madem.units import parse
 
+WRITTEN = WithJsonSchema({
+    "type": "string",
+    "pattern": r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s?"
+               r"([A-Za-z\u00b5\u03bc\u2126\u03a9%]+|1/[A-Za-z\u00b5\u03bc]+(\*\*2)?)\s*$",
+})  # fmt: skip
+"""What JSON schemas say of a number with its unit: which unit, they cannot."""
 
-def quantity(unit: str, positive: bool = False) -> BeforeValidator:
-    """Return what checks text of a number with a unit, zero or positive, and keeps it as it is."""
+
+def quantity(unit: str, positive: bool = False, signed: bool = False) -> BeforeValidator:
+    """Return what checks text of a number with a unit, and keeps it as it is.
+
+    The number must be zero or positive; above zero where ``positive``; any where ``signed``.
+    """
 
     def check(value: object) -> str:
         number = parse(value, unit)
-        if number < 0 or (positive and not number):
+        if not signed and (number < 0 or (positive and not number)):
             sign = "positive" if positive else "zero or positive"
             raise ValueError(f"must be {sign}, but is {shown(value)}")
         return str(value)
@@ -41,16 +52,16 @@ def _words(words: tuple[str, ...], info: Any) -> tuple[str, ...]:
 LETTERS = 1000
 """The longest word, in Braille cells."""
 
-Conductance = Annotated[str, quantity("siemens")]
+Conductance = Annotated[str, quantity("siemens"), WRITTEN]
 """A number with its unit, such as ``"150 uS"``; kept as it was written."""
 
-Unit = Annotated[str, quantity("siemens", positive=True)]
+Unit = Annotated[str, quantity("siemens", positive=True), WRITTEN]
 """A conductance above zero."""
 
-Resistance = Annotated[str, quantity("ohm", positive=True)]
-Seconds = Annotated[str, quantity("second", positive=True)]
-Farads = Annotated[str, quantity("farad")]
-Amperes = Annotated[str, quantity("ampere", positive=True)]
+Resistance = Annotated[str, quantity("ohm", positive=True), WRITTEN]
+Seconds = Annotated[str, quantity("second", positive=True), WRITTEN]
+Farads = Annotated[str, quantity("farad"), WRITTEN]
+Amperes = Annotated[str, quantity("ampere", positive=True), WRITTEN]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Chips = Annotated[int, Field(ge=1, le=1_000_000)]
