@@ -22,8 +22,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep ``message``, cut to its longest."""
-        super().__init__(clipped(message, LONGEST))
+        """Keep ``message``, its lines joined, cut to its longest."""
+        super().__init__(clipped(" ".join(message.splitlines()), LONGEST))
 
 
 def clipped(text: str, most: int) -> str:

@@ -92,12 +92,17 @@ class Logistic:
 class SquaredError:
     """Half the squared distance; targets are outputs, or class numbers taken as one-hot.
 
-    ``C = |y - t|^2 / 2`` and ``dC/dy = y - t``. The decision is the largest output.
+    ``C = |y - t|^2 / 2`` and ``dC/dy = y - t``. The decision is the largest output; with
+    ``within`` there is none, and outputs are right where all are that near to their targets.
 
     >>> y, t = torch.tensor([[0.25, 0.0]]), torch.tensor([0])
     >>> SquaredError().gradient(y, t).tolist()
     [[-0.75, 0.0]]
+    >>> SquaredError(within=0.5).correct(y, torch.tensor([[0.5, 0.6]])).tolist()
+    [False]
     """
+
+    within: float | None = None
 
     def aim(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the target as outputs."""
@@ -114,6 +119,8 @@ class SquaredError:
         return output - self.aim(output, target)
 
     def correct(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
-        """Return whether the largest output is the target's."""
+        """Return whether the largest output is the target's, or every output near its own."""
         aim = self.aim(output, target)
+        if self.within is not None:
+            return ((output - aim).abs() <= self.within).all(-1)
         return output.argmax(-1) == aim.argmax(-1)
