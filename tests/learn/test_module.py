@@ -491,7 +491,7 @@ def test_its_representation_names_layers_machine_cells_and_estimator() -> None:
 
 
 WRONG = {
-    "must be a Network or a Simulated, but is a int": lambda: Equilibrium(3),  # type: ignore[arg-type]
+    "must be a Network or a Machine, but is a int": lambda: Equilibrium(3),  # type: ignore[arg-type]
     "but is the class Network": lambda: Equilibrium(Network),  # type: ignore[arg-type]
     "a machine has its own": lambda: Equilibrium(machine_of("pair"), solver=Sweep()),
     "must be a Contrast by currents": lambda: Equilibrium(ZOO["pair"], contrastive()),

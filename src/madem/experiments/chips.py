@@ -26,7 +26,8 @@ from madem.experiments.running.jobs import Job, Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import Trainer, accuracy, resume
 from madem.learn import Estimator, Gradient
-from madem.machine import Settled, SignedPair, Simulated
+from madem.machine import Machine, Observed, SignedPair, Simulated, Written
+from madem.machine.base import Scale
 from madem.network import Cost, Nudge
 from madem.randomness import stream
 
@@ -163,46 +164,52 @@ def evenly(first: int, last: int, count: int) -> set[int]:
     return {first + round((last - first) * k / (count - 1)) for k in range(count)}
 
 
-@dataclass(frozen=True)
-class Biased:
+class Biased(Machine):
     """A machine whose sensed activities are off by a constant in some of its settlings.
 
     ``offsets``: one per layer, ``(chips, 1, units)``, in units of the state; ``nudged``: whether
     they are added to what is sensed in nudged phases, or in free ones, the outputs among it.
     """
 
-    machine: Simulated
-    offsets: tuple[Tensor, ...]
-    nudged: bool
+    def __init__(self, machine: Machine, offsets: tuple[Tensor, ...], nudged: bool) -> None:
+        """Put the measurement around ``machine``."""
+        self.network = machine.network
+        self.machine = machine
+        self.offsets = offsets
+        self.nudged = nudged
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The machine's."""
+        return self.machine.parameters
 
     def settle(
-        self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
-    ) -> Settled:
+        self,
+        x: Tensor,
+        nudge: Nudge | None = None,
+        start: Observed | Sequence[Tensor] | None = None,
+    ) -> Observed:
         """Come to rest as the machine does; what is sensed of it is off."""
         settled = self.machine.settle(x, nudge, start)
         return settled if (nudge is not None) != self.nudged else self._off(settled)
 
-    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+    def settle_each(self, free: Observed, nudges: Sequence[Nudge]) -> Sequence[Observed]:
         """Come to rest under each nudge; what is sensed is off."""
         phases = self.machine.settle_each(free, nudges)
         return [self._off(phase) for phase in phases] if self.nudged else phases
 
-    def _off(self, settled: Settled) -> Settled:
+    def _off(self, settled: Observed) -> Observed:
         states = [s + o for s, o in zip(settled.states[1:], self.offsets, strict=True)]
         output = settled.output + self.offsets[-1]
         return replace(settled, states=(settled.states[0], *states), output=output)
 
-    def contrast(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> tuple[Tensor, ...]:
+    def contrast(self, high: Observed, low: Observed, scale: Scale = 1.0) -> tuple[Tensor, ...]:
         """Return the machine's contrast of what was sensed."""
         return self.machine.contrast(high, low, scale)
 
-    def reaction(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> Tensor:
-        """Return the machine's reaction."""
-        return self.machine.reaction(high, low, scale)
+    def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
+        """Write the machine."""
+        return self.machine.write(changes)
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,7 @@ class BiasedEstimator:
     offsets: tuple[Tensor, ...]
     nudged: bool
 
-    def __call__(self, machine: Simulated, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
+    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient that is measured."""
         return self.estimator(Biased(machine, self.offsets, self.nudged), x, target, cost)
 
@@ -235,7 +242,7 @@ def forgetting_job(
         for index, layer in enumerate(plan.network.layers)
     ]  # fmt: skip
     measured = ESTIMATORS[estimator](plan.training.beta)
-    trainer.estimator = BiasedEstimator(measured, tuple(offsets), nudged)  # type: ignore[assignment]
+    trainer.estimator = BiasedEstimator(measured, tuple(offsets), nudged)
     rates = [config.bias_rate * rate for rate in plan.training.rates]
     train(trainer, path, job, end, rates, tell)
     result = {"curve": [look for look in trainer.curve if look[0] >= config.steps]}

@@ -15,7 +15,7 @@ from madem.experiments.checkpoints import bring_back, kept
 from madem.experiments.running.rundir import RunDirectory
 from madem.ledger import Event, Ledger
 from madem.machine import SignedPair, Simulated
-from madem.machine.simulated import silent
+from madem.machine.base import silent
 from madem.randomness import stream
 
 Look = tuple[int, list[float], Mapping[str, Sequence[float]]]

@@ -5,7 +5,6 @@ from madem.learn.estimators import (
     Contrast,
     Estimator,
     Gradient,
-    Machine,
     OutputMove,
     RandomSign,
     RelativeMove,
@@ -39,7 +38,6 @@ from madem.learn.yardsticks import (
     agreements,
     backpropagate,
     compare,
-    names,
     settled_cost,
 )
 
@@ -55,7 +53,6 @@ __all__ = [
     "FiniteDifference",
     "Gradient",
     "Implicit",
-    "Machine",
     "Memory",
     "Momentum",
     "OutputMove",
@@ -74,7 +71,6 @@ __all__ = [
     "equilibrium",
     "holds",
     "holomorphic",
-    "names",
     "negative",
     "positive",
     "richardson",

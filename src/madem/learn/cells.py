@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from madem.errors import InputError
-from madem.machine import Simulated
-from madem.machine.stores import Exact, part_of
-from madem.randomness import stream
+from madem.machine import Machine
+from madem.machine.stores import part_of
 
 DTYPES = (torch.float32, torch.float64)
 """Types in which conductances of a microsiemens can be told apart."""
@@ -24,7 +23,7 @@ class Cells(nn.Module):
     ``torch.distributed`` for which read noise is drawn, and whether was ``warned``.
     """
 
-    def __init__(self, machine: Simulated) -> None:
+    def __init__(self, machine: Machine) -> None:
         """Begin with parameters that are what the cells stand for."""
         super().__init__()
         self.machine = machine
@@ -34,8 +33,8 @@ class Cells(nn.Module):
     @property
     def cells(self) -> tuple[Tensor, ...]:
         """What is computed with and lies in cells; new tensors after every write."""
-        stores = (store for store in self.machine.stores if not isinstance(store, Exact))
-        return tuple(p for store in stores for p in store.parameters)
+        held = zip(self.machine.parameters, self.machine.limits, strict=True)
+        return tuple(p for p, limits in held if limits is None)
 
     def holds(self, cells: Sequence[Tensor]) -> bool:
         """Return whether nothing was written since ``cells`` were asked for."""
@@ -51,11 +50,9 @@ class Cells(nn.Module):
         self._part_ranks()
         if self.settings["warned"]:
             return
-        stores = self.machine.stores
-        numbers = [isinstance(store, Exact) for store in stores for _ in store.parameters]
-        sides = zip(numbers, parameters, self.asked, strict=True)
+        sides = zip(self.machine.limits, parameters, self.asked, strict=True)
         # within rounding, as what is normalised comes back
-        if not all(number or torch.allclose(p, asked) for number, p, asked in sides):
+        if not all(limits or torch.allclose(p, asked) for limits, p, asked in sides):
             self.settings["warned"] = 1
             warnings.warn(
                 "the parameters of a chip have changed since the last commit(): it settles with "
@@ -118,9 +115,7 @@ class Cells(nn.Module):
         ready = distributed.is_available() and distributed.is_initialized()
         rank = distributed.get_rank() if ready else 0
         if rank != self.settings["rank"]:
-            noise = self.machine.noise
-            seed = int(torch.randint(1 << 62, (), generator=noise))
-            noise.manual_seed(stream(seed, "rank", rank).initial_seed())
+            self.machine.part("rank", rank)
             self.settings["rank"] = rank
 
 

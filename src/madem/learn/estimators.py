@@ -8,7 +8,7 @@ of its own, so that contrastive and coupled learning are the same contrasts with
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,11 +16,9 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.machine import Settled
-from madem.network import Cost, Current, Hold, Nudge, Problem, Spring, SquaredError
-from madem.network.amplifiers import Amplifier
-from madem.network.couplings import Offset
-from madem.network.laws import Curvature
+from madem.machine import Machine, Observed
+from madem.machine.strength import largest
+from madem.network import Cost, Current, Hold, Nudge, Spring, SquaredError
 from madem.randomness import uniform
 
 Strength = float | complex | Tensor
@@ -29,29 +27,6 @@ Push = Callable[[Strength], Nudge]
 
 Pushing = Callable[[Cost, Tensor, Tensor], Push]
 """How outputs and targets of a batch become a push."""
-
-
-@runtime_checkable
-class Machine(Protocol):
-    """The verbs; a simulated chip, a circuit simulator and a real chip all have them."""
-
-    def settle(
-        self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
-    ) -> Settled:
-        """Come to rest."""
-
-    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
-        """Come to rest under each of ``nudges``, from the free settling ``free``."""
-
-    def contrast(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> tuple[Tensor, ...]:
-        """Return the difference of ``dE/dtheta`` between two settlings."""
-
-    def reaction(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> Tensor:
-        """Return the difference of ``dE/dx`` between two settlings."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +38,7 @@ class Gradient:
     """
 
     weights: tuple[Tensor, ...]
-    free: Settled
+    free: Observed
     x: Tensor | None = None
 
 
@@ -126,16 +101,16 @@ class OutputMove:
         """Refuse a move that is none."""
         check_beta(self.amount, "amount")
 
-    def strength(self, machine: Machine, free: Settled, push: Push) -> Tensor:
+    def strength(self, machine: Machine, free: Observed, push: Push) -> Tensor:
         """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
 
         Where no gradient arrives any strength will do.
         """
-        gradient, axes = _drawn(push), free.rest.converged.dim()
+        gradient, axes = _drawn(push), free.converged.dim()
         most = largest(gradient, axes)
         unit = wide(torch.where(most > 0, self.amount / most, self.amount), gradient)
         seen = machine.settle(free.states[0], push(unit), start=free)
-        end = seen.moved[-1] if seen.moved else seen.states[-1] - free.states[-1]
+        end = seen.states[-1] if seen.origin else seen.states[-1] - free.states[-1]
         moved = wide(largest(end, axes), gradient)
         return torch.where(moved > 0, unit * self.amount / moved, unit)
 
@@ -160,24 +135,13 @@ class RelativeMove:
         """Refuse a share that is none."""
         check_beta(1.0 if self.share is None else self.share, "share")
 
-    def strength(self, machine: Machine, free: Settled, push: Push) -> Tensor:
+    def strength(self, machine: Machine, free: Observed, push: Push) -> Tensor:
         """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
 
         Where no gradient arrives any strength will do.
         """
-        if not getattr(machine, "exact", False):
-            raise InputError(
-                "a RelativeMove would be lost in the noise or the converters of this machine: "
-                "choose a strength of order 1, as centred(1.0)"
-            )
-        gradient, axes = _drawn(push), free.rest.converged.dim()
-        step = _response(free.displacements, gradient, axes)
-        size, *others = (largest(state, axes) for state in free.rest.states)
-        for other in others:
-            size = torch.maximum(size, other)
-        usual, least = _least(free.displacements, size.dtype)
-        moved = (self.share or usual) * torch.where(size > 0, size, least)
-        return wide(torch.where(step > 0, moved / step, 1.0), gradient)
+        gradient = _drawn(push)
+        return wide(machine.strength(free, gradient, self.share), gradient)
 
 
 def _drawn(push: Push) -> Tensor:
@@ -188,48 +152,9 @@ def _drawn(push: Push) -> Tensor:
     return probe.gradient
 
 
-def largest(value: Tensor, axes: int) -> Tensor:
-    """Return the largest magnitude of each sample, which ``axes`` axes in front number."""
-    return value.abs().flatten(axes).amax(-1)
-
-
 def wide(value: Tensor, like: Tensor) -> Tensor:
     """Return one number per sample with as many axes as ``like``."""
     return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
-
-
-def _response(moved: Problem, current: Tensor, axes: int) -> Tensor:
-    """Return how far each sample moves at most under ``current``, each node by itself.
-
-    The outputs; a readout's and the layers' below it, which nothing else would hold back.
-    """
-
-    def stiffness(i: int) -> Curvature:
-        """Return that of a layer's nodes off their limits, its neighbours held."""
-        law, at = moved.sites[i].law, moved.at[i]
-        infinite = torch.full_like(at, math.inf)
-        return moved.loads[i] + torch.minimum(law.slope(at, infinite), law.slope(at, -infinite))
-
-    last = len(moved.sites) - 1
-    if moved.sites[last].law.loaded:
-        return largest(current / stiffness(last), axes)
-    states = list(moved.zeros)
-    states[last] = moved.movers[last](0.0, current)
-    step = largest(states[last], axes)
-    for i in range(last):
-        drive = moved.drive(i, states)
-        if drive is not moved.zeros[i]:
-            step = torch.maximum(step, largest(drive / stiffness(i), axes))
-    return step
-
-
-def _least(moved: Problem, dtype: torch.dtype) -> tuple[float, float]:
-    """Return the share at which displacements keep their precision, and the size of zero states."""
-    info = torch.finfo(dtype)
-    inner = (c.coupling if isinstance(c, Amplifier) else c for c in moved.couplings)
-    if any(isinstance(coupling, Offset) for coupling in inner):
-        return math.cbrt(info.eps), 1.0
-    return max(1e-5, math.sqrt(info.tiny)), info.eps if dtype != torch.float16 else 1.0
 
 
 Beta = float | OutputMove | RelativeMove
@@ -254,12 +179,12 @@ class Contrast:
         """Return the gradient of the batch-mean cost at input ``x``."""
         free = machine.settle(x)
         push = self.pushing(cost, free.output, target)
-        return self.measure(machine, free, push, 1 / max(1, free.rest.converged.shape[-1]))
+        return self.measure(machine, free, push, 1 / max(1, free.converged.shape[-1]))
 
     def measure(
         self,
         machine: Machine,
-        free: Settled,
+        free: Observed,
         push: Push,
         scale: float | Tensor,
         wants_x: bool = False,
@@ -272,7 +197,7 @@ class Contrast:
         unit: Tensor | float
         if isinstance(self.beta, OutputMove | RelativeMove):
             beta = self.beta.strength(machine, free, push)
-            unit = scale / beta.flatten(free.rest.converged.dim() - 1)
+            unit = scale / beta.flatten(free.converged.dim() - 1)
         else:
             beta = self.beta
             unit = scale / self.beta

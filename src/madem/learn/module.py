@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from madem.errors import InputError
 from madem.learn.cells import Cells
-from madem.learn.estimators import Contrast, RelativeMove, centred, currents, largest, wide
-from madem.learn.yardsticks import names
-from madem.machine import Settled, Simulated
-from madem.machine.stores import Exact
+from madem.learn.estimators import Contrast, RelativeMove, centred, currents, wide
+from madem.machine import Machine, Observed, Simulated
+from madem.machine.strength import largest
 from madem.network import Current, Network
+from madem.network.joints import Limits
 from madem.randomness import stream
 from madem.solver import Solver, Sweep
 
@@ -51,16 +51,17 @@ class Equilibrium(nn.Module):
 
     def __init__(
         self,
-        network: Network | Simulated,
+        network: Network | Machine,
         estimator: Contrast | None = None,
         solver: Solver | None = None,
         seed: int = 0,
     ) -> None:
         """Make a module of a ``network``, with parameters drawn from ``seed``, or of a machine."""
         super().__init__()
-        if not isinstance(network, Network | Simulated):
-            raise InputError(f"network must be a Network or a Simulated, but is {_kind(network)}")
-        if isinstance(network, Simulated):
+        machine: Machine
+        if isinstance(network, type) or not isinstance(network, Network | Machine):
+            raise InputError(f"network must be a Network or a Machine, but is {_kind(network)}")
+        if not isinstance(network, Network):
             if solver is not None:
                 raise InputError("solver: a machine has its own; give it to the machine")
             machine = network
@@ -77,12 +78,10 @@ class Equilibrium(nn.Module):
         self.machine = machine
         self.metrics = {"settled": 0, "unsettled": 0}
         self.clamped: dict[str, tuple[Tensor, int]] = {}
-        self.labels = [name.replace(".", "_") for name in names(machine)]
+        self.labels = [name.replace(".", "_") for name in machine.names]
         for label, value in zip(self.labels, machine.parameters, strict=True):
             self.register_parameter(label, nn.Parameter(value.detach().clone()))
-        numbers = all(isinstance(store, Exact) for store in machine.stores)
-        ideal = numbers and machine.exact and not machine.periphery.lines
-        self.chip = None if ideal else Cells(machine)
+        self.chip = None if machine.bare else Cells(machine)
 
     @property
     def network(self) -> Network:
@@ -122,8 +121,8 @@ class Equilibrium(nn.Module):
             ) from None
         return output
 
-    def settle(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Settled:
-        """Return the whole record of the free phase: states, sweeps, residual, energy."""
+    def settle(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Observed:
+        """Return what the machine shows of the free phase; a simulated one, its sweeps too."""
         self._renew()
         self._held()
         with torch.no_grad(), _plain(x):
@@ -163,25 +162,21 @@ class Equilibrium(nn.Module):
         first, *shapes = ("x".join(map(str, shape)) for shape in self.network.state_shapes)
         laws = (type(layer.law).__name__ for layer in self.network.layers)
         layers = [first, *(f"{shape} {law}" for shape, law in zip(shapes, laws, strict=True))]
-        kinds = ", ".join(type(store).__name__ for store in self.machine.stores)
         state = {} if self.chip is None else self.machine.state()
         cells = sum(held.numel() for name, held in state.items() if name.endswith("cells"))
         return "\n".join((
             f"layers={' -> '.join(layers)}",
-            f"machine={'ideal' if self.chip is None else kinds}, {self.machine.solver}",
+            f"machine={self.machine}",
             f"cells={cells or 'none: parameters are numbers'}",
             f"estimator={self.estimator}",
         ))  # fmt: skip
 
     def _held(self) -> list[Tensor]:
         """Return the parameters, within their limits, and put them into stores of numbers."""
-        left, parameters = list(self.labels), []
-        for store in self.machine.stores:
-            mine = [self._within(store, left.pop(0), i) for i in range(len(store.parameters))]
-            if isinstance(store, Exact):
-                store.parameters[:] = [p.detach() for p in mine]
-            parameters += mine
-        return parameters
+        limits = self.machine.limits
+        held = [self._within(*each) for each in zip(self.labels, limits, strict=True)]
+        self.machine.load([p.detach() for p in held])
+        return held
 
     def _renew(self) -> None:
         """Compute what is pruned or normalised anew, as a call of the module does."""
@@ -189,12 +184,10 @@ class Equilibrium(nn.Module):
             if type(hook).__module__.startswith("torch.nn.utils."):
                 hook(self, ())
 
-    def _within(self, store: Any, label: str, index: int) -> Tensor:
-        """Return a parameter of a store, within the limits that its joint sets."""
+    def _within(self, label: str, limits: Limits | None) -> Tensor:
+        """Return a parameter, within ``limits`` where there are some."""
         p: Tensor = getattr(self, label)
-        joint = store.joint if isinstance(store, Exact) else None
-        limits = None if joint is None else joint.limits.get(list(joint.parameters)[index])
-        if limits is None:
+        if limits is None or limits == (-math.inf, math.inf):
             return p
         if not isinstance(p, nn.Parameter):
             return p.clamp(*limits)
@@ -225,12 +218,10 @@ class Equilibrium(nn.Module):
         self.metrics["settled"] = self.machine.settled
         self.metrics["unsettled"] = self.machine.unsettled
         if first:
-            solver = self.machine.solver
             warnings.warn(
                 f"{self.machine.unsettled} of {self.machine.settled} samples did not settle to the "
-                f"tolerance {solver.tolerance:g} within {solver.budget} sweeps: their gradients "
-                "are not exact. Raise the budget, choose another solver, or weaken the couplings; "
-                "module.metrics counts on",
+                f"tolerance ({self.machine}): their gradients are not exact. Raise the budget, "
+                "choose another solver, or weaken the couplings; module.metrics counts on",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -267,7 +258,7 @@ class _Settle(torch.autograd.Function):
                 "cells of the chip were written between forward and backward: the nudged phases "
                 "would contrast another chip with the free one. Call backward before commit()"
             )
-        axes = free.rest.converged.dim()
+        axes = free.converged.dim()
         size = largest(slope, axes)
         most = float(size.max()) if size.numel() else 0.0
         if not math.isfinite(most):

@@ -47,9 +47,9 @@ class Implicit:
         onto, direct = slopes[: len(states)], slopes[len(states) :]
         mobile, _, stiffness = problem.linearised(states, None)
         onto = [torch.where(m, g, 0.0) for m, g in zip(mobile, onto, strict=True)]
-        if not bool(free.rest.converged.all()):
+        if not bool(free.converged.all()):
             raise InputError(
-                f"{int((~free.rest.converged).sum())} of {free.rest.converged.numel()} samples "
+                f"{int((~free.converged).sum())} of {free.converged.numel()} samples "
                 "did not settle: implicit differentiation holds at a minimum alone"
             )
         u = conjugate_gradients(stiffness, onto, self.steps, len(problem.batch))
@@ -166,18 +166,7 @@ def compare(
     Parameters are named by the number of their joint, from 1.
     """
     ours, theirs = (estimator(machine, x, target, cost).weights for estimator in pair)
-    return agreements(names(machine), ours, theirs)
-
-
-def names(machine: Simulated) -> list[str]:
-    """Return a name for each parameter of the machine, such as ``1.weight``."""
-    return [
-        f"{i}.{name}"
-        for i, (joint, store) in enumerate(
-            zip(machine.network.joints, machine.stores, strict=True), 1
-        )
-        for name in list(joint.parameters)[: len(store.parameters)]
-    ]
+    return agreements(machine.names, ours, theirs)
 
 
 def agreements(

@@ -1,10 +1,12 @@
 """The only thing with memory: machines that settle, contrast and write."""
 
 from madem.machine.arrays import Digitised, Lines, Lopsided
+from madem.machine.base import Machine, Observed
 from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.placement import Placement, lay_out, place
-from madem.machine.simulated import Settled, Simulated
+from madem.machine.settled import Settled
+from madem.machine.simulated import Simulated
 from madem.machine.stores import Exact, SignedPair, Store
 from madem.machine.tiles import Tiles
 from madem.machine.wired import Wired
@@ -27,6 +29,8 @@ __all__ = [
     "FastSlow",
     "Lines",
     "Lopsided",
+    "Machine",
+    "Observed",
     "Partial",
     "Periphery",
     "Placement",

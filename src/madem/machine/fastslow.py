@@ -21,6 +21,7 @@ from madem.machine.stores import SignedPair, check_fit, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Joint
 from madem.network.couplings import Moves
+from madem.network.joints import Limits
 
 
 class FastSlow:
@@ -62,6 +63,14 @@ class FastSlow:
     def parameters(self) -> list[Tensor]:
         """The weights of the slow array: the only ones that compute."""
         return self.slow.parameters
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """None: cells are written."""
+        return [None]
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Leave the cells, which are written."""
 
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling that the slow array holds."""

@@ -2,83 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.ledger import Event
+from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import Digitised, Fluctuating, behind
-from madem.machine.loads import Loads
+from madem.machine.base import Listener, Machine, Observed, Scale, between, silent
 from madem.machine.periphery import Periphery
+from madem.machine.settled import Clamped, Settled, own
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
+from madem.machine.strength import relative
 from madem.machine.writing import Written
 from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
-from madem.network.joints import image_of
-from madem.randomness import branch
+from madem.network.joints import Limits, image_of
+from madem.randomness import branch, stream
 from madem.solver import Rest, Solver, Sweep
 
 
-@dataclass(frozen=True)
-class Clamped:
-    """The clamped input ``x``, and what all phases need of it, computed once."""
-
-    x: Tensor
-
-    @cached_property
-    def squares(self) -> Tensor:
-        """The squared length of each flat sample, ``(*chips, batch, 1)``."""
-        return self.x.square().sum(-1, keepdim=True)
-
-    @cached_property
-    def loads(self) -> Loads:
-        """How each line is driven."""
-        return Loads.of(self.x)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """A machine at rest, and what was seen of it.
-
-    ``states``: the converted activities of the clamped input and of every layer, each
-    ``(*chips, batch, *units)``; ``output``: what the output lines read; ``rest``: the solver's
-    report; ``problem``: what was bound, to be reused by the phases that start from here, as is
-    what is known of the ``clamped`` input.
-    ``moved``: the displacement of every layer from the free settling ``origin``, where the nudged
-    phase was relaxed as one. ``noise``: the state of the machine's generator when it settled, from
-    which what a read of the input's lines saw then is known.
-    """
-
-    states: tuple[Tensor, ...]
-    output: Tensor
-    rest: Rest
-    problem: Problem
-    clamped: Clamped
-    origin: Settled | None = None
-    moved: tuple[Tensor, ...] = ()
-    noise: Tensor | None = None
-
-    @property
-    def energy(self) -> Tensor:
-        """The energy of each sample, ``(*chips, batch)``."""
-        return self.problem.energy(self.rest.states)
-
-    @cached_property
-    def displacements(self) -> Problem:
-        """The problem of displacements from here, shared by all phases nudged from here."""
-        return self.problem.displaced(self.rest.states)
-
-
-def silent(event: Event) -> None:
-    """Hear an event, and forget it."""
-    del event
-
-
-class Simulated:
+class Simulated(Machine):
     """A machine of ``network`` and ``solver`` whose weights lie in ``stores``.
 
     Exact stores and an ideal periphery make it the ideal network; pairs of cells and
@@ -98,7 +44,7 @@ class Simulated:
         stores: Sequence[Store],
         periphery: Periphery | None = None,
         noise: Generator | None = None,
-        listener: Callable[[Event], None] = silent,
+        listener: Listener = silent,
     ) -> None:
         """Assemble the machine."""
         if len(stores) != len(network.joints):
@@ -111,8 +57,6 @@ class Simulated:
         self.periphery = periphery or Periphery()
         self.noise = noise or torch.Generator()
         self.listener = listener
-        self.unsettled = 0
-        self.settled = 0
         self.couple([parameter.detach() for parameter in self.parameters])  # refuses what cannot be
         if listener is not silent:
             network.shapes  # noqa: B018 - the ledger counts the lines of chains of arrays alone
@@ -121,7 +65,7 @@ class Simulated:
     def ideal(
         network: Network, parameters: Sequence[Sequence[Tensor]], solver: Solver | None = None
     ) -> Simulated:
-        """Return the ideal machine with ``parameters``, a list a joint."""
+        """Return the ideal machine with ``parameters``, a list per joint."""
         pairs = zip(network.joints, parameters, strict=True)
         return Simulated(network, solver or Sweep(), [Exact(j, p) for j, p in pairs])
 
@@ -134,6 +78,32 @@ class Simulated:
     def exact(self) -> bool:
         """Whether every settling meets the same couplings and is seen as it is."""
         return self.periphery.exact and not self.restless
+
+    @property
+    def bare(self) -> bool:
+        """Whether the machine is the ideal one."""
+        return self.exact and None not in self.limits and not self.periphery.lines
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each parameter, such as ``1.weight``; pairs of cells hold ``[W b]`` as one."""
+        return [
+            f"{i}.{name}"
+            for i, (joint, mine) in enumerate(
+                zip(self.network.joints, self.parted(self.parameters), strict=True), 1
+            )
+            for name in list(joint.parameters)[: len(mine)]
+        ]
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """Those of the joints, None for cells."""
+        return [limits for store in self.stores for limits in store.limits]
+
+    def __str__(self) -> str:
+        """Return what holds the weights, and the solver."""
+        kinds = "ideal" if self.bare else ", ".join(type(store).__name__ for store in self.stores)
+        return f"{kinds}, {self.solver}"
 
     @property
     def restless(self) -> bool:
@@ -151,14 +121,12 @@ class Simulated:
         Raises ``InputError`` where read noise or the periphery needs an array, and a joint is none.
         """
         self.periphery.check(self._ends)
-        left, made = list(parameters), []
-        for index, (joint, store) in enumerate(zip(self.network.joints, self.stores, strict=True)):
-            count = len(store.parameters)
-            coupling = store.couple(left[:count], joint)
+        made, held = [], zip(self.network.joints, self.stores, self.parted(parameters), strict=True)
+        for index, (joint, store, mine) in enumerate(held):
+            coupling = store.couple(mine, joint)
             if self._asks(index) is not None:
                 coupling = behind(coupling, partial(self._placed, index))
             made.append(self.network.shared(index, coupling))
-            del left[:count]
         return made
 
     def _asks(self, index: int) -> str | None:
@@ -188,7 +156,10 @@ class Simulated:
 
     @torch.no_grad()
     def settle(
-        self, x: Tensor, nudge: Nudge | None = None, start: Settled | Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        nudge: Nudge | None = None,
+        start: Observed | Sequence[Tensor] | None = None,
     ) -> Settled:
         """Let the machine come to rest with ``x``, ``(*chips, batch, *inputs)``, on its input.
 
@@ -197,7 +168,7 @@ class Simulated:
         displacement. From the layers' states where ``start`` is those. Counts in ``unsettled`` the
         samples that missed the tolerance, of those in ``settled``.
         """
-        origin = start if isinstance(start, Settled) else None
+        origin = own(start) if isinstance(start, Observed) else None
         if origin is None:
             couplings = self.couple([parameter.detach() for parameter in self.parameters])
             put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
@@ -212,13 +183,14 @@ class Simulated:
         noise = self.noise.get_state() if self.restless else None
         phase = self._fluctuate(problem, clamped, self.noise)
         states = origin.rest.states if origin is not None else start
-        rest = self._count(self.solver.settle(phase, nudge, states))  # type: ignore[arg-type]
+        rest = self.solver.settle(phase, nudge, states)  # type: ignore[arg-type]
+        self.count(rest.converged)
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
         return replace(settled, problem=problem, noise=noise)
 
     @torch.no_grad()
-    def settle_each(self, free: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
+    def settle_each(self, free: Observed, nudges: Sequence[Nudge]) -> list[Settled]:
         """Let the machine come to rest under each of ``nudges``, from the free settling ``free``.
 
         Returns and counts what as many calls of ``settle`` would, in their order. An exact machine
@@ -229,51 +201,60 @@ class Simulated:
         >>> machine = Simulated.ideal(Network(1, (Layer(1, Free()),)), [weights])
         >>> free, push = machine.settle(torch.zeros(1, 1)), torch.ones(1, 1)
         >>> nudges = [Current(beta, push) for beta in (1.0, -1.0)]
-        >>> [phase.moved[-1].item() for phase in machine.settle_each(free, nudges)]
+        >>> [phase.states[-1].item() for phase in machine.settle_each(free, nudges)]
         [-1.0, 1.0]
         """
         if self.exact:
-            return self._displace(free, nudges)
+            return self._displace(own(free), nudges)
         return [self.settle(free.states[0], nudge, start=free) for nudge in nudges]
 
     @torch.no_grad()
-    def contrast(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> tuple[Tensor, ...]:
-        """Return ``dE/dtheta`` at ``high`` minus at ``low``, one per parameter.
+    def contrast(self, high: Observed, low: Observed, scale: Scale = 1.0) -> tuple[Tensor, ...]:
+        """Return ``dE/dtheta`` at ``high`` minus at ``low``, one per parameter, as stores contrast.
 
         Every sample counts ``scale`` times (a number, or one per sample), and is summed.
         """
-        moves = [Move(*sides, scale) for sides in zip(*_sides(high, low), strict=True)]
-        self._tell_contrast(high)
+        moves = between(high, low, scale)
+        if self.listener is not silent:
+            for event in of_contrast(self.network, high.output.shape[-2]):
+                self.listener(event)
         parts: list[Tensor] = []
-        problem = (high.origin or low.origin or low).problem
+        problem = own(high.origin or low.origin or low).problem
         bound = zip(self.stores, problem.couplings, problem.ends, strict=True)
         for store, coupling, ends in bound:
             parts += store.contrast(coupling, [moves[e] for e in ends])
         return tuple(parts)
 
     @torch.no_grad()
-    def reaction(
-        self, high: Settled, low: Settled, scale: Tensor | complex | float = 1.0
-    ) -> Tensor:
+    def reaction(self, high: Observed, low: Observed, scale: Scale = 1.0) -> Tensor:
         """Return ``dE/dx`` at ``high`` minus at ``low``, the shape of ``x``, times ``scale``.
 
         What the drivers of the input sense of a transposed read in each of the two settlings. It
         fluctuates and is converted like any other read; what it saw is settled with the states, so
         that the same two settlings always answer the same.
         """
-        at, up, down = _sides(high, low)
+        own_high, own_low = own(high), own(low)
         if not self.exact:
-            change = self._returned(low) - self._returned(high)
-            return Move(at[0], scale=scale).scaled(change)
+            change = self._returned(own_low) - self._returned(own_high)
+            return Move(low.states[0], scale=scale).scaled(change)
+        x, *moves = between(high, low, scale)
         origin = high.origin or low.origin
-        moved = origin.displacements if origin else low.problem.displaced(at[1:])
-        change = torch.zeros_like(at[0])
-        for side, sign in ((up, -1), (down, 1)):
+        moved = (
+            own(origin).displacements
+            if origin
+            else own_low.problem.displaced([move.at for move in moves])
+        )
+        change = torch.zeros_like(x.at)
+        for sign, side in ((-1, [move.high for move in moves]), (1, [move.low for move in moves])):
             if side[-1] is not None:
                 change = change + sign * moved.reaction([s for s in side if s is not None])
-        return Move(at[0], scale=scale).scaled(change)
+        return x.scaled(change)
+
+    def strength(self, free: Observed, current: Tensor, share: float | None) -> Tensor:
+        """Return how strong a nudge by ``current`` moves each sample by ``share`` of its size."""
+        if not self.exact:
+            return super().strength(free, current, share)
+        return relative(own(free).displacements, current, share)
 
     def _returned(self, settled: Settled) -> Tensor:
         """Return what is sensed at the input of a settling."""
@@ -285,22 +266,39 @@ class Simulated:
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Change the parameters by ``changes``, as well as their stores can."""
-        left, written = list(changes), []
-        for store in self.stores:
-            count = len(store.parameters)
-            written.append(store.write(left[:count]))
-            del left[:count]
+        parts = zip(self.stores, self.parted(changes), strict=True)
+        written = tuple(store.write(mine) for store, mine in parts)
         for each in written:
             for event in () if each is None else each.events:
                 self.listener(event)
-        return tuple(written)
+        return written
+
+    def parted(self, parameters: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Return ``parameters`` as a list per store."""
+        left = iter(parameters)
+        return [[next(left) for _ in store.parameters] for store in self.stores]
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Put ``parameters`` into the stores of numbers."""
+        for store, mine in zip(self.stores, self.parted(parameters), strict=True):
+            store.load(mine)
+
+    def watched(self, noise: Generator, listener: Listener = silent) -> Simulated:
+        """Return a machine on the same stores that draws from ``noise`` and tells ``listener``."""
+        return Simulated(self.network, self.solver, self.stores, self.periphery, noise, listener)
+
+    def part(self, *names: str | int) -> None:
+        """Draw read noise of its own for ``names`` from here on."""
+        seed = int(torch.randint(1 << 62, (), generator=self.noise))
+        self.noise.manual_seed(stream(seed, *names).initial_seed())
 
     def state(self) -> dict[str, Tensor]:
         """Return all that stores, drawn lines and the read noise's generator hold."""
         held = {f"{i}.{k}": t for i, s in enumerate(self.stores) for k, t in s.state().items()}
         kinds = ", ".join(type(store).__name__ for store in self.stores)
         about = as_bytes({"stores": kinds, **self.periphery.settings})
-        return {**held, **self.periphery.state(), "noise": self.noise.get_state(), "about": about}
+        held = {**super().state(), **held, **self.periphery.state()}
+        return {**held, "noise": self.noise.get_state(), "about": about}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` of a machine of the same kind and shape returned.
@@ -309,7 +307,8 @@ class Simulated:
         """
         before = self.state()
         check_same(state, before["about"])
-        check_fit(state, {"noise": before["noise"], **self.periphery.state()})
+        loose = {name: before[name] for name in ("noise", "settlings")}
+        check_fit(state, {**loose, **self.periphery.state()})
         try:
             for i, store in enumerate(self.stores):
                 store.restore(part_of(state, f"{i}."))
@@ -317,30 +316,33 @@ class Simulated:
             for i, store in enumerate(self.stores):
                 store.restore(part_of(before, f"{i}."))
             raise
+        super().restore(state)
         self.periphery = self.periphery.restored(state)
         self.noise.set_state(state["noise"].cpu())
 
-    def _count(self, rest: Rest) -> Rest:
-        self.settled += rest.converged.numel()
-        if not bool(rest.converged.all()):
-            self.unsettled += int((~rest.converged).sum())
-        return rest
-
     def _displace(self, origin: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
         """Relax nudged phases as displacements from the free one."""
-        problem = origin.displacements
+        problem, still = origin.displacements, torch.zeros_like(origin.states[0])
         phases = []
         for rest in self.solver.settle_each(problem, nudges):
-            output, clamped = origin.output, origin.clamped
+            self.count(rest.converged)
             settled = Settled(
-                (), output, self._count(rest), problem, clamped, origin, moved=rest.states
-            )
+                (still, *rest.states), origin.output, rest.converged, origin,
+                rest=rest, problem=problem, clamped=origin.clamped,
+            )  # fmt: skip
             phases.append(settled)
             if self.listener is not silent:
                 moved = zip(origin.rest.states, rest.states, strict=True)
                 states = (origin.states[0], *(s + u for s, u in moved))
                 self._tell_settled(replace(settled, states=states), free=False)
         return phases
+
+    def _tell_settled(self, settled: Settled, free: bool) -> None:
+        """Tell the listener what this settling took."""
+        if self.listener is not silent:
+            account = of_settling(self.network, self.stores, self.periphery, settled, free)
+            for event in account:
+                self.listener(event)
 
     def _fluctuate(self, problem: Problem, clamped: Clamped, noise: Generator) -> Problem:
         """Return the problem as it is during one settling, with draws from ``noise``."""
@@ -382,74 +384,9 @@ class Simulated:
             output = states[-1]
             if free:
                 output = self.periphery.see(phase.output(rest.states), last.bound, offsets[-1])
-        return Settled((phase.x, *states), output, rest, phase, clamped)
-
-    def _tell_contrast(self, high: Settled) -> None:
-        """Tell the listener what a contrast takes."""
-        if self.listener is silent:
-            return
-        samples = high.output.shape[-2]
-        weights = [post * pre for post, pre in self.network.shapes]
-        products = 2 * sum(weights) - weights[0]  # of each phase where both ends of a weight move
-        self.listener(Event("activity product", float(samples * products)))
-        self.listener(Event("accumulator access", float(samples * sum(weights))))
-        self.listener(Event("output gradient", float(samples * high.output.shape[-1])))
-
-    def _tell_settled(self, settled: Settled, free: bool) -> None:
-        """Tell the listener what this settling took: every number is a count per chip."""
-        if self.listener is silent:
-            return
-        samples = settled.output.shape[-2]
-        loads = [settled.clamped.loads, *(Loads.of(s) for s in settled.states[1:])]
-        watts, drawn = torch.zeros(()), torch.zeros(())
-        for index, (store, shape) in enumerate(zip(self.stores, self.network.shapes, strict=True)):
-            pre, post = loads[index].on(shape[1], samples), loads[index + 1]
-            if not (free or self.network.layers[index].law.loaded):
-                pre = pre.off()
-            if not index:
-                post = post.off()
-            watts = watts + store.dissipation(pre.powers, post.powers)
-            drawn = drawn + store.dissipation(pre.sizes, post.sizes)
-        inputs, *units = (math.prod(shape) for shape in self.network.state_shapes)
-        loaded = [layer.law.loaded for layer in self.network.layers]
-        moving = sum(n for n, moves in zip(units, loaded, strict=True) if moves)
-        sensed = moving + (units[-1] if free and not loaded[-1] else 0)
-        driven = inputs + (0 if free else units[-1])
-        nudged = "" if free else "nudged "
-        for item, count in (
-            ("input conversion", driven),
-            (f"{nudged}neuron settling", moving),
-            ("sample and hold", sensed),
-            ("output conversion", sensed),
-        ):
-            self.listener(Event(item, float(samples * count)))
-        self.listener(Event(f"{nudged}line drive", drawn, -watts))
-        self.listener(Event(f"{nudged}array read", float(samples), watts))
-        if any(self.periphery.partial):
-            self.listener(Event("partial sum conversion", self._partial_sums(settled, free)))
-
-    def _partial_sums(self, settled: Settled, free: bool) -> Tensor:
-        """Return how many sums of tiles were converted on the way to rest, a chip.
-
-        Those of the input once, the others in every sweep; a readout is read once at the end of a
-        free phase, and only drives in a nudged one.
-        """
-        sweeps = settled.rest.sweeps.sum(-1)
-        total = torch.zeros_like(sweeps)
-        samples = settled.output.shape[-2]
-        inputs = [math.prod(shape) for shape in self.network.state_shapes]
-        joints = zip(self.periphery.partial, inputs, inputs[1:], strict=False)
-        for index, (tiles, pre, post) in enumerate(joints):
-            if tiles is None:
-                continue
-            loaded = self.network.layers[index].law.loaded
-            if index and loaded:
-                total = total + tiles.rows * post * sweeps
-            elif free:
-                total = total + tiles.rows * post * samples
-            if index and (loaded or not free):
-                total = total + tiles.columns * pre * sweeps
-        return total
+        return Settled(
+            (phase.x, *states), output, rest.converged, rest=rest, problem=phase, clamped=clamped
+        )
 
 
 def _fluctuates(store: Store) -> bool:
@@ -468,20 +405,3 @@ def _disturbed(
         return noisy.disturb(end, fixed, squares)
     both = [clamped.x, clamped.x]
     return fixed + (noisy.pull(end, both) - mean.pull(end, both))
-
-
-Side = tuple[Tensor | None, ...]
-
-
-def _sides(high: Settled, low: Settled) -> tuple[tuple[Tensor, ...], Side, Side]:
-    """Return states and the displacements of two settlings from them, the input's first.
-
-    Two phases that were relaxed as displacements from one free settling keep that; of states
-    that were measured, the low ones are the origin.
-    """
-    origin = high.origin or low.origin
-    if origin is not None:
-        sides = [(None, *s.moved) if s.moved else (None,) * len(origin.states) for s in (high, low)]
-        return origin.states, sides[0], sides[1]
-    differences = [h - b for h, b in zip(high.states[1:], low.states[1:], strict=True)]
-    return low.states, (None, *differences), (None,) * len(low.states)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,7 @@ from madem.machine.wired import Solved, Wired
 from madem.machine.writing import Writing, Written
 from madem.network import Coupling, Joint, Matrix
 from madem.network.couplings import Moves
+from madem.network.joints import Limits
 
 
 @runtime_checkable
@@ -31,6 +33,13 @@ class Store(Protocol):
     @property
     def fluctuation(self) -> float | Tensor:
         """Standard deviation of a weight from one settling to the next, or of one per chip."""
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """Between which values ``load`` takes each parameter, None where it takes none."""
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Hold ``parameters``, where they are numbers; cells are only written."""
 
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of ``joint`` with ``parameters`` in the store's form.
@@ -80,6 +89,16 @@ class Exact:
             shape[len(shape) - len(w) :] != w for shape, w in zip(shapes, wanted, strict=True)
         ):
             raise InputError(f"parameters must have the shapes {wanted}, but have {shapes}")
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """Those of the joint, infinite where it sets none."""
+        whole = (-math.inf, math.inf)
+        return [self.joint.limits.get(name, whole) for name in self.joint.parameters]
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Hold ``parameters``, which must lie within the limits."""
+        self.parameters[:] = parameters
 
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of the joint."""
@@ -188,6 +207,14 @@ class SignedPair:
     def parameters(self) -> list[Tensor]:
         """The weights that the conductances stand for."""
         return [self.weight]
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """None: cells are written."""
+        return [None]
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Leave the cells, which are written."""
 
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of ``joint``, which must be a matrix ``[W b]``, or ``W`` alone.
