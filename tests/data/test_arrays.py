@@ -102,7 +102,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 CODE = """
 import numpy as np
-def rows(): return np.arange(60).reshape(30, 2), ["even", "odd"] * 15
+def numbers(): return np.arange(60).reshape(30, 2)
+def rows(): return numbers(), ["even", "odd"] * 15
 def three(): return 1, 2, 3
 def fails(): raise ValueError("no\\nluck")
 def ragged(): return [[1, 2], [3]], [0, 1]

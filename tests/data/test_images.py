@@ -79,7 +79,8 @@ def test_pixels_with_signs() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"validation": 1437}, "task.validation must be below 1437"),
+        ({"validation": 1437}, "task.validation must be at least 0 and below 1437"),
+        ({"validation": -1}, "task.validation must be at least 0 and below 1437"),
         ({"validation": 400, "train": 1038}, "task.train must be from 1 to 1037"),
         ({"train": 0}, "task.train must be from 1 to 1437"),
     ],

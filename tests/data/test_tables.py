@@ -141,6 +141,11 @@ def test_columns_are_chosen(tmp_path: Path) -> None:
     assert bool(((-two.training[0][:, 0]) % 7).eq(two.training[0][:, 1]).all())
 
 
+def test_names_may_be_numbers_beside_one_that_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "0,1,y\n" + ROWS)
+    assert csv_table(path, "y", columns=("1",)).inputs == (1,)
+
+
 @pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
 def test_delimiters_are_found(sign: str, tmp_path: Path) -> None:
     rows = "\n".join(sign.join([str(i), "0.5", "1"[: i % 2] or "0"]) for i in range(30))
@@ -179,7 +184,8 @@ BAD: dict[str, tuple[str, dict[str, object], str]] = {
     "class left out": ("a,b,y\n" + ROWS + "1,2,rare\n", {}, "'rare' has 1 of 21 rows, none of the"),
     "few rows": ("a,b,y\n1,2,n\n3,4,y\n", {}, "2 rows are too few to be divided"),
     "no rows": ("a,b,y\n", {}, "has no rows below its header"),
-    "no header": ("1,2,n\n" + ROWS, {}, "line 1 must name the columns, but has the number 1"),
+    "no header": ("1,2,n\n" + ROWS, {}, "line 1 must name the columns, 'y' among them, but"),
+    "numbers for names": ("0,1,2\n" + ROWS.replace("y", "1").replace("n", "0"), {}, "has the num"),
     "empty file": ("", {}, "line 1 has one column"),
     "no such target": ("a,b,yes\n" + ROWS, {}, "task.target: .* has no column 'y'.*yes"),
     "no such column": ("a,b,y\n" + ROWS, {"columns": ("a", "bb")}, "task.columns: .*column 'bb'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import runpy
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,21 +104,15 @@ def _function(function: str, where: str) -> Callable[[], Any]:
         raise InputError(f"{where} must be module:function or file.py:function")
     file = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
     try:
-        if file.is_file():
-            spec = importlib.util.spec_from_file_location(file.stem, file)
-            assert spec is not None
-            assert spec.loader is not None
-            held = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(held)
-        else:
-            held = importlib.import_module(module)
+        held = (runpy.run_path(str(file)) if file.is_file()
+                else vars(importlib.import_module(module)))  # fmt: skip
     except Exception as error:
         raise InputError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(held, name, None)
+    found: Callable[[], Any] | None = held.get(name)
     if not callable(found):
-        names = [each for each in vars(held) if not each.startswith("_")]
+        names = [each for each in held if not each.startswith("_")]
         raise InputError(f"{where}: no such function: {nearest(name, names)}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def as_rows(x: Any, target: Any, predict: Predict, names: tuple[str, str]) -> Rows:

@@ -147,9 +147,9 @@ def _task(
 ) -> Finite:
     """Return the task; the first of ``order`` are to look at, the next to train on."""
     left = len(order) - validation
-    if left < 1:
-        raise InputError(f"task.validation must be below {len(order)}, the number of training "
-                         f"images, but is {validation}")  # fmt: skip
+    if not 0 <= validation < len(order):
+        raise InputError(f"task.validation must be at least 0 and below {len(order)}, the number "
+                         f"of training images, but is {validation}")  # fmt: skip
     if train is not None and not 1 <= train <= left:
         raise InputError(f"task.train must be from 1 to {left}, the images there are to train on, "
                          f"but is {train}")  # fmt: skip

@@ -124,9 +124,10 @@ def _used(
     twice = sorted({each for each in header if header.count(each) > 1})
     if twice:
         raise InputError(f"task.path: {name}, line 1: the column {shown(twice[0])} is there twice")
-    if any(_is_number(each) for each in header):
-        raise InputError(f"task.path: {name}, line 1 must name the columns, but has the number "
-                         f"{next(filter(_is_number, header))}")  # fmt: skip
+    numbers = [each for each in header if _is_number(each)]
+    if numbers and (target not in header or len(numbers) == len(header)):
+        raise InputError(f"task.path: {name}, line 1 must name the columns, {shown(target)} among "
+                         f"them, but has the number {numbers[0]}")  # fmt: skip
     if len(header) < 2:
         raise InputError(f"task.path: {name}, line 1 has one column: target and inputs are needed, "
                          "with a comma, semicolon, tab or | between them")  # fmt: skip
