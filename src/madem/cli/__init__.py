@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from madem.cli import device, show, spice
+from madem.cli import config, device, show, spice
 from madem.cli.gradcheck import gradcheck
 from madem.cli.run import report, run
 from madem.errors import LONGEST, InputError, clipped, fault
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(gradcheck)
 app.command()(report)
+app.add_typer(config.app, name="config")
 app.add_typer(device.app, name="device")
 app.add_typer(spice.app, name="spice")
 app.add_typer(show.app, name="show")

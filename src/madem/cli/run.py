@@ -42,7 +42,7 @@ def run(
         held = RunDirectory(resume).config()
         _finish(find(held), find(held).make(held), resume, workers)
         return
-    held = _asked(question, settings)
+    held = asked(question, settings)
     held |= {k: v for k, v in {"chips": chips, "seed": seed}.items() if v is not None}
     experiment = find(held)
     if words is not None:
@@ -55,7 +55,7 @@ def run(
     _finish(experiment, config, out or Path("runs") / f"{name}-seed{config.seed}", workers)
 
 
-def _asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
+def asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
     """Return the values of the config that was asked for."""
     from madem.documents import read_yaml
     from madem.experiments.catalogue import MODULES

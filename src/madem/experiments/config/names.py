@@ -31,6 +31,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from madem import learn, machine, network, solver
+from madem.data.images import digit_images, idx_images
 from madem.device import Cell, forms, load, presets
 from madem.errors import InputError, nearest, shown
 from madem.experiments.config.base import Strict, explain, made, placed
@@ -387,7 +388,10 @@ FORMS = {part: Table(part, makers) for part, makers in presets.FORMS.items()}
 DEVICES = Table("device", {"preset": load, "cell": Cell}, plain=(str,))
 """A device by its numbers, or by the name of its preset."""
 
-TASKS = Table("task", {})
+TASKS = Table("task", {
+    "digits": Entry(digit_images, ("seed",)),
+    "idx": Entry(idx_images, ("seed",)),
+})  # fmt: skip
 
 TABLES_OF: dict[Any, Table] = {
     network.Law: LAWS,

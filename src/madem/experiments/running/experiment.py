@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
 
 from madem.device.presets import preset
 from madem.errors import InputError
@@ -35,6 +37,12 @@ class Experiment:
     jobs: Callable[[Any, Path], list[Job]]
     summarise: Callable[[Any, RunDirectory], dict[str, Any]]
     looks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """The model of its configs: what ``make`` returns."""
+        found: type[BaseModel] = get_type_hints(self.make)["return"]
+        return found
 
     def prepare(self, config: Any, path: Path) -> None:
         """Claim ``path`` for a run, before anything is written."""

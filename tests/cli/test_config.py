@@ -1,0 +1,90 @@
+"""``madem config``: what is shown loads again, what cannot run is refused, schemas say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from madem.documents import load_keys
+from madem.experiments.catalogue import MODULES, experiment, find
+from tests.cli.commands import command, one_line
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("unknown key 'network.hiden': did you mean 'hidden'?", {"network": {"hiden": [3]}}),
+    ("network.kind: unknown name 'hopfeld'", {"network": {"kind": "hopfeld"}}),
+    ("learning.batch: input should be a valid integer", {"learning": {"batch": "many"}}),
+    ("writing.threshold: '15' needs a unit", {"writing": {"threshold": "15"}}),
+    ("seed: input should be greater than or equal to 0", {"seed": -1}),
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_shown_is_the_same_config(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("config", "show", name, "--set", "seed=7") == 0
+    held = load_keys(capsys.readouterr().out, "shown")
+    found = find(held)
+    assert found.make(held) == found.make({"experiment": name, "seed": 7})
+    assert set(held) == set(found.model.model_fields)
+
+
+@pytest.mark.parametrize("name", [*MODULES, *(str(path) for path in EXAMPLES)])
+def test_what_ships_can_be_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = ("--set", "data.name=digits") if "/" in name else ()  # not all have Fashion-MNIST
+    assert command("config", "check", name, *ours) == 0
+    assert f"{name}: ok, a config of " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("line", "values"), BAD)
+@pytest.mark.parametrize("verb", ["show", "check"])
+def test_a_bad_config_is_one_line(
+    verb: str, line: str, values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(json.dumps({"experiment": "images", **values}))
+    assert command("config", verb, str(file)) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"madem: {line}")
+    assert one_line(told.err)
+    assert not told.out
+
+
+def test_what_cannot_be_built_is_refused_by_check_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = (str(EXAMPLES[0].parent / "resistive.yaml"), "--set", "network.hidden=[7]")
+    odd += ("--set", "data.name=digits")
+    assert command("config", "show", *odd) == 0
+    capsys.readouterr()
+    assert command("config", "check", *odd) == 2
+    assert "network.hidden must be even" in capsys.readouterr().err
+
+
+def test_an_unknown_schema_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("config", "schema", "nois") == 2
+    assert "unknown experiment 'nois': did you mean 'noise'?" in capsys.readouterr().err
+
+
+def test_one_schema_has_all_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("config", "schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    for name in MODULES:
+        own = schema["$defs"][experiment(name).model.__name__]
+        assert own["properties"]["experiment"]["const"] == name
+        assert "experiment" in own["required"]
+    assert len(schema["oneOf"]) == len(MODULES)
+
+
+def test_schemas_agree_with_what_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    assert command("config", "schema") == 0
+    check = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
+    for path in EXAMPLES:
+        held = load_keys(path.read_text(), str(path))
+        assert check.is_valid(held), path
+        assert check.is_valid(find(held).make(held).model_dump(mode="json")), path
+        assert not check.is_valid({k: v for k, v in held.items() if k != "experiment"})
+    for _, values in BAD:
+        assert not check.is_valid({"experiment": "images", **values}), values
