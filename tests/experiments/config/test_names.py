@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -97,7 +98,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"wires": {"word": "0 ohm"}}, "wires.word: must be a positive, finite resistance"),
     ({"wires": {"kind": "", "word": "1 ohm"}}, "unknown key 'wires.kind'"),
     ({"spread": {"line_gai": 0.1}}, "unknown key 'spread.line_gai': did you mean 'line_gain'?"),
-    ({"device": {"kind": "preset", "name": "taox"}}, "device: device: unknown preset 'taox'"),
+    ({"device": {"kind": "preset", "name": "taox"}}, "device: unknown preset 'taox'"),
     ({"device": {"kind": "cell", "high": "150 uS"}}, "device.read_voltage: missing"),
 ]  # fmt: skip
 
@@ -157,6 +158,18 @@ def test_a_maker_refuses_what_it_was_given_in_the_words_of_the_config() -> None:
         part.make({"pre": (3,), "post": 2, "ends": (1, 2)}, "network.joint")
 
 
+def test_a_table_of_ones_own_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "iris.csv"
+    file.write_text("length,kind\n" + "".join(f"{n % 7},{'ab'[n % 2]}\n" for n in range(40)))
+    part = TABLES["task"].part({"kind": "csv", "path": str(file), "target": "kind", "reach": None})
+    task = part.make({"seed": 3}, "task")
+    assert task.names == ("a", "b")
+    assert task.training[0].max() > 1  # reach None leaves numbers as they are
+    missing = TABLES["task"].part({"kind": "csv", "path": str(file), "target": "sort"})
+    with pytest.raises(InputError, match=r"^task\.target: .*'sort'"):
+        missing.make({"seed": 3}, "task")
+
+
 def test_the_schema_of_a_part() -> None:
     schema = Example.model_json_schema()
     found = list(numbers(schema))
@@ -172,6 +185,11 @@ def test_the_schema_of_a_part() -> None:
     solver = schema["properties"]["solver"]
     assert solver["oneOf"][-1]["enum"] == list(SOLVERS.entries)
     assert solver["default"]["kind"] == "sweep"
+    share = schema["$defs"]["writing_disturbed"]["properties"]["share"]
+    assert share["type"] == "number"
+    table = TABLES["task"].models["csv"].model_json_schema()
+    assert table["properties"]["target"]["description"] == "the column to predict"
+    assert table["properties"]["predict"]["enum"] == ["classes", "numbers"]
     assert "halves" not in schema["properties"]["laws"]["items"]["oneOf"][-1]["enum"]
 
 

@@ -82,7 +82,8 @@ def placed(path: str, message: str, keys: Iterable[str]) -> str:
     first, _, rest = message.partition(" ")
     if first.rstrip(":") in keys:
         path, message = f"{path}.{first.rstrip(':')}".lstrip("."), rest
-    return f"{path}: {message}" if path else message
+    told = not path or message.startswith((f"{path}.", f"{path}:"))
+    return message if told else f"{path}: {message}"
 
 
 def _walked(loc: Iterable[int | str], model: type[BaseModel]) -> tuple[list[str], list[Any]]:

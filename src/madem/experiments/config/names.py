@@ -31,7 +31,10 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from madem import learn, machine, network, solver
+from madem.data.arrays import npz_table, python_table
+from madem.data.folders import folder_images
 from madem.data.images import digit_images, idx_images
+from madem.data.tables import csv_table
 from madem.device import Cell, forms, load, presets
 from madem.errors import InputError, nearest, shown
 from madem.experiments.config.base import Strict, explain, made, placed
@@ -118,7 +121,7 @@ class Entry:
     def field(self, name: str) -> tuple[Any, Any]:
         """Return the type and the field of a parameter in a config."""
         hint = _written(self.hints[name], self.units.get(name))
-        told = re.search(rf"``{name}``(?:, [^:.]*)?: ([^;.]+)", self.said)
+        told = re.search(rf"(?:``{name}``(?:, [^:.]*)?|\n +{name}): ([^;.]+)", self.said)
         about = " ".join(told[1].split()) if told else None
         return (hint | None if name in self.unbounded else hint), Field(
             self.default(name), description=about
@@ -391,6 +394,10 @@ DEVICES = Table("device", {"preset": load, "cell": Cell}, plain=(str,))
 TASKS = Table("task", {
     "digits": Entry(digit_images, ("seed",)),
     "idx": Entry(idx_images, ("seed",)),
+    "folder": Entry(folder_images, ("seed",)),
+    "csv": Entry(csv_table, ("seed",)),
+    "npz": Entry(npz_table, ("seed",)),
+    "python": Entry(python_table, ("seed",)),
 })  # fmt: skip
 
 TABLES_OF: dict[Any, Table] = {
