@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ledger": BASE,
     "solver": BASE | {"native"},
     "circuit": BASE | {"network"},
-    "machine": BASE | {"network", "device", "ledger", "solver"},
+    "machine": BASE | {"network", "device", "ledger", "solver", "circuit"},
     "learn": BASE | {"machine", "network", "solver"},
     "data": BASE | {"network"},
     "experiments": BASE

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from madem.circuit import (
     Built,
-    Crossbar,
     Operating,
     Timing,
     Transient,
@@ -40,7 +39,8 @@ from madem.experiments.imagesconfig import ImagesConfig
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.training import Trainer
 from madem.learn import currents, springs
-from madem.machine import Placement, SignedPair
+from madem.machine import SignedPair
+from madem.machine.circuit import crossbars
 from madem.network import Cost, Network, Nudge
 from madem.randomness import stream
 
@@ -211,7 +211,7 @@ def bench_of_braille(
     one = trainer.plan
     stores = [store for store in trainer.machine.stores if isinstance(store, SignedPair)]
     bars = [
-        crossbars(store.cells[:, 0], placement)
+        crossbars(store.cells[:, 0], placement.side)
         for store, placement in zip(stores, one.placements, strict=True)
     ]
     units, volts = [store.unit for store in stores], one.cell.read_voltage
@@ -251,30 +251,3 @@ def on_bench(trainer: Trainer, sample: int) -> tuple[Tensor, Tensor]:
     draws = stream(one.seed, one.name, "circuit")
     x, target, _ = one.task.sample((1, sample + 1), draws)
     return x[0, -1:], target[0, -1:]
-
-
-def crossbars(cells: Tensor, placement: Placement) -> list[Crossbar]:
-    """Return the arrays on which the pairs ``(2, post, pre)`` of one chip lie.
-
-    >>> bars = crossbars(torch.ones(2, 3, 4), Placement(3, 4, "outputs", (0,)))
-    >>> bars[0].g.shape, bars[0].columns[:2]
-    ((4, 6), ((0, 1), (0, -1)))
-    """
-    plus, minus = (part.mT.double() for part in cells)
-    rows = [(k, 1) for k in range(placement.pre)]
-    columns = [(k, 1) for k in range(placement.post)]
-
-    def both(lines: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-        return tuple((k, sign) for k, _ in lines for sign in (1, -1))
-
-    if placement.side == "arrays":
-        other = tuple((k, -1) for k, _ in columns)
-        return [
-            Crossbar(plus.numpy(), tuple(rows), tuple(columns)),
-            Crossbar(minus.numpy(), tuple(rows), other),
-        ]
-    if placement.side == "outputs":
-        g = torch.stack([plus, minus], -1).flatten(-2)
-        return [Crossbar(g.numpy(), tuple(rows), both(columns))]
-    g = torch.stack([plus, minus], -2).flatten(-3, -2)
-    return [Crossbar(g.numpy(), both(rows), tuple(columns))]

@@ -11,9 +11,10 @@ from madem.circuit import Crossbar
 from madem.circuit.elements import Array
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig
-from madem.experiments.circuits import crossbars, on_bench, trainer_of
+from madem.experiments.circuits import on_bench, trainer_of
 from madem.experiments.running.rundir import RunDirectory
 from madem.machine import SignedPair
+from madem.machine.circuit import crossbars
 from madem.network import Wires, read
 from madem.solver import Sweep
 
@@ -68,7 +69,7 @@ def maps(
         store = machine.stores[index]
         assert isinstance(store, SignedPair)
         lines = torch.cat([states[index], torch.ones(1, dtype=torch.float64)]).numpy()
-        bars = crossbars(store.cells[:, chip], placement)
+        bars = crossbars(store.cells[:, chip], placement.side)
         for number, bar in zip(placement.arrays, bars, strict=True):
             title = f"array {number + 1}, layer {index + 1}"
             found.append(_map(title, bar, one.cell.read_voltage * lines, one.wires))

@@ -2,6 +2,7 @@
 
 from madem.machine.arrays import Digitised, Lines, Lopsided
 from madem.machine.base import Machine, Observed
+from madem.machine.circuit import CircuitMachine
 from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.placement import Placement, lay_out, place
@@ -21,6 +22,7 @@ from madem.machine.writing import (
 )
 
 __all__ = [
+    "CircuitMachine",
     "Converter",
     "Digitised",
     "Disturbed",

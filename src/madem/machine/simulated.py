@@ -218,12 +218,15 @@ class Simulated(Machine):
         if self.listener is not silent:
             for event in of_contrast(self.network, high.output.shape[-2]):
                 self.listener(event)
-        parts: list[Tensor] = []
-        problem = own(high.origin or low.origin or low).problem
-        bound = zip(self.stores, problem.couplings, problem.ends, strict=True)
-        for store, coupling, ends in bound:
-            parts += store.contrast(coupling, [moves[e] for e in ends])
-        return tuple(parts)
+        return self.compare(own(high.origin or low.origin or low).problem.couplings, moves)
+
+    def compare(self, couplings: Sequence[Coupling], moves: Sequence[Move]) -> tuple[Tensor, ...]:
+        """Return what the stores contrast, one per parameter, from how every layer moved."""
+        return tuple(
+            part
+            for store, coupling, ends in zip(self.stores, couplings, self._ends, strict=True)
+            for part in store.contrast(coupling, [moves[end] for end in ends])
+        )
 
     @torch.no_grad()
     def reaction(self, high: Observed, low: Observed, scale: Scale = 1.0) -> Tensor:
