@@ -184,6 +184,8 @@ def test_ragged_columns_end_by_themselves(tmp_path: Path) -> None:
     short = write(tmp_path / "two.csv", "up_uS,down_uS\n1,3\n2,2\n3\n")
     np.testing.assert_allclose(trains_of([read_table(short)]).reads[0] * 1e6, [1, 2, 3, 3, 2])
     refused(write(tmp_path / "c.csv", "up_uS,down_uS\n1,3\n,2\n3,1\n"), "line 3: 'up_uS' is empty")
+    merged = "Device No.,time_s,read_uS\na,1,15\n,2,15.1\n"  # as spreadsheets merge cells
+    refused(write(tmp_path / "d.csv", merged), "line 3: 'Device No.' is empty: name the device")
     refused(first, "give a set and a reset file together")
     wide = read_table(write(tmp_path / "w.csv", "time_s,read A (uS),read B (uS)\n0,5,6\n1,5,\n"))
     assert (wide.kind, wide.device) == ("noise", ["read A", "read A", "read B"])

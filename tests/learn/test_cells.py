@@ -7,6 +7,7 @@ import io
 import pickle
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -430,3 +431,29 @@ def test_pulses_one_by_one_move_a_chip_too(cell: Cell) -> None:
     module.commit()
     moved = (store(module).cells - cells).abs()
     assert 0 < float(moved.max()) < 3 * cell.pulse_step
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("asked.0", torch.zeros(1)),
+        ("rank", torch.zeros(2, dtype=torch.int64)),
+        ("rank", 3),
+        ("machine.noise", "abc"),
+        (None, [1]),
+        (None, None),
+    ],
+)
+def test_an_odd_state_of_a_chip_is_refused_and_changes_nothing(
+    cell: Cell, name: str | None, value: Any
+) -> None:
+    module = chip(cell)
+    held = module.state_dict()
+    before = copy.deepcopy(held)
+    state = dict(held["chip._extra_state"])
+    odd = value if name is None else {**state, name: value}
+    with pytest.raises(InputError, match="the state"):
+        module.load_state_dict({**held, "chip._extra_state": odd})
+    after = module.state_dict()["chip._extra_state"]
+    for key, tensor in before["chip._extra_state"].items():
+        assert torch.equal(after[key], tensor), key

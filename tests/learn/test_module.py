@@ -6,7 +6,8 @@ import copy
 import math
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -529,3 +530,45 @@ def test_the_parameters_given_are_not_changed_by_training() -> None:
     module(torch.rand(2, 6)).sum().backward()
     torch.optim.SGD(module.parameters(), 1.0).step()
     assert all(torch.equal(a, b) for a, b in zip(mine[0], held, strict=True))
+
+
+ROUND = torch.zeros(5, 3), torch.zeros(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (ROUND[:1], "start must be states"),
+        ((torch.zeros(5, 7), ROUND[1]), r"\(5, 7\)"),
+        ((torch.zeros(4, 3), torch.zeros(4, 2)), r"\(4, 3\)"),
+        ((ROUND[0] * math.nan, ROUND[1]), "start must be finite"),
+    ],
+)
+def test_odd_starts_are_refused_in_words(start: Any, message: str) -> None:
+    module = Equilibrium(Network(4, (Layer(3, Box(0.0, 1.0)), Layer(2, Free()))))
+    for settle in (module, module.settle):
+        with pytest.raises(InputError, match=message):
+            settle(torch.rand(5, 4), start)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (Tensor.to_sparse, "sparse"),
+        (lambda x: x.to("meta"), "meta"),
+        (lambda x: torch.nested.as_nested_tensor(list(x), layout=torch.jagged), "nested"),
+        (Tensor.double, "move one with"),
+    ],
+)
+def test_odd_tensors_are_refused_in_words(change: Callable[[Tensor], Any], message: str) -> None:
+    module = Equilibrium(Network(4, (Layer(2, Free()),)))
+    for settle in (module, module.settle):
+        with pytest.raises(InputError, match=message):
+            settle(change(torch.rand(5, 4)))
+
+
+def test_thresholds_that_are_none_are_refused() -> None:
+    module = Equilibrium(Network(4, (Layer(2, Free()),)))
+    for threshold in (-1.0, math.inf, math.nan):
+        with pytest.raises(InputError, match="threshold must be"):
+            module.commit(threshold)

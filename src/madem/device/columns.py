@@ -40,7 +40,8 @@ NAMES = {
     "target": "target|target conductance|conductance target|g target",
     "read": "read|readback|read back|measured",
     "time": "time|t|elapsed time|time elapsed|elapsed",
-    "device": "device|cell|dut|device id|cell id|device number|cell number|device name",
+    "device": "device|cell|dut|device id|cell id|device number|cell number|device name"
+    "|device no|cell no",
     "direction": "direction|polarity|pulse type|pulse direction|operation",
     "pulse": "pulse|pulses|pulse number|pulse no|pulse nr|pulse index|pulse count|number|no|nr"
     "|index|n|#",

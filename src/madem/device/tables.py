@@ -80,6 +80,8 @@ def read_table(path: Path, read_voltage: float | None = None) -> Table:
     reads = siemens(sheet, read_voltage)
     roles = {each.role: each.head for each in sheet.columns}
     device = sheet.texts.get(roles.get("device", ""), ["1"] * len(sheet.lines))
+    blank = np.array([not name for name in device])
+    refuse(sheet, roles.get("device", ""), blank, "is empty: name the device in every row")
     if kind == "pulses" and "up" in roles:
         check_tails(sheet, reads, device)
         check_jump(sheet, reads[roles["up"]], reads[roles["down"]], device)

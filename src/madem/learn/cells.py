@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
 from madem.machine import Machine
 from madem.machine.stores import part_of
 
@@ -87,15 +88,18 @@ class Cells(nn.Module):
         asked = {f"asked.{i}": p for i, p in enumerate(self.asked)}
         return {**held, **asked, "rank": torch.tensor(self.settings["rank"])}
 
-    def set_extra_state(self, state: Mapping[str, Tensor]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         """Take back what ``get_extra_state`` returned, in the present type and place.
 
         Raises ``InputError`` where it is of another chip, and has then changed nothing.
         """
         like = self.asked[0] if self.asked else torch.zeros(())
+        if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
+            raise InputError(f"the state of a chip must be tensors by name, but is {shown(state)}")
         here = {name: _as(held, like) for name, held in state.items()}
         asked = part_of(here, "asked.")
-        if len(asked) != len(self.asked) or "rank" not in here:
+        shapes = [p.shape for p in asked.values()]
+        if shapes != [p.shape for p in self.asked] or "rank" not in here or here["rank"].dim():
             raise InputError("the state is not that of a chip with as many parameters")
         self.machine.restore(part_of(here, "machine."))
         self.ask(list(asked.values()))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
 from madem.learn.cells import Cells
 from madem.learn.estimators import Contrast, RelativeMove, centred, currents, wide
 from madem.machine import Machine, Observed, Simulated
@@ -61,6 +61,8 @@ class Equilibrium(nn.Module):
         machine: Machine
         if isinstance(network, type) or not isinstance(network, Network | Machine):
             raise InputError(f"network must be a Network or a Machine, but is {_kind(network)}")
+        if solver is not None and not isinstance(solver, Solver):
+            raise InputError(f"solver must be a Solver, as Sweep(), but is {_kind(solver)}")
         if not isinstance(network, Network):
             if solver is not None:
                 raise InputError("solver: a machine has its own; give it to the machine")
@@ -91,21 +93,11 @@ class Equilibrium(nn.Module):
     def forward(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Tensor:
         """Return the outputs at rest, ``(batch, *outputs)``, from states ``start`` where given.
 
-        Raises ``InputError`` where ``x`` has another shape, dtype or device than the network's,
-        or is not finite.
+        Raises ``InputError`` where ``x`` or ``start`` has another shape, dtype or device than the
+        network's, or is not finite.
         """
         held = self._held()
-        if not isinstance(x, Tensor):
-            raise InputError(f"x must be a tensor, but is {_kind(x)}")
-        if torch.is_autocast_enabled(x.device.type) and x.is_floating_point() and held:
-            x = x.to(held[0].dtype)
-            start = None if start is None else [state.to(held[0].dtype) for state in start]
-        for label, p in zip(self.labels, held, strict=True):
-            if p.dtype != x.dtype or p.device != x.device:
-                raise InputError(
-                    f"x is {x.dtype} on {x.device}, but parameter {label} is {p.dtype} on "
-                    f"{p.device}: move one with .to()"
-                )
+        x, start = self._given(x, start, held)
         if self.chip is not None:
             self.chip.heed(held)
         try:
@@ -124,7 +116,7 @@ class Equilibrium(nn.Module):
     def settle(self, x: Tensor, start: Sequence[Tensor] | None = None) -> Observed:
         """Return what the machine shows of the free phase; a simulated one, its sweeps too."""
         self._renew()
-        self._held()
+        x, start = self._given(x, start, self._held())
         with torch.no_grad(), _plain(x):
             settled = self.machine.settle(x, start=start)
         self._count()
@@ -140,8 +132,8 @@ class Equilibrium(nn.Module):
         ideal machine has nothing to do. Raises ``InputError``, and has written nothing, where a
         parameter is not finite.
         """
-        if not (threshold >= 0 and math.isfinite(threshold)):
-            raise InputError(f"threshold must be zero or positive, but is {threshold}")
+        if not (isinstance(threshold, int | float) and 0 <= threshold < math.inf):
+            raise InputError(f"threshold must be zero or positive, but is {shown(threshold)}")
         self._renew()
         wanted = self._held()
         if self.chip is None:
@@ -170,6 +162,40 @@ class Equilibrium(nn.Module):
             f"cells={cells or 'none: parameters are numbers'}",
             f"estimator={self.estimator}",
         ))  # fmt: skip
+
+    def _given(
+        self, x: Tensor, start: Sequence[Tensor] | None, held: Sequence[Tensor]
+    ) -> tuple[Tensor, Sequence[Tensor] | None]:
+        """Return what was given, under autocast in the type of the parameters, or refuse it."""
+        if not isinstance(x, Tensor):
+            raise InputError(f"x must be a tensor, but is {_kind(x)}")
+        if x.layout != torch.strided or x.is_nested or x.is_meta:
+            kind = "on meta" if x.is_meta else f"nested or {x.layout}"
+            raise InputError(f"x must be a dense tensor of numbers, but is {kind}")
+        if start is not None:
+            self._check_start(x, start)
+        if torch.is_autocast_enabled(x.device.type) and x.is_floating_point() and held:
+            x = x.to(held[0].dtype)
+            start = None if start is None else [state.to(held[0].dtype) for state in start]
+        for label, p in zip(self.labels, held, strict=True):
+            if p.dtype != x.dtype or p.device != x.device:
+                raise InputError(
+                    f"x is {x.dtype} on {x.device}, but parameter {label} is {p.dtype} on "
+                    f"{p.device}: move one with .to()"
+                )
+        return x, start
+
+    def _check_start(self, x: Tensor, start: Sequence[Tensor]) -> None:
+        """Refuse states that are not one a layer, finite, for every sample of ``x``."""
+        inputs, *layers = self.network.state_shapes
+        batch = tuple(x.shape[: max(x.dim() - len(inputs), 0)])
+        wanted = [(*batch, *shape) for shape in layers]
+        listed = isinstance(start, list | tuple) and all(isinstance(s, Tensor) for s in start)
+        found = [tuple(state.shape) for state in start] if listed else _kind(start)
+        if found != wanted:
+            raise InputError(f"start must be states of the shapes {wanted}, but is {found}")
+        if not all(bool(torch.isfinite(state).all()) for state in start):
+            raise InputError("start must be finite, but holds NaN or infinity")
 
     def _held(self) -> list[Tensor]:
         """Return the parameters, within their limits, and put them into stores of numbers."""
