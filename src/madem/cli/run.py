@@ -13,6 +13,7 @@ from madem.cli.common import Settings, plain_console
 from madem.errors import InputError, fault, nearest
 
 if TYPE_CHECKING:
+    from madem.experiments.running.engines import Pool
     from madem.experiments.running.experiment import Experiment
     from madem.experiments.running.jobs import Job, Progress, Tell
 
@@ -31,28 +32,36 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A run directory to go on with.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    engine: Annotated[str, typer.Option(help="What starts them: loky or dask.")] = "loky",
+    address: Annotated[
+        str | None, typer.Option(help="A dask scheduler, whose workers are used: tcp://HOST:8786.")
+    ] = None,
 ) -> None:
     """Run an experiment into a run directory, and report on it."""
     from madem.experiments.catalogue import find
+    from madem.experiments.running.engines import engine as started
     from madem.experiments.running.rundir import RunDirectory
 
     if resume is not None:
         if question or settings or words or out or chips is not None or seed is not None:
             raise InputError("--resume takes its config from the run directory; give nothing else")
         held = RunDirectory(resume).config()
-        _finish(find(held), find(held).make(held), resume, workers)
-        return
-    held = asked(question, settings)
-    held |= {k: v for k, v in {"chips": chips, "seed": seed}.items() if v is not None}
-    experiment = find(held)
-    if words is not None:
-        from madem.data.braille import read_words
+        experiment, path = find(held), resume
+        config = experiment.make(held)
+    else:
+        held = asked(question, settings)
+        held |= {k: v for k, v in {"chips": chips, "seed": seed}.items() if v is not None}
+        experiment = find(held)
+        if words is not None:
+            from madem.data.braille import read_words
 
-        letters = held.get("letters", 10)  # what else stands there is refused with the config
-        held["words"] = list(read_words(words, letters if isinstance(letters, int) else 10))
-    config = experiment.make(held)
-    name = Path(str(question)).stem
-    _finish(experiment, config, out or Path("runs") / f"{name}-seed{config.seed}", workers)
+            letters = held.get("letters", 10)  # what else stands there is refused with the config
+            held["words"] = list(read_words(words, letters if isinstance(letters, int) else 10))
+        config = experiment.make(held)
+        path = out or Path("runs") / f"{Path(str(question)).stem}-seed{config.seed}"
+    experiment.check(config)
+    with started(engine, address, workers) as (pool, count):
+        _finish(experiment, config, path, count, pool)
 
 
 def asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
@@ -75,7 +84,9 @@ def report(
     _draw(run_directory)
 
 
-def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> None:
+def _finish(
+    experiment: Experiment, config: Any, path: Path, workers: int, pool: Pool | None
+) -> None:
     """Do what is left of a run, say what came of it, and write its report."""
     from madem.experiments.running.experiment import citations
     from madem.experiments.running.rundir import resumed
@@ -84,7 +95,7 @@ def _finish(experiment: Experiment, config: Any, path: Path, workers: int) -> No
     experiment.prepare(config, path)
     try:
         with _bars(experiment.jobs_left(config, path)) as tell:
-            summary = experiment.run(config, path, tell, workers)
+            summary = experiment.run(config, path, tell, workers, pool)
         tell_results(experiment.name, summary, plain_console())
         typer.echo(f"to cite: {'; '.join(citations(config.model_dump()))}")
         _draw(path)

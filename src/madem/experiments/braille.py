@@ -86,7 +86,7 @@ def planned(config: BrailleConfig, name: str, change: dict[str, str]) -> Plan:
 
 def train_job(
     config: BrailleConfig, path: Path, job: str, name: str, change: dict[str, str], tell: Tell
-) -> None:
+) -> dict[str, Any]:
     """Train one network in place on its chips, from its checkpoint if there is one; test it."""
     folder = RunDirectory(path)
     plan = planned(config, name, change)
@@ -105,7 +105,7 @@ def train_job(
             tell(Progress(job, trainer.step, plan.training.steps, text))
     result, tensors = examine(config, trainer, untrained)
     folder.save_tensors(f"jobs/{job}.safetensors", tensors)
-    folder.save_json(f"jobs/{job}.json", result)
+    return result
 
 
 def examine(
@@ -193,7 +193,7 @@ def example(
     return tensors
 
 
-def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> None:
+def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> dict[str, Any]:
     """Train the same architecture digitally, ideally and for the chips; test both, and the limit.
 
     Keeps every decision at the flip probability of training, as the chips' job does: on the same
@@ -229,9 +229,8 @@ def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> N
     x, _, word = plan.task.sample((LIMIT_SAMPLES,), stream(plan.seed, plan.name, "limit"))
     limit = measured(bayes_chances(plan.task.codes, x, word)[None])
     result["limit"] = [limit.mean, limit.error]
-    folder = RunDirectory(path)
-    folder.save_tensors(f"jobs/{job}.safetensors", kept)
-    folder.save_json(f"jobs/{job}.json", result)
+    RunDirectory(path).save_tensors(f"jobs/{job}.safetensors", kept)
+    return result
 
 
 def flips(config: BrailleConfig, plan: Plan) -> list[float]:

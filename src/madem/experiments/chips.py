@@ -113,7 +113,7 @@ def train(
 
 def yield_job(
     config: ChipsConfig, path: Path, job: str, flaw: Flaw, levels: Sequence[float], tell: Tell
-) -> None:
+) -> dict[str, Any]:
     """Train chips of every level of a flaw, and program ideal weights onto the same ones."""
     plan = plan_of(config, len(levels), ["stuck_cells", "device_spread"])
     each = over_chips(config, levels)
@@ -123,14 +123,13 @@ def yield_job(
     train(trainer, path, job, config.steps, None, tell)
     programmed = ex_situ(config, plan)
     afflict(plan, programmed, flaw, each)
-    result = {
+    return {
         "in situ": seen(trainer, trainer.machine, "in situ"),
         "ex situ": seen(trainer, programmed, "ex situ"),
     }
-    RunDirectory(path).save_json(f"jobs/{job}.json", result)
 
 
-def recovery_job(config: ChipsConfig, path: Path, job: str, tell: Tell) -> None:
+def recovery_job(config: ChipsConfig, path: Path, job: str, tell: Tell) -> dict[str, Any]:
     """Let cells die half-way through training, and train on; beside it, weights that cannot."""
     plan = plan_of(config, len(config.damage))
     each, half = over_chips(config, config.damage), config.steps // 2
@@ -146,8 +145,7 @@ def recovery_job(config: ChipsConfig, path: Path, job: str, tell: Tell) -> None:
     before = seen(trainer, programmed, "ex situ before")
     afflict(plan, programmed, struck, each)
     after = seen(trainer, programmed, "ex situ after")
-    result = {"curve": trainer.curve, "half": half, "ex situ": {"before": before, "after": after}}
-    RunDirectory(path).save_json(f"jobs/{job}.json", result)
+    return {"curve": trainer.curve, "half": half, "ex situ": {"before": before, "after": after}}
 
 
 def dead(trainer: Trainer, half: int) -> bool:
@@ -227,7 +225,7 @@ class BiasedEstimator:
 
 def forgetting_job(
     config: ChipsConfig, path: Path, job: str, estimator: str, nudged: bool, tell: Tell
-) -> None:
+) -> dict[str, Any]:
     """Train chips, then let them learn on with a measurement that is off."""
     plan = plan_of(config, len(config.offsets))
     trainer = Trainer(plan, 2)
@@ -245,8 +243,7 @@ def forgetting_job(
     trainer.estimator = BiasedEstimator(measured, tuple(offsets), nudged)
     rates = [config.bias_rate * rate for rate in plan.training.rates]
     train(trainer, path, job, end, rates, tell)
-    result = {"curve": [look for look in trainer.curve if look[0] >= config.steps]}
-    RunDirectory(path).save_json(f"jobs/{job}.json", result)
+    return {"curve": [look for look in trainer.curve if look[0] >= config.steps]}
 
 
 def jobs_of(config: ChipsConfig, path: Path) -> list[Job]:

@@ -145,7 +145,7 @@ def trainer_of(config: ImagesConfig) -> ImagesTrainer | ChipsTrainer:
     return ChipsTrainer(config) if config.chip else ImagesTrainer(config)
 
 
-def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
+def train_job(config: ImagesConfig, path: Path, tell: Tell) -> dict[str, Any]:
     """Train what is left of a run, an epoch at a time."""
     folder = RunDirectory(path)
     trainer = trainer_of(config)
@@ -162,7 +162,7 @@ def train_job(config: ImagesConfig, path: Path, tell: Tell) -> None:
         text = f"epoch {row['epoch']}: test error {100 * row['test_error']:.2f} %"
         trainer.save(folder)
         tell(Progress(JOB, trainer.epoch * steps, epochs * steps, text))
-    folder.save_json(f"jobs/{JOB}.json", {"epochs": trainer.history})
+    return {"epochs": trainer.history}
 
 
 def jobs_of(config: ImagesConfig, path: Path) -> list[Job]:

@@ -168,7 +168,9 @@ def trainer_of(config: NoiseConfig, kind: str, size: int) -> Trainer:
     return trainer
 
 
-def train_job(config: NoiseConfig, path: Path, job: str, kind: str, size: int, tell: Tell) -> None:
+def train_job(
+    config: NoiseConfig, path: Path, job: str, kind: str, size: int, tell: Tell
+) -> dict[str, Any]:
     """Train all levels and seeds of one size together, and test them with and without noise."""
     folder = RunDirectory(path)
     trainer = trainer_of(config, kind, size)
@@ -179,7 +181,7 @@ def train_job(config: NoiseConfig, path: Path, job: str, kind: str, size: int, t
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.done:
             folder.save_tensors(f"checkpoints/{job}.safetensors", *trainer.checkpoint())
             tell(Progress(job, trainer.step, steps, f"{trainer.plan.chips} chips"))
-    folder.save_json(f"jobs/{job}.json", examine(config, trainer))
+    return examine(config, trainer)
 
 
 def examine(config: NoiseConfig, trainer: Trainer) -> dict[str, Any]:

@@ -60,7 +60,9 @@ COSTLY = ("tiki-taka", "contrastive", "coupled", "sparse", "centred", "one-sided
 """Rules in the order of their time, so that the longest jobs begin first."""
 
 
-def rule_job(config: SpectrumConfig, path: Path, task: str, rule: str, tell: Tell) -> None:
+def rule_job(
+    config: SpectrumConfig, path: Path, task: str, rule: str, tell: Tell
+) -> dict[str, Any]:
     """Tune one rule on one task, then train and test it under every condition.
 
     What is done is kept in ``checkpoints/``; a job that is run again goes on after it.
@@ -90,14 +92,11 @@ def rule_job(config: SpectrumConfig, path: Path, task: str, rule: str, tell: Tel
         outcome = way.train(bench, condition(name, level), setting, run, weights)
         mean = sum(outcome.accuracy) / config.chips
         keep(key, asdict(outcome), f"{key}: accuracy {mean:.3f}")
-    folder.save_json(
-        f"jobs/{job}.json",
-        {
-            "chosen": asdict(setting),
-            "candidates": candidates,
-            "conditions": {key: done[key] for key, _, _ in todo},
-        },
-    )
+    return {
+        "chosen": asdict(setting),
+        "candidates": candidates,
+        "conditions": {key: done[key] for key, _, _ in todo},
+    }
 
 
 def tune(config: SpectrumConfig, bench: Bench, rule: str, setting: Setting) -> dict[str, float]:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,14 +108,6 @@ def test_a_checkpoint_is_where_it_goes_on(settings: tuple[str, ...]) -> None:
     (ours, note), (theirs, other) = whole.checkpoint(), part.checkpoint()
     assert note == other
     assert all(bool((ours[key] == theirs[key]).all()) for key in ours)
-
-
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """Undo what a shell does to tests in the background: their children ignore interrupts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heard")

@@ -6,13 +6,16 @@ import json
 import os
 import random
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from madem.documents import dump_yaml
 from madem.errors import InputError
+from madem.experiments.running import rundir
 from madem.experiments.running.rundir import RunDirectory
 from tests.cli.commands import command, one_line
 from tests.experiments.kills import STUDIES
@@ -56,6 +59,24 @@ def test_every_flipped_bit_of_tensors_is_found(tmp_path: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(InputError, match="x.safetensors' is damaged"):
             folder.load_tensors(file.name)
+
+
+@pytest.mark.parametrize("found", [0, 2])
+def test_a_checkpoint_of_another_format_is_named(
+    tmp_path: Path, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = RunDirectory(tmp_path), "checkpoints/x.safetensors"
+    if found:
+        monkeypatch.setattr(rundir, "FORMAT", found)
+        folder.save_tensors(name, {"w": torch.zeros(2)}, "note")
+        monkeypatch.undo()
+    else:  # as it was written before formats had numbers
+        tensors = {"w": torch.zeros(2)}
+        seal = sha256(save(tensors, {"note": json.dumps("note")})).hexdigest()
+        held = json.dumps({"note": "note", "sha256": seal})
+        folder.write(name, save(tensors, {"held": held}))
+    with pytest.raises(InputError, match=f"x.safetensors' has format {found}, but .* format 1"):
+        folder.load_tensors(name)
 
 
 RECORD = {"accuracy": [0.25, 0.5], "name": "ab", "none": None, "ledger": {"items": [{"joules": 1}]}}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 from madem.device.presets import preset
 from madem.errors import InputError
+from madem.experiments.running.engines import Pool, processes, versions
 from madem.experiments.running.jobs import Job, Tell, run_jobs
 from madem.experiments.running.rundir import RunDirectory
 
@@ -25,7 +27,7 @@ class Experiment:
 
     ``make``: the config that values describe, defaults filled in, or ``InputError``; ``check``:
     raises ``InputError`` for a config that cannot be built; ``jobs``: all jobs of a run in a
-    folder, the longest first, each of which leaves ``jobs/NAME.json`` when it is finished;
+    folder, the longest first, each of which returns what ``jobs/NAME.json`` shall hold;
     ``summarise``: what the results amount to, once all jobs are done; ``looks``: what commands can
     look at in one network of it, by name: its ``gradcheck``, its ``circuit``, a ``crossbar``, each
     from a config, the run or None, and the network's name or None.
@@ -55,6 +57,8 @@ class Experiment:
         Raises ``InputError`` where a job is not finished.
         """
         folder = RunDirectory(path)
+        for job in self.jobs(config, path.absolute()):
+            folder.finished(job.name, job.key)
         summary = self.summarise(config, folder)
         folder.save_json("summary.json", summary)
         return summary
@@ -62,23 +66,25 @@ class Experiment:
     def jobs_left(self, config: Any, path: Path) -> list[Job]:
         """Return the jobs that the run in ``path`` has still to do."""
         folder = RunDirectory(path)
-        return [
-            job
-            for job in self.jobs(config, path)
-            if folder.load_json(f"jobs/{job.name}.json") is None
-        ]
+        return [job for job in self.jobs(config, path.absolute()) if not job.done(folder)]
 
-    def run(self, config: Any, path: Path, tell: Tell, workers: int = 2) -> dict[str, Any]:
+    def run(
+        self, config: Any, path: Path, tell: Tell, workers: int = 2, pool: Pool | None = None
+    ) -> dict[str, Any]:
         """Do what is left of the run in ``path``; write and return its summary.
 
-        Raises ``InputError`` where another process is at work there.
+        ``pool``: what makes the workers; by default, ``workers`` processes of this computer, or
+        this process itself where there is one worker or job. Raises ``InputError`` where another
+        process is at work there.
         """
         self.prepare(config, path)
         folder = RunDirectory(path)
         with folder.at_work():
             began = time.time()
             left = self.jobs_left(config, path)
-            run_jobs(left, tell, workers)
+            if pool is None and min(workers, len(left)) > 1:
+                pool = partial(processes, workers)
+            run_jobs(left, RunDirectory(path.absolute()), tell, pool)
             if left or folder.load_json("machine.json") is None:
                 folder.save_json("machine.json", describe_machine(time.time() - began, workers))
             return self.results(config, path)
@@ -86,9 +92,8 @@ class Experiment:
 
 def describe_machine(seconds: float, workers: int) -> dict[str, Any]:
     """Return what depends on the computer: versions, name, and the wall-clock of this session."""
-    versions = {name: version(name) for name in ("madem", "torch", "numpy")}
     return {
-        "versions": {"Python": platform.python_version(), **versions},
+        "versions": {"Python": platform.python_version(), **versions()},
         "host": platform.node(),
         "processor": platform.machine(),
         "wall_clock_seconds": seconds,

@@ -1,20 +1,25 @@
-"""The jobs of a run, each finished whole: done on worker processes, found again on resuming."""
+"""The jobs of a run: each leaves one record, and none that is there is done again."""
 
 from __future__ import annotations
 
 import ctypes
-import multiprocessing as mp
-import os
-import queue
-import signal
+import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
+import joblib
 import torch
+from pydantic import BaseModel
 
-from madem.errors import InputError
+from madem.errors import InputError, abridged
+from madem.experiments.running.engines import Pool, uninterrupted
+from madem.experiments.running.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,47 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A named piece of a run, ``steps`` long: ``function(*arguments, tell)``, picklable."""
+    """A named piece of a run, ``steps`` long: ``function(*arguments, tell)``, picklable.
+
+    The function returns the job's result, which JSON must know. Equal functions and arguments
+    must give equal results: a job may be begun on one machine and finished on another.
+    """
 
     name: str
     steps: int
-    function: Callable[..., None]
+    function: Callable[..., dict[str, Any]]
     arguments: tuple[Any, ...]
 
-    def run(self, tell: Tell) -> None:
-        """Do the job in this process, on one thread: how many cores there are changes nothing."""
+    @cached_property
+    def key(self) -> str:
+        """The hash of all that the result depends on, folders excepted; it stands in the record."""
+        said = [
+            part.model_dump(mode="json") if isinstance(part, BaseModel) else part
+            for part in self.arguments
+            if not isinstance(part, Path)
+        ]
+        return str(joblib.hash([self.name, self.function, said]))
+
+    def done(self, folder: RunDirectory) -> bool:
+        """Return whether ``folder`` holds the record of this very job."""
+        return folder.load_json(f"jobs/{self.name}.json", self.key) is not None
+
+    def run(
+        self, folder: RunDirectory, tell: Tell, going: Callable[[], None] = lambda: None
+    ) -> None:
+        """Do the job in this process, on one thread, and leave its record in ``folder``.
+
+        ``going``: asked before the record is written; raises where nobody wants it any more.
+        """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         keep_memory()
         try:
-            self.function(*self.arguments, tell)
+            result = self.function(*self.arguments, tell)
         finally:
             torch.set_num_threads(threads)
+        going()
+        folder.save_json(f"jobs/{self.name}.json", result, self.key)
 
 
 def keep_memory() -> None:
@@ -66,84 +96,85 @@ def keep_memory() -> None:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """The options of ``mallopt`` (malloc.h)."""
 
-PR_SET_PDEATHSIG = 1
-"""The option of ``prctl`` (Linux) that ends a process with its parent."""
+LOSSES = 3
+"""How many pools in a row may break without a job finished: then a job breaks them, not chance."""
 
 
-def run_jobs(jobs: Sequence[Job], tell: Tell, workers: int) -> None:
-    """Do ``jobs`` on ``workers`` processes (in this one where there is one worker or job).
+def run_jobs(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool | None) -> None:
+    """Do those of ``jobs`` that ``folder`` has no record of, in a ``pool`` or in this process.
 
-    An error in a job ends the others and is raised here. Interrupted, it ends them at once;
-    what they have saved stays.
+    A worker that dies costs the jobs in flight, which are begun again from their checkpoints. An
+    error in a job ends the others and is raised here; so is an interrupt. What they have saved
+    stays. Raises ``ChildProcessError`` where workers die and nothing gets finished.
     """
-    if min(workers, len(jobs)) <= 1:
-        for job in jobs:
-            job.run(tell)
-        return
-    context = mp.get_context("spawn")
-    told: mp.Queue[Progress | BaseException | None] = context.Queue()
-    waiting: mp.Queue[Job | None] = context.Queue()
-    for job in jobs:
-        waiting.put(job)
-    for _ in range(workers):
-        waiting.put(None)
-    processes = [
-        context.Process(target=_work, args=(waiting, told, os.getpid()), daemon=True)
-        for _ in range(workers)
-    ]
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:  # workers inherit the mask: an interrupt is heard here, and never by them
-        for process in processes:
-            process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-    try:
-        _listen(told, processes, tell)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _listen(told: Any, processes: Sequence[Any], tell: Tell) -> None:
-    """Pass progress on until every worker is done."""
-    busy = len(processes)
-    while busy:
+    lost, before = 0, len(jobs) + 1
+    while left := [job for job in jobs if not job.done(folder)]:
+        lost = lost if len(left) == before else 0
+        before = len(left)
         try:
-            message = told.get(timeout=1.0)
-        except queue.Empty:
-            for process in processes:
-                if process.exitcode not in (None, 0):
-                    raise ChildProcessError(
-                        f"a worker process died with exit code {process.exitcode}"
-                    ) from None
-            continue
-        if isinstance(message, BaseException):
-            raise message
-        if message is None:
-            busy -= 1
-        else:
-            tell(message)
+            if pool is None:
+                left[0].run(folder, tell)
+            else:
+                _share(left, folder, tell, pool)
+        except BrokenExecutor as error:
+            lost += 1
+            if lost == LOSSES:
+                raise ChildProcessError(
+                    f"worker processes died {LOSSES} times and no job was finished in between; "
+                    "is there enough memory for --workers?"
+                ) from error
 
 
-def _work(waiting: Any, told: Any, parent: int) -> None:
-    """Do jobs until there are none; stop where the run that asked for them is gone."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _share(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool) -> None:
+    """Do ``jobs`` in one pool, and pass on what they say of their progress.
+
+    Progress is a file a job, as the record is, so that it needs no way between the machines but
+    the folder. It names the run that asked: a job that finds another there, or none, stops.
+    """
+    run, heard = token_hex(8), dict[str, Any]()
+
+    def listen() -> None:
+        for job in jobs:
+            said = (folder.load_json(_said(job)) or {}).get("said")
+            if said and said != heard.get(job.name):
+                heard[job.name] = said
+                tell(Progress(**said))
+
+    for job in jobs:
+        folder.save_json(_said(job), {"run": run})
+    try:
+        with pool() as executor:
+            with uninterrupted():
+                asked = {executor.submit(_do, job, folder.path, run) for job in jobs}
+            while asked:
+                done, asked = wait(asked, 0.5, FIRST_COMPLETED)
+                listen()
+                for each in done:
+                    each.result()
+    finally:
+        folder.clear()
+
+
+def _said(job: Job) -> str:
+    """Return the name of a job's progress; left by a kill, it is cleared up as all parts are."""
+    return f"jobs/.{job.name}.part"
+
+
+def _do(job: Job, path: Path, run: str) -> None:
+    """Do ``job`` on a worker, as long as the ``run`` that asked for it goes on."""
+    folder = RunDirectory(path)
+    if not path.is_dir():
+        raise InputError(
+            f"{abridged(path)} is not to be seen from {socket.gethostname()}: a run on many "
+            "machines needs a folder that all of them share"
+        )
+
+    def going() -> None:
+        if (folder.load_json(_said(job)) or {}).get("run") != run:
+            raise InterruptedError(f"{job.name}: the run that asked for it is over")
 
     def tell(progress: Progress) -> None:
-        if os.getppid() != parent:
-            os._exit(1)
-        told.put(progress)
+        going()
+        folder.save_json(_said(job), {"run": run, "said": asdict(progress)})
 
-    with suppress(KeyboardInterrupt):
-        while (job := waiting.get()) is not None:
-            try:
-                job.run(tell)
-            except (InputError, OSError, MemoryError) as error:
-                told.put(error)
-                return
-            except Exception as error:  # crosses a process border: the type may not pickle
-                told.put(RuntimeError(f"{job.name}: {type(error).__name__}: {error}"))
-                return
-        told.put(None)
+    job.run(folder, tell, going)

@@ -22,6 +22,9 @@ from madem.experiments.running.files import LOCK, leftovers, locked, read_file, 
 DERIVED = ("summary.json", "metrics.json", "ledger.json", "tuning.json")
 """Made from the jobs whenever they are asked for, so that they need no checksum."""
 
+FORMAT = 1
+"""Of files of tensors: it rises when what they hold changes. Files without one are of format 0."""
+
 
 class RunDirectory:
     """One run's folder.
@@ -78,8 +81,12 @@ class RunDirectory:
                 "it is"
             )
         self.write("config.sha256", sha256(text).hexdigest().encode())
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what was left half written, and what jobs said of their progress."""
         for part in leftovers(self.path):
-            part.unlink()
+            part.unlink(missing_ok=True)
 
     def config(self) -> dict[str, Any]:
         """Return the config, or raise ``InputError`` where there is none that can be read."""
@@ -106,24 +113,25 @@ class RunDirectory:
         """Return what ``name`` holds, None where there is no such file."""
         return read_file(self.path / name, self.path)
 
-    def save_json(self, name: str, values: Any) -> None:
+    def save_json(self, name: str, values: Any, key: str | None = None) -> None:
         """Write ``values`` as ``name``, a record with its checksum where it cannot be made anew.
 
-        Raises ``InputError`` for numbers that are not finite, which JSON does not know.
+        ``key``: a hash of what it is the record of. Raises ``InputError`` for numbers that are not
+        finite, which JSON does not know.
         """
         try:
-            text = _text(values)
+            text = _text(values if key is None else values | {"job_hash": key})
         except ValueError:
             raise InputError(
                 f"{name} would hold a number that is not finite: the training diverged; smaller "
                 "rates or a smaller beta may help"
             ) from None
         if name not in DERIVED:
-            text = _text(values | {"sha256": sha256(text).hexdigest()})
+            text = _text(json.loads(text) | {"sha256": sha256(text).hexdigest()})
         self.write(name, text)
 
-    def load_json(self, name: str) -> dict[str, Any] | None:
-        """Return the record ``name``, None where there is no such file.
+    def load_json(self, name: str, key: str | None = None) -> dict[str, Any] | None:
+        """Return the record ``name``, None where there is none, or none of ``key``, if given.
 
         Raises ``InputError`` where it is another than was written.
         """
@@ -136,13 +144,14 @@ class RunDirectory:
                 raise ValueError
             if name not in DERIVED and held.pop("sha256") != sha256(_text(held)).hexdigest():
                 raise ValueError
-            return held
+            found = held.pop("job_hash", None)
+            return held if key in (None, found) else None
         except (ValueError, KeyError, RecursionError):
             raise self._damaged(name) from None
 
-    def finished(self, job: str) -> dict[str, Any]:
+    def finished(self, job: str, key: str | None = None) -> dict[str, Any]:
         """Return the result of ``job``, or raise ``InputError`` where it is not finished."""
-        held = self.load_json(f"jobs/{job}.json")
+        held = self.load_json(f"jobs/{job}.json", key)
         if held is None:
             raise InputError(
                 f"{abridged(self.path)} is not finished; to go on: {resumed(self.path)}"
@@ -150,15 +159,16 @@ class RunDirectory:
         return held
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor], note: Any = None) -> None:
-        """Write ``tensors``, a ``note`` (what JSON knows) and their checksum as ``name``."""
+        """Write ``tensors``, a ``note`` (what JSON knows), format and checksum as ``name``."""
         whole = {key: value.contiguous() for key, value in tensors.items()}
-        held = {"note": note, "sha256": _seal(whole, note)}
+        held = {"format": FORMAT, "note": note}
+        held["sha256"] = _seal(whole, held)
         self.write(name, save(whole, {"held": json.dumps(held)}))
 
     def load_tensors(self, name: str) -> tuple[dict[str, Tensor], Any] | None:
         """Return the tensors and the note of ``name``, None where there is no such file.
 
-        Raises ``InputError`` where it is another than was written.
+        Raises ``InputError`` where it is another than was written, or of another format.
         """
         content = self.read(name)
         if content is None:
@@ -166,12 +176,17 @@ class RunDirectory:
         try:
             size = int.from_bytes(content[:8], "little")
             held = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["held"])
-            tensors, note = load(content), held["note"]
-            if held["sha256"] != _seal(tensors, note):
+            tensors, seal, note = load(content), held.pop("sha256"), held["note"]
+            if seal != _seal(tensors, held):
                 raise ValueError
-            return tensors, note
-        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError):
             raise self._damaged(name) from None
+        if (found := held.get("format", 0)) != FORMAT:
+            raise InputError(
+                f"{abridged(self.path / name)} has format {found}, but this madem reads format "
+                f"{FORMAT}: go on with the madem that wrote it, or start in another folder"
+            )
+        return tensors, note
 
     def _damaged(self, name: str) -> InputError:
         return InputError(
@@ -190,9 +205,10 @@ def _text(values: Any) -> bytes:
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _seal(tensors: dict[str, Tensor], note: Any) -> str:
-    """Return the SHA-256 of ``tensors``, their names and a note."""
-    return sha256(save(tensors, {"note": json.dumps(note)})).hexdigest()
+def _seal(tensors: dict[str, Tensor], held: dict[str, Any]) -> str:
+    """Return the SHA-256 of ``tensors``, their names and what else is held (at first a note)."""
+    said = [held["format"], held["note"]] if "format" in held else held["note"]
+    return sha256(save(tensors, {"note": json.dumps(said)})).hexdigest()
 
 
 def _first_difference(held: Any, wanted: Any, path: str = "") -> str:
