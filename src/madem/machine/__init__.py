@@ -5,6 +5,7 @@ from madem.machine.base import Machine, Observed
 from madem.machine.circuit import CircuitMachine
 from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
+from madem.machine.piped import Piped
 from madem.machine.placement import Placement, lay_out, place
 from madem.machine.settled import Settled
 from madem.machine.simulated import Simulated
@@ -35,6 +36,7 @@ __all__ = [
     "Observed",
     "Partial",
     "Periphery",
+    "Piped",
     "Placement",
     "Settled",
     "SignedPair",

@@ -225,7 +225,7 @@ UNNAMED: dict[str, str] = {
     "ResistorConvolution": OF_A_COUPLING, "Resistors": OF_A_COUPLING, "Digitised": OF_A_COUPLING,
     "Lopsided": OF_A_COUPLING, "Converter": OF_A_COUPLING, "Partial": OF_A_COUPLING,
     "Wired": OF_A_COUPLING, "Custom": CODE, "Energy": CODE, "Digital": CODE,
-    "Layer": WHOLE, "Network": WHOLE, "Simulated": WHOLE, "CircuitMachine": WHOLE,
+    "Layer": WHOLE, "Network": WHOLE, "Simulated": WHOLE, "CircuitMachine": WHOLE, "Piped": WHOLE,
     "Equilibrium": WHOLE, "equilibrium": WHOLE,
     **dict.fromkeys((
         "agreements", "backpropagate", "compare", "conjugate_gradients", "draw", "draw_lines",

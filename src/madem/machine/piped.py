@@ -1,0 +1,190 @@
+"""A chip in another process as a machine: one line of JSON asked, one line of JSON answered.
+
+``docs/machines.md`` says what the other side, such as a laboratory's controller, has to answer.
+Nothing that it says is run: numbers are taken, of the shapes that the network has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Sequence
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from madem.errors import InputError, shown
+from madem.machine.base import Machine, Observed
+from madem.machine.writing import Written
+from madem.network import Current, Network, Nudge
+
+LONGEST = 1 << 28
+"""Bytes of the longest answer that is taken."""
+
+
+class Piped(Machine):
+    """The chip that ``command`` drives, asked over its standard input and output.
+
+    ``network``: what the chip computes, whose joints name the shapes of its parameters;
+    ``timeout``: s, within which it must answer. The activities that it senses are contrasted here;
+    what it does with a change is its own: ``parameters`` are what it last said that it holds.
+    ``close()`` ends the process. Raises ``InputError`` where it does not start, ends, is silent, or
+    answers anything else.
+    """
+
+    def __init__(self, network: Network, command: Sequence[str], timeout: float = 60.0) -> None:
+        """Start the other process, and ask what its chip holds."""
+        self.network = network
+        self.timeout = timeout
+        self.told = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        pipe = subprocess.PIPE
+        try:
+            self.process = subprocess.Popen(
+                list(command), bufsize=0, stdin=pipe, stdout=pipe, stderr=self.told
+            )
+        except OSError as error:
+            self.told.close()
+            what = f"the chip {shown(command[0])} did not start: {error.strerror}"
+            raise InputError(what) from None
+        self.close = weakref.finalize(self, _end, self.process, self.told)
+        for end in (self.process.stdin, self.process.stdout):
+            os.set_blocking(end.fileno(), False)  # type: ignore[union-attr]
+        self.held = self._parameters(self._ask({"verb": "show"}))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What the chip said that it holds, after the last write."""
+        return self.held
+
+    def settle(
+        self,
+        x: Tensor,
+        nudge: Nudge | None = None,
+        start: Observed | Sequence[Tensor] | None = None,
+    ) -> Observed:
+        """Let the chip come to rest with ``x``, ``(batch, *inputs)``, under a current or free."""
+        del start
+        shapes = self.network.state_shapes
+        if tuple(x.shape[1:]) != shapes[0]:
+            raise InputError(
+                f"x must have the shape (batch, {', '.join(map(str, shapes[0]))}), but has "
+                f"{tuple(x.shape)}: a chip in another process is one chip"
+            )
+        push = None
+        if isinstance(nudge, Current) and not isinstance(nudge.beta, complex):
+            push = (nudge.beta * nudge.gradient).tolist()
+        elif nudge is not None:
+            raise InputError(f"a chip in another process is nudged by a real current, not by a "
+                             f"{type(nudge).__name__}: use currents")  # fmt: skip
+        answer = self._ask({"verb": "settle", "x": x.tolist(), "push": push})
+        states = self._listed(answer, "states", len(shapes) - 1)
+        layers = [
+            self._tensor(state, f"states[{i}]", (len(x), *shape), x.dtype)
+            for i, (state, shape) in enumerate(zip(states, shapes[1:], strict=True))
+        ]
+        output = self._tensor(answer.get("output"), "output", (len(x), *shapes[-1]), x.dtype)
+        rest = self._tensor(answer.get("converged"), "converged", (len(x),), x.dtype) > 0
+        self.count(rest)
+        return Observed((x, *layers), output, rest)
+
+    def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
+        """Ask the chip to change its parameters by ``changes``."""
+        wanted = [change.tolist() for change in changes]
+        self.held = self._parameters(self._ask({"verb": "write", "changes": wanted}))
+        return tuple(None for _ in self.network.joints)
+
+    def _parameters(self, answer: dict[str, Any]) -> list[Tensor]:
+        """Return the parameters of an answer."""
+        shapes = [s for joint in self.network.joints for s in joint.parameters.values()]
+        given = self._listed(answer, "parameters", len(shapes))
+        parts = zip(self.names, given, shapes, strict=True)
+        return [self._tensor(p, f"parameter {name}", shape, torch.float32)
+                for name, p, shape in parts]  # fmt: skip
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to ``question``."""
+        line = self._exchange(json.dumps(question).encode() + b"\n", question["verb"])
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise InputError(f"the chip answered {question['verb']!r} with no JSON object, but "
+                             f"with {shown(line[:60].decode(errors='replace'))}")  # fmt: skip
+        if "error" in answer:
+            raise InputError(f"the chip refused {question['verb']!r}: {shown(answer['error'])}")
+        return answer
+
+    def _exchange(self, question: bytes, verb: str) -> bytes:
+        """Send a line while reading, so that neither side waits for the other; return a line."""
+        answer, end = bytearray(), time.monotonic() + self.timeout
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
+            ready.register(self.process.stdin, selectors.EVENT_WRITE)  # type: ignore[arg-type]
+            while not answer.endswith(b"\n"):
+                events = ready.select(max(0.0, end - time.monotonic()))
+                if not events:
+                    raise InputError(f"the chip did not answer {verb!r} within {self.timeout:g} s")
+                for key, _ in events:
+                    try:
+                        if key.fileobj is self.process.stdin:
+                            question = question[os.write(key.fd, question) :]
+                            if not question:
+                                ready.unregister(key.fileobj)
+                            continue
+                        got = os.read(key.fd, 1 << 16)
+                    except BrokenPipeError:
+                        got = b""
+                    answer += got
+                    if not got:
+                        raise self._ended(verb)
+                    if len(answer) > LONGEST:
+                        raise InputError(f"the answer to {verb!r} is longer than {LONGEST} bytes")
+        return bytes(answer)
+
+    def _ended(self, verb: str) -> InputError:
+        """Return what to say of a process that has ended: its own last words."""
+        self.process.kill()
+        code = self.process.wait()
+        self.told.seek(0)
+        last = self.told.read().decode(errors="replace").strip().splitlines()[-1:]
+        self.close()
+        said = f", and last said {shown(last[0])}" if last else ""
+        return InputError(f"the chip's process ended at {verb!r} with exit code {code}{said}")
+
+    def _listed(self, answer: dict[str, Any], key: str, count: int) -> list[Any]:
+        """Return a list of ``count`` of an answer."""
+        found = answer.get(key)
+        if not isinstance(found, list) or len(found) != count:
+            raise InputError(f"the chip's {key} must be a list of {count}, but is {shown(found)}")
+        return found
+
+    def _tensor(
+        self, given: object, what: str, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Tensor:
+        """Return numbers of an answer as a tensor of ``shape``, all of them finite."""
+        try:
+            found = torch.tensor(given, dtype=dtype)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise InputError(f"the chip's {what} must be numbers, but is {shown(given)}") from None
+        if tuple(found.shape) != tuple(shape) or not bool(torch.isfinite(found).all()):
+            raise InputError(
+                f"the chip's {what} must be finite and of the shape {tuple(shape)}, but of the "
+                f"shape {tuple(found.shape)} it is {shown(given)}"
+            )
+        return found
+
+
+def _end(process: subprocess.Popen[bytes], told: IO[bytes]) -> None:
+    """End a process, and close all that is open to it."""
+    process.kill()
+    process.wait()
+    for each in (process.stdin, process.stdout, told):
+        if each is not None:
+            each.close()
