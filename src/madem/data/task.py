@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
@@ -173,6 +174,51 @@ class Finite:
                 draws = stream(seed, "shift", number)
                 seen = shifted(seen.flatten(0, -4), self.shift, draws).view(seen.shape)
             yield seen.expand(*shape, *self.inputs), target[at].expand(*shape, *goals)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Another ``task``, each of whose samples is one line of numbers.
+
+    >>> sets = [(torch.zeros(n, 1, 8, 8), torch.zeros(n).long()) for n in (5, 2, 2)]
+    >>> Flat(Finite(*sets, outputs=2)).inputs
+    (64,)
+    """
+
+    task: Task
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Return the shape of one sample, ``(numbers,)``."""
+        return (math.prod(self.task.inputs),)
+
+    @property
+    def outputs(self) -> int:
+        """Return how many outputs the task asks for."""
+        return self.task.outputs
+
+    @property
+    def cost(self) -> Cost:
+        """Return what training reduces."""
+        return self.task.cost
+
+    def epoch(self, batch: int) -> int | None:
+        """Return how many batches one pass through the training set has."""
+        return self.task.epoch(batch)
+
+    def batches(
+        self, shape: tuple[int, ...], draws: Generator, seed: int, step: int = 0
+    ) -> Iterator[Samples]:
+        """Return an iterator over the batches of training from number ``step`` on."""
+        return map(self._flat, self.task.batches(shape, draws, seed, step))
+
+    def held(self, part: Part, draws: Generator) -> Samples:
+        """Return a set."""
+        return self._flat(self.task.held(part, draws))
+
+    def _flat(self, samples: Samples) -> Samples:
+        x, target = samples
+        return x.flatten(x.dim() - len(self.task.inputs)), target
 
 
 def shifted(

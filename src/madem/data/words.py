@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from madem.data.braille import dots, read_words
 from madem.data.task import Part, Samples
 from madem.errors import InputError
 from madem.network import Cost, CrossEntropy, Logistic
@@ -132,6 +133,28 @@ class Reconstruct(Words):
         letters = self.outputs // DOTS
         seen = uniform((*shape, letters), generator, x.device) >= self.hidden
         return x * seen.repeat_interleave(DOTS, -1), self.codes[word], word
+
+
+def classify_words(words: tuple[str, ...] = (), letters: int = 10, flip: float = 0.2) -> Classify:
+    """Which word is it? Braille words seen through noise.
+
+    ``words``: different words of at most ``letters`` cells, the shipped ones where there are none;
+    ``flip``: probability that a dot flips.
+
+    >>> classify_words(("a", "b"), 1).outputs
+    2
+    """
+    return Classify(dots(words or read_words(), letters), flip)
+
+
+def reconstruct_words(
+    words: tuple[str, ...] = (), letters: int = 10, flip: float = 0.05, hidden: float = 0.2
+) -> Reconstruct:
+    """What are all its dots? Braille words seen through noise, with hidden letters.
+
+    ``hidden``: probability that a letter is hidden; the others as of ``classify_words``.
+    """
+    return Reconstruct(dots(words or read_words(), letters), flip, hidden)
 
 
 def bayes_chances(

@@ -15,6 +15,7 @@ MODULES = {
     "images": "madem.experiments.images",
     "noise": "madem.experiments.noise",
     "spectrum": "madem.experiments.spectrum",
+    "train": "madem.experiments.train.study",
 }
 """Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
 
@@ -26,7 +27,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, chips, images, noise, spectrum)
+braille, chips, images, noise, spectrum, train)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

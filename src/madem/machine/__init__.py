@@ -6,7 +6,7 @@ from madem.machine.circuit import CircuitMachine
 from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.piped import Piped
-from madem.machine.placement import Placement, lay_out, place
+from madem.machine.placement import Placement, lay_on, lay_out, place
 from madem.machine.settled import Settled
 from madem.machine.simulated import Simulated
 from madem.machine.stores import Exact, SignedPair, Store
@@ -49,6 +49,7 @@ __all__ = [
     "Writing",
     "Written",
     "draw_lines",
+    "lay_on",
     "lay_out",
     "place",
     "single_pulse",

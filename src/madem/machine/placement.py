@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.machine.tiles import Tiles
 
 Side = Literal["arrays", "outputs", "inputs"]
 """Where the two cells of a pair lie: on two arrays, or side by side along one side of an array."""
@@ -19,13 +20,15 @@ Side = Literal["arrays", "outputs", "inputs"]
 class Placement:
     """One coupling on the chip: ``post`` outputs by ``pre`` lines, the bias line included.
 
-    Its pairs lie along ``side``, on the arrays numbered ``arrays``.
+    Its pairs lie along ``side``, on the arrays numbered ``arrays``; on ``tiles``, one an array,
+    where it is larger than one.
     """
 
     post: int
     pre: int
     side: Side
     arrays: tuple[int, ...]
+    tiles: Tiles | None = None
 
     @property
     def drives(self) -> int:
@@ -96,6 +99,32 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
     return placed
 
 
+def lay_on(shapes: Sequence[tuple[int, int]], arrays: int, lines: int) -> list[Placement]:
+    """Return where each coupling lies: as ``place`` has it or, where one is too large, on tiles.
+
+    A layer on tiles has its pairs along the outputs, and an array for every tile. Raises
+    ``InputError`` with the arithmetic where there are too few arrays.
+
+    >>> [p.arrays for p in lay_on([(40, 61), (10, 41)], 3, 64)]
+    [(0, 1), (2,)]
+    """
+    try:
+        return place(shapes, arrays, lines)
+    except InputError as error:
+        whole, reason = [Tiles(pre, 2 * post, lines) for post, pre in shapes], error
+    counts = [tiles.rows * tiles.columns for tiles in whole]
+    if sum(counts) > arrays:
+        raise InputError(
+            f"{reason}, or at least {sum(counts)} arrays of {lines} x {lines} for all tiles "
+            f"(machine.arrays), of which there are {arrays}"
+        )
+    firsts = [sum(counts[:i]) for i in range(len(counts))]
+    return [
+        Placement(post, pre, "outputs", tuple(range(first, first + count)), tiles)
+        for (post, pre), tiles, first, count in zip(shapes, whole, firsts, counts, strict=True)
+    ]
+
+
 def lay_out(placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int = 64) -> Tensor:
     """Return the conductances as they lie on the chip, S, NaN where a cell is unused.
 
@@ -112,7 +141,12 @@ def lay_out(placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int
     for placement, pair in zip(placements, pairs, strict=True):
         post, pre = placement.post, placement.pre
         plus, minus = (cells.mT for cells in pair)
-        if placement.side == "arrays":
+        if placement.tiles is not None:
+            for array, tile in zip(placement.arrays, placement.tiles.cut(
+                torch.stack([plus, minus], -1).flatten(-2)
+            ), strict=True):  # fmt: skip
+                out[..., array, : tile.shape[-2], : tile.shape[-1]] = tile
+        elif placement.side == "arrays":
             out[..., placement.arrays[0], :pre, :post] = plus
             out[..., placement.arrays[1], :pre, :post] = minus
         elif placement.side == "outputs":

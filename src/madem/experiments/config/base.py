@@ -73,6 +73,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return line
 
 
+def refuse_idle(
+    config: Strict, keys: Iterable[str], where: str, error: type[ValueError] = ValueError
+) -> None:
+    """Raise ``error`` for a key that was changed, though it does nothing ``where``."""
+    for key in keys:
+        value = getattr(config, key)
+        if value != type(config).model_fields[key].get_default():
+            said = shown(value) if not isinstance(value, BaseModel) else "given"
+            raise error(f"{key} does nothing where {where}, but is {said}: leave it out")
+
+
 def placed(path: str, message: str, keys: Iterable[str]) -> str:
     """Return ``message`` on the part at ``path``, or on that of its ``keys`` that it begins with.
 

@@ -30,11 +30,12 @@ import torch
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import core_schema
 
-from madem import learn, machine, network, solver
+from madem import learn, machine, network, solver, training
 from madem.data.arrays import npz_table, python_table
 from madem.data.folders import folder_images
 from madem.data.images import digit_images, idx_images
 from madem.data.tables import csv_table
+from madem.data.words import classify_words, reconstruct_words
 from madem.device import Cell, forms, load, presets
 from madem.errors import InputError, nearest, shown
 from madem.experiments.config.base import Strict, explain, made, placed
@@ -48,10 +49,8 @@ BARE, PLAIN = "", " "
 """The tags of a part that is only its name, and of a plain number where one will do."""
 
 SAMPLES: dict[str, Any] = {
-    "pre": (1,), "post": 1, "ends": (0, 1), "units": 1, "layer": 1, "channels": 1,
-    "thresholds": (1.0,), "draws": torch.Generator(),
-    "fast": types.SimpleNamespace(weight=torch.zeros(0)),
-    "slow": types.SimpleNamespace(weight=torch.zeros(0)),
+    "pre": (1,), "post": 1, "channels": 1, "units": 1, "conductances": (1.0,),
+    "draws": torch.Generator(),
 }  # fmt: skip
 """What stands, while a config is checked, for what a whole network or chip gives a part."""
 
@@ -133,6 +132,16 @@ class Part(Strict):
 
     model_config = ConfigDict(defer_build=True)
     entry: ClassVar[Entry]
+    what: ClassVar[str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as what the config says."""
+        return _again, (self.what, self.model_dump(mode="json"))
+
+    @property
+    def called(self) -> str:
+        """The kind of the part, nothing where its table has but one."""
+        return str(getattr(self, "kind", ""))
 
     def make(self, given: Mapping[str, Any] = NOTHING, where: str = "") -> Any:
         """Return what is named. ``given``: what the caller supplies, to parts inside it too.
@@ -199,7 +208,7 @@ class Table:
         if kind:
             held = {"kind": (Literal[kind], Field(description=f"the {self.what}")), **held}
         names = {"__annotations__": {key: hint for key, (hint, _) in held.items()}}
-        about = {"__module__": __name__, "__doc__": entry.said, "entry": entry}
+        about = {"__module__": __name__, "__doc__": entry.said, "entry": entry, "what": self.what}
         space = {**about, **names, **{key: value for key, (_, value) in held.items()}}
         name = f"{self.what}_{kind}".strip("_")
         return types.new_class(name, (Part,), exec_body=lambda body: body.update(space))
@@ -294,6 +303,24 @@ def _nudged(maker: Callable[..., Any], *given: str) -> Entry:
     return Entry(maker, given, defaults={"beta": 0.1}, keys={"pushing": "nudge"})
 
 
+def accumulated(conductances: tuple[float, ...], threshold: float = 15e-6) -> learn.Accumulate:
+    """Descent in a digital memory: a cell is written once its change has grown past a threshold.
+
+    ``threshold``: of a conductance, S; ``conductances``: of weight one of each parameter, S.
+    """
+    return learn.Accumulate(tuple(threshold / one for one in conductances))
+
+
+def written_sparsely(
+    conductances: tuple[float, ...], draws: torch.Generator, threshold: float = 15e-6
+) -> learn.Sparse:
+    """Stochastic sparse writes without a memory: a small change is made whole, or not at all.
+
+    ``threshold``: of a conductance, S; ``conductances``: of weight one of each parameter, S.
+    """
+    return learn.Sparse(tuple(threshold / one for one in conductances), draws)
+
+
 LAWS = Table("law", {
     "box": Entry(network.Box, unbounded={"low": -math.inf, "high": math.inf}),
     "linear": network.Free,
@@ -309,12 +336,12 @@ LAWS = Table("law", {
 POOLS = Table("pooling", {"average": network.Average, "maximum": network.Maximum})
 
 JOINTS = Table("joint", {
-    "dense": Entry(network.Dense, ("pre", "post", "ends")),
-    "convolution": Entry(network.Conv, ("channels", "ends")),
-    "skip": Entry(network.Skip, ("ends",)),
-    "recurrent": Entry(network.Recurrent, ("units", "layer")),
-    "resistive": Entry(network.Resistive, ("pre", "post", "ends"), unbounded={"g_max": math.inf}),
-    "resistive-convolution": Entry(network.ResistiveConv, ("pre", "ends"),
+    "dense": Entry(network.Dense, ("pre", "post")),
+    "convolution": Entry(network.Conv, ("channels",)),
+    "skip": network.Skip,
+    "recurrent": Entry(network.Recurrent, ("units",)),
+    "resistive": Entry(network.Resistive, ("pre", "post"), unbounded={"g_max": math.inf}),
+    "resistive-convolution": Entry(network.ResistiveConv, ("pre",),
                                    unbounded={"g_max": math.inf}),
     "amplified": network.Amplified,
 })  # fmt: skip
@@ -358,8 +385,8 @@ ESTIMATORS = Table("estimator", {
 
 RULES = Table("rule", {
     "descent": learn.Descent,
-    "accumulate": Entry(learn.Accumulate, ("thresholds",)),
-    "sparse": Entry(learn.Sparse, ("thresholds", "draws")),
+    "accumulate": Entry(accumulated, ("conductances",), {"threshold": "siemens"}),
+    "sparse": Entry(written_sparsely, ("conductances", "draws"), {"threshold": "siemens"}),
     "momentum": learn.Momentum,
     "adam": learn.Adam,
 })  # fmt: skip
@@ -372,11 +399,13 @@ WRITINGS = Table("writing", {
     "enduring": machine.Enduring,
 })  # fmt: skip
 
-STORES = Table("store", {
-    "exact": ready(machine.Exact),
-    "pairs": ready(machine.SignedPair),
-    "fast-slow": Entry(machine.FastSlow, ("fast", "slow")),
-})  # fmt: skip
+STORES = Table(
+    "store",
+    {
+        "pairs": training.Pairs,
+        "fast-slow": Entry(training.FastInFront, quantities={"threshold": "siemens"}),
+    },
+)
 
 WIRES = Table("wires", {"": Entry(network.Wires, quantities=dict.fromkeys(
     ("word", "bit", "drive", "sense"), "ohm"))})  # fmt: skip
@@ -392,6 +421,8 @@ DEVICES = Table("device", {"preset": load, "cell": Cell}, plain=(str,))
 """A device by its numbers, or by the name of its preset."""
 
 TASKS = Table("task", {
+    "classify-words": classify_words,
+    "reconstruct-words": reconstruct_words,
     "digits": Entry(digit_images, ("seed",)),
     "idx": Entry(idx_images, ("seed",)),
     "folder": Entry(folder_images, ("seed",)),
@@ -423,3 +454,9 @@ TABLES = {
                  TASKS)
 }  # fmt: skip
 """All tables, by the part that they name."""
+
+
+def _again(what: str, held: Mapping[str, Any]) -> Part:
+    """Return the part ``what`` that ``held`` describes."""
+    found: Part = TABLES[what].part(held)
+    return found

@@ -1,0 +1,394 @@
+"""The parts by which a config describes a training; each means the same wherever it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Generator
+
+from madem.circuit import Timing
+from madem.data.task import Flat, Task
+from madem.device import SWITCHES, Cell, load, preset, without
+from madem.errors import InputError
+from madem.experiments.config.base import Strict, refuse_idle
+from madem.experiments.config.names import (
+    ESTIMATORS,
+    RULES,
+    SOLVERS,
+    SPREAD,
+    STORES,
+    WRITINGS,
+    Part,
+)
+from madem.experiments.config.networks import HopfieldConfig, NetworkConfig, spread_over
+from madem.experiments.config.quantities import (
+    Amount,
+    Chips,
+    Conductance,
+    Farads,
+    Positive,
+    Resistance,
+    Seconds,
+    Share,
+    Steps,
+    Unit,
+    Units,
+)
+from madem.learn import Contrast, Estimator, RandomSign, Rule, currents
+from madem.machine import Periphery
+from madem.network import (
+    Network,
+    Readout,
+    SquaredError,
+    Wires,
+)
+from madem.randomness import stream
+from madem.training import (
+    Cells,
+    Cosine,
+    Digital,
+    Exponential,
+    Ideal,
+    Making,
+    OnChips,
+    OnCircuit,
+    Plan,
+    Schedule,
+    lines_of,
+    looks_at,
+)
+from madem.units import parse
+
+Shape = tuple[int, ...]
+
+
+class IdealConfig(Strict):
+    """The network in exact numbers."""
+
+    kind: Literal["ideal"] = "ideal"
+
+
+class CircuitConfig(Strict):
+    """The network as a circuit, at rest by Kirchhoff's laws."""
+
+    kind: Literal["circuit"] = "circuit"
+
+
+class ChipConfig(Strict):
+    """Chips: arrays, converters (those of the device's preset where null), what is not ideal.
+
+    ``chips``: how many, trained at once; ``base``: conductance around which a weight is programmed
+    at the start. ``output_limit``: range of the outputs' converters, in units of their state.
+    ``wire``: resistance of a segment of wire between two cells, of a driver and of a sense input;
+    no wires where null. ``voltages``: what the rule multiplies where there are wires, those at the
+    terminals or those across every cell. A layer larger than an array is cut into tiles; ``sums``:
+    how they add, as currents or each after its conversion, in a range of ``sum_limit`` in units of
+    state. ``spread``: how lines and neurons differ over a chip. ``store``: what holds a weight, a
+    pair of cells, or a fast pair in front of it too (Tiki-Taka). ``neuron_tau``: the one pole of a
+    neuron and its sense amplifier; ``line_capacitance``: of every node of wire; both are ours (1 ns
+    is a bandwidth of 160 MHz). The switches turn the device's non-idealities off one by one.
+    """
+
+    kind: Literal["chip"] = "chip"
+    chips: Chips = 16
+    device: str = "taox-1t1m"
+    arrays: Chips = 2
+    lines: int = Field(64, ge=2, le=100_000)
+    base: Conductance = "20 uS"
+    wire: Resistance | None = None
+    voltages: Literal["terminals", "cells"] = "terminals"
+    sums: Literal["currents", "converted"] = "currents"
+    sum_limit: Positive = 4.0
+    spread: Annotated[Part, SPREAD] = SPREAD.part({})
+    store: Annotated[Part, STORES] = STORES.part("pairs")
+    neuron_tau: Seconds = "1 ns"
+    line_capacitance: Farads = "1 fF"
+    dac_bits: int | None = Field(None, ge=2, le=24)
+    adc_bits: int | None = Field(None, ge=2, le=24)
+    output_limit: Positive = 20.0
+    programming_error: bool = True
+    stuck_cells: bool = True
+    read_noise: bool = True
+    device_spread: bool = True
+    cycle_spread: bool = True
+    converters: bool = True
+
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> ChipConfig:
+        if self.sums == "currents":
+            refuse_idle(self, ("sum_limit",), "sums is currents")
+        if self.wire is None:
+            refuse_idle(self, ("voltages",), "wire is null")
+        if not self.converters:
+            refuse_idle(self, ("dac_bits", "adc_bits"), "converters is false")
+        return self
+
+    @property
+    def cell(self) -> Cell:
+        """The device with the non-idealities that are on."""
+        return without(load(self.device), [n for n in SWITCHES if not getattr(self, n)])
+
+    @property
+    def base_of(self) -> float:
+        """The conductance around which weights are programmed, S.
+
+        Raises ``InputError`` where the device does not reach it.
+        """
+        base, high = parse(self.base, "siemens", "machine.base"), self.cell.high
+        if base >= high:
+            raise InputError(f"machine.base must be below the device's largest conductance, "
+                             f"{1e6 * high:g} uS, but is {self.base!r}")  # fmt: skip
+        return base
+
+    @property
+    def periphery(self) -> Periphery:
+        """The converters: ideal where switched off, the device's where not said otherwise."""
+        if not self.converters:
+            return Periphery(output_limit=self.output_limit)
+        device = preset(self.device)
+        bits = self.dac_bits or device.dac_bits, self.adc_bits or device.adc_bits
+        return Periphery(*bits, self.output_limit)
+
+    @property
+    def wires(self) -> Wires | None:
+        """The wires of the arrays, None where they are ideal."""
+        if self.wire is None:
+            return None
+        return wires_of(self.wire, "machine.wire")
+
+    def cells(self, units: tuple[float, ...]) -> Cells:
+        """Return the arrays, with weights of one at the conductances ``units``, S."""
+        limit = self.sum_limit if self.sums == "converted" else None
+        seen = self.voltages == "cells"
+        return Cells(
+            self.cell, self.base_of, units, self.arrays, self.lines, self.wires, seen, limit
+        )
+
+    @property
+    def timing(self) -> Timing:
+        """What takes time on the chip."""
+        return Timing(
+            line=parse(self.line_capacitance, "farad", "machine.line_capacitance"),
+            tau=parse(self.neuron_tau, "second", "machine.neuron_tau"),
+        )
+
+
+MachineConfig = Annotated[IdealConfig | ChipConfig | CircuitConfig, Field(discriminator="kind")]
+
+
+class ScheduleConfig(Strict):
+    """How long is learned: ``steps``, or ``epochs`` of a set that ends, of ``batch`` samples.
+
+    ``rates``: learning rates at the start, one per joint, or one for all; they ``fall`` as a half
+    cosine to zero, or by ``decay``, at every step, or at every epoch where those are counted.
+    ``weight_decay``: what is added of a parameter to its gradient. ``looks``: how often the network
+    is tested on validation data, at steps evenly spread in their logarithm, or once an epoch.
+    """
+
+    steps: Steps | None = None
+    epochs: int | None = Field(None, ge=1, le=1_000_000)
+    batch: Units = 32
+    rates: tuple[Positive, ...] = (0.05,)
+    fall: Literal["cosine", "exponential"] = "cosine"
+    decay: float = Field(0.99, gt=0, le=1)
+    weight_decay: Share = 0.0
+    looks: int = Field(25, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> ScheduleConfig:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps or epochs, not both")
+        if self.fall == "cosine":
+            refuse_idle(self, ("decay",), "fall is cosine")
+        if self.epochs is not None:
+            refuse_idle(self, ("looks",), "epochs are counted: there is one look in each")
+        return self
+
+    def build(self, task: Task, joints: int) -> Schedule:
+        """Return the schedule for ``task``; a thousand steps, or 30 epochs, where not said."""
+        spread_over(self.rates, joints, "schedule.rates")
+        steps, per = self.steps, task.epoch(self.batch)
+        if steps is None and per is None:
+            if self.epochs is not None:
+                raise InputError("schedule.epochs: this task has no end to its samples: give steps")
+            steps = 1000
+        every, looks = 1, tuple[int, ...]()
+        if steps is None:
+            assert per is not None
+            every, steps = per, per * (self.epochs or 30)
+            looks = tuple(range(per, steps + 1, per))
+        fall = Cosine(every) if self.fall == "cosine" else Exponential(self.decay, every)
+        looks = looks or looks_at(steps, self.looks)
+        return Schedule(steps, self.batch, self.rates, fall, self.weight_decay, looks)
+
+
+class WritingConfig(Strict):
+    """How a change is written on chips: the ``way``, and ``units``, the conductance of weight one.
+
+    ``units``: one value a joint, or one for all.
+    """
+
+    way: Annotated[Part, WRITINGS] = WRITINGS.part("verified")
+    units: tuple[Unit, ...] = ("100 uS",)
+
+
+class Learning(Strict):
+    """What learns, and how: a network, how it settles, and how its gradient is measured and used.
+
+    ``writing`` is of chips.
+    """
+
+    network: NetworkConfig = HopfieldConfig()
+    solver: Annotated[Part, SOLVERS] = SOLVERS.part("sweep")
+    estimator: Annotated[Part, ESTIMATORS] = ESTIMATORS.part("centred")
+    rule: Annotated[Part, RULES] = RULES.part("descent")
+    writing: WritingConfig = WritingConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    def learning_plan(self, name: str, seed: int, task: Task, machine: Machine) -> Plan:
+        """Return the plan of learning ``task`` on ``machine``; ``name`` is that of random draws.
+
+        Raises ``InputError`` where the parts do not go together.
+        """
+        network = self.network.build(task.inputs, task.outputs)
+        if task.inputs != network.state_shapes[0]:
+            task = Flat(task)
+        making = self._making(machine)
+        return Plan(
+            name, seed, task, network, making,
+            self._estimator(task, network, stream(seed, name, "sign")),
+            self._rule(making, network, stream(seed, name, "sparse")),
+            self.schedule.build(task, len(network.joints)),
+        )  # fmt: skip
+
+    def _making(self, machine: Machine) -> Making:
+        """Return what makes the machine, settled and written as this says."""
+        solver = self.solver.make(where="solver")
+        if isinstance(machine, ChipConfig):
+            units = tuple(parse(unit, "siemens", "writing.units") for unit in self.writing.units)
+            return OnChips(
+                machine.chips,
+                machine.cells(units),
+                machine.periphery,
+                self.writing.way.make(where="writing.way"),
+                solver,
+                machine.spread.make(where="machine.spread"),
+                machine.store.make(where="machine.store"),
+                machine.timing,
+            )  # fmt: skip
+        refuse_idle(self, ("writing",), f"machine.kind is {machine.kind}", InputError)
+        if isinstance(machine, IdealConfig):
+            return Ideal(solver)
+        refuse_idle(self, ("solver",), f"machine.kind is {machine.kind}", InputError)
+        wire = getattr(self.network, "wire", None)
+        return OnCircuit(None if wire is None else wires_of(wire, "network.wire"))
+
+    def _estimator(self, task: Task, network: Network, draws: Generator) -> Estimator:
+        """Return how gradients are measured.
+
+        Behind amplifiers beta is multiplied by the share that the nudged layer has in the energy,
+        so that one beta moves that layer as far at every gain.
+        """
+        found: Estimator = self.estimator.make({"draws": draws}, "estimator")
+        kind, pushing = self.estimator.called, getattr(found, "pushing", currents)
+        if pushing is not currents:
+            if type(network.layers[-1].law) is Readout:
+                raise InputError(
+                    f"estimator {kind} must nudge by a current where network.readout is true: "
+                    "there is no output inside the energy to hold or to pull"
+                )
+            if not isinstance(task.cost, SquaredError):
+                raise InputError(
+                    f"estimator {kind} holds outputs or draws them to a target, which needs "
+                    "task.cost squared-error"
+                )
+        if kind == "holomorphic" and not all(la.law.analytic for la in network.layers):
+            raise InputError(
+                "estimator.kind holomorphic needs laws without limits, which of the shipped "
+                "networks network.kind=resistive with network.law=shockley alone has"
+            )
+        if isinstance(found, Contrast | RandomSign) and isinstance(found.beta, float | int):
+            return replace(found, beta=found.beta * network.shares[-1])
+        return found
+
+    def _rule(self, making: Making, network: Network, draws: Generator) -> Rule:
+        """Return what remembers gradients; thresholds of conductance are those of cells."""
+        kind = self.rule.called
+        units: list[float] = []
+        for index, joint in enumerate(network.joints):
+            if isinstance(making, OnChips) and lines_of(joint) is not None:
+                units.append(making.cells.unit(index, len(network.joints)))
+            else:
+                units += [math.inf] * len(joint.parameters)
+        if kind in ("accumulate", "sparse") and not isinstance(making, OnChips):
+            raise InputError(
+                f"rule.kind {kind} waits for a change of conductance, but machine.kind is not chip "
+                "(allowed: adam, descent, momentum)"
+            )
+        found: Rule = self.rule.make({"conductances": tuple(units), "draws": draws}, "rule")
+        return found
+
+
+Machine = IdealConfig | ChipConfig | CircuitConfig
+
+
+def wires_of(text: str, field: str) -> Wires:
+    """Return wires whose every segment, driver and sense input has the resistance ``text``."""
+    ohm = parse(text, "ohm", field)
+    return Wires(ohm, ohm, ohm, ohm)
+
+
+class DigitalConfig(Strict):
+    """How a yardstick is trained digitally, on as many samples as the chips learn from.
+
+    ``rates``: learning rates at the start, one per joint, falling to zero as a half cosine.
+    ``units``: conductance of weight one, which decides how large a weight of each joint fits the
+    chip's range; where ``bounded``, none may be larger. Both are those of the chips where null.
+    ``noise``: standard deviation of what every weight is off, drawn anew in every step, as a
+    conductance of the pair. ``gain``: standard deviation of the first weights times the square root
+    of their inputs; the network's own first weights where null.
+    """
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    rates: tuple[Positive, ...] | None = None
+    units: tuple[Unit, ...] | None = None
+    bounded: bool = True
+    noise: Conductance = "0 uS"
+    gain: Amount | None = 0.5
+
+    def units_of(self, plan: Plan) -> tuple[float, ...]:
+        """Return the conductance of weight one of every joint, S; infinite without cells."""
+        joints = len(plan.network.joints)
+        if not isinstance(plan.making, OnChips):
+            return (math.inf,) * joints
+        if self.units is None:
+            return tuple(plan.making.cells.unit(i, joints) for i in range(joints))
+        given = spread_over(self.units, joints, f"{plan.name}.units")
+        return tuple(parse(unit, "siemens", f"{plan.name}.units") for unit in given)
+
+    def recipe(self, plan: Plan) -> Digital:
+        """Return how the network of ``plan`` is trained."""
+        units, joints = self.units_of(plan), len(plan.network.joints)
+        room, sigma = 0.0, parse(self.noise, "siemens", f"{plan.name}.noise")
+        if isinstance(plan.making, OnChips):
+            room = plan.making.cells.cell.high - plan.making.cells.base
+        free = not self.bounded or not room
+        return Digital(
+            OPTIMISERS[self.optimiser],
+            spread_over(self.rates or plan.schedule.rates, joints, f"{plan.name}.rates"),
+            [math.inf if free else room / unit for unit in units],
+            [sigma / unit for unit in units],
+            self.gain,
+        )
+
+
+OPTIMISERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, foreach=True),
+    "adam": partial(torch.optim.Adam, foreach=True),
+}

@@ -1,0 +1,67 @@
+"""A training inside a run: on from its checkpoint, leaving others, telling how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from madem.errors import InputError, abridged
+from madem.experiments.running.jobs import Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
+from madem.training import Trainer
+
+EVERY = 250
+"""Steps between two checkpoints."""
+
+
+def seen(trainer: Trainer) -> str:
+    """Return what the last look found, in a few words."""
+    scores = trainer.curve[-1]["score"]
+    return f"validation {sum(scores) / len(scores):.3f}"
+
+
+def checkpointed(job: str) -> str:
+    """Return where ``job`` leaves its checkpoint."""
+    return f"checkpoints/{job}.safetensors"
+
+
+def resumed(trainer: Trainer, folder: RunDirectory, job: str, needed: bool = False) -> Trainer:
+    """Let ``trainer`` go on from the checkpoint of ``job`` in ``folder``, where there is one.
+
+    Raises ``InputError`` where it is damaged, or is ``needed`` and missing.
+    """
+    name = checkpointed(job)
+    held = folder.load_tensors(name)
+    if held is None:
+        if needed:
+            raise InputError(f"{abridged(folder.path)} holds no checkpoint of {job} yet")
+        return trainer
+    try:
+        trainer.restore(held)
+    except (KeyError, ValueError, RuntimeError, TypeError):
+        raise InputError(
+            f"{abridged(folder.path / name)} is damaged; remove it to train this network again"
+        ) from None
+    return trainer
+
+
+def train(
+    trainer: Trainer,
+    folder: RunDirectory,
+    job: str,
+    tell: Tell,
+    until: int | None = None,
+    rates: Sequence[float] | None = None,
+    said: Callable[[Trainer], str] = seen,
+) -> None:
+    """Train to the end, or to the step ``until``, as planned, or at constant ``rates``."""
+    steps = trainer.plan.schedule.steps if until is None else until
+    often = max(1, min(EVERY, steps // 200))
+    while trainer.step < steps:
+        trainer.advance(rates)
+        kept = trainer.step % EVERY == 0 or trainer.step == steps
+        if kept:
+            folder.save_tensors(checkpointed(job), *trainer.state())
+        if kept or trainer.step % often == 0:
+            tell(
+                Progress(job, trainer.step, max(steps, trainer.plan.schedule.steps), said(trainer))
+            )

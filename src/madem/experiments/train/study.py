@@ -1,0 +1,169 @@
+"""Training one network on one task, with the yardsticks of the main job beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from madem.errors import InputError
+from madem.experiments.config.parts import DigitalConfig
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
+from madem.experiments.running.trained import resumed, train
+from madem.experiments.train.config import TrainConfig, make_train
+from madem.experiments.train.results import Look, Mean, Spent, TrainResults
+from madem.ledger import load_prices, totals
+from madem.randomness import stream
+from madem.training import (
+    OnChips,
+    Plan,
+    Trainer,
+    ideal_outputs,
+    measured,
+    predicts,
+    programmed,
+    score,
+    scores,
+    train_digitally,
+)
+
+JOB, YARDSTICKS = "train", "yardsticks"
+
+
+def train_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
+    """Train the network, from its checkpoint where there is one; return what came of it."""
+    folder, plan = RunDirectory(path), config.plan()
+    trainer = resumed(Trainer(plan), folder, JOB)
+    train(trainer, folder, JOB, tell)
+    x, target = held(plan, "test")
+    found = scores(plan, trainer.machine, x, target, "test").reshape(-1, len(x))
+    folder.save_tensors(f"jobs/{JOB}.safetensors", {"test": found})
+    spent = trainer.ledger.rows(load_prices()) if trainer.ledger.totals else []
+    return {
+        "curve": [{k: v for k, v in row.items() if k != "spent"} for row in trainer.curve],
+        "written": float(trainer.written_fraction.mean()) if plan.ensemble else None,
+        "ledger": spent,
+        "score": "squared error" if predicts(plan.task.cost, target) else "accuracy",
+    }
+
+
+def held(plan: Plan, part: Any) -> tuple[Tensor, Tensor]:
+    """Return a set of the task: the same for every chip and every yardstick."""
+    return plan.task.held(part, stream(plan.seed, plan.name, part))
+
+
+def yardstick_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
+    """Train the network digitally as every candidate says; test the best of each yardstick."""
+    plan = config.plan()
+    assert config.yardsticks is not None
+    candidates = {"backprop": config.yardsticks.backprop}
+    if isinstance(plan.making, OnChips):
+        candidates["ex_situ"] = config.yardsticks.ex_situ
+    steps, count = plan.schedule.steps, sum(map(len, candidates.values()))
+    done, found = 0, dict[str, Tensor]()
+    for name, each in candidates.items():
+        tried = []
+        for candidate in each:
+
+            def told(step: int, name: str = name, done: int = done) -> None:
+                if step % 50 == 0 or step == steps:
+                    tell(Progress(YARDSTICKS, done * steps + step, count * steps, name))
+
+            tried.append(tested(plan, candidate, name, told))
+            done += 1
+        best = max(tried, key=lambda pair: pair[0])
+        found[name] = best[1]
+    RunDirectory(path).save_tensors(f"jobs/{YARDSTICKS}.safetensors", found)
+    return {"yardsticks": list(found)}
+
+
+def tested(
+    plan: Plan, how: DigitalConfig, name: str, tell: Callable[[int], None]
+) -> tuple[float, Tensor]:
+    """Return how good a candidate is on validation data, and its scores on the test set."""
+    if name == "ex_situ":
+        machine = programmed(plan, how.units_of(plan), how.recipe(plan), tell=tell)
+
+        def judged(part: str) -> Tensor:
+            x, target = held(plan, part)
+            return scores(plan, machine, x, target, f"ex situ {part}")
+    else:
+        weights = train_digitally(plan, how.recipe(plan), name, tell)
+
+        def judged(part: str) -> Tensor:
+            x, target = held(plan, part)
+            return score(plan.task.cost, ideal_outputs(plan, weights, x), target)
+
+    better = -1 if predicts(plan.task.cost, held(plan, "test")[1]) else 1
+    seen = judged("test")
+    return better * float(judged("validation").mean()), seen.reshape(-1, seen.shape[-1])
+
+
+def jobs_of(config: TrainConfig, path: Path) -> list[Job]:
+    """Return the jobs of a run: the training, and its yardsticks."""
+    steps = config.plan().schedule.steps
+    jobs = [Job(JOB, steps, train_job, (config, path))]
+    if config.yardsticks is not None:
+        jobs.append(Job(YARDSTICKS, steps, yardstick_job, (config, path)))
+    return jobs
+
+
+def check(config: TrainConfig) -> None:
+    """Raise ``InputError`` for a config that cannot be built, its data included."""
+    plan = config.plan()
+    plan.making.assemble(plan)
+
+
+def summarise(config: TrainConfig, folder: RunDirectory) -> dict[str, Any]:
+    """Return what came of the training, from its jobs."""
+    result = folder.finished(JOB)
+    test = tensors(folder, JOB)["test"]
+    beside = {}
+    if config.yardsticks is not None:
+        folder.finished(YARDSTICKS)
+        beside = tensors(folder, YARDSTICKS)
+    spent = totals(result["ledger"]) if result["ledger"] else None
+    each = test.mean(-1)
+    found = TrainResults(
+        seed=config.seed,
+        chips=len(test),
+        score=result["score"],
+        test=Mean.of(measured(test)),
+        spread=float(each.std()) if len(each) > 1 else 0.0,
+        **{name: Mean.of(measured(other)) for name, other in beside.items()},
+        gain={name: Mean.of(measured(test - other)) for name, other in beside.items()},
+        written=result["written"],
+        unsettled=result["curve"][-1]["unsettled"],
+        spent=None if spent is None else Spent(
+            array_joules=spent["array_only"]["joules"],
+            array_seconds=spent["array_only"]["seconds"],
+            joules=spent["all_in"]["joules"],
+            seconds=spent["all_in"]["seconds"],
+        ),
+        curve=[Look(
+            step=row["step"], validation=sum(row["score"]) / len(row["score"]),
+            training=row["train_score"], cost=row["train_cost"], unsettled=row["unsettled"],
+        ) for row in result["curve"]],
+    )  # fmt: skip
+    folder.save_json("ledger.json", {JOB: result["ledger"]})
+    return found.model_dump(mode="json")
+
+
+def tensors(folder: RunDirectory, job: str) -> dict[str, Tensor]:
+    """Return the tensors of a finished job; raise ``InputError`` where they are missing."""
+    found = folder.load_tensors(f"jobs/{job}.safetensors")
+    if found is None:
+        raise InputError(f"{str(folder.path)!r} is damaged: jobs/{job}.safetensors is missing")
+    return found[0]
+
+
+def plans(config: TrainConfig) -> dict[str, Plan]:
+    """Return the one plan, by the name of its job."""
+    return {JOB: config.plan()}
+
+
+EXPERIMENT = Experiment("train", make_train, check, jobs_of, summarise)

@@ -1,0 +1,90 @@
+"""The page of a training: how it learned, beside its yardsticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from madem.experiments.running.rundir import RunDirectory
+from madem.experiments.train.results import Mean, TrainResults
+from madem.report import figures
+
+TEMPLATE = "train.html.jinja"
+NAMES = {"backprop": "backpropagation, exact numbers", "ex_situ": "programmed once"}
+
+
+def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and summary."""
+    found = TrainResults.model_validate(summary)
+    ledger = folder.load_json("jobs/train.json") or {}
+    return {
+        "curves": curves(found),
+        "rows": rows(found),
+        "ledger": ledger.get("ledger", []),
+        "shown": lambda value: shown(found, value),
+    }
+
+
+def shown(found: TrainResults, value: float | Mean | None) -> str:
+    """Return a score as it is printed: a percentage of right decisions, or a squared error."""
+    if value is None:
+        return ""
+    mean, error = (value.mean, value.error) if isinstance(value, Mean) else (value, None)
+    factor, sign = (100, " %") if found.score == "accuracy" else (1, "")
+    digits = 2 if found.score == "accuracy" else 4
+    text = f"{factor * mean:.{digits}f}"
+    return f"{text}{sign}" if error is None else f"{text} ± {factor * error:.{digits}f}{sign}"
+
+
+def rows(found: TrainResults) -> list[tuple[str, str, str]]:
+    """Return name, test score and what was trained more or less than it, of all that was tested."""
+    first = "on the chips" if found.written is not None else "the network"
+    beside = [(NAMES[name], getattr(found, name), found.gain[name]) for name in found.gain]
+    return [(first, shown(found, found.test), "")] + [
+        (name, shown(found, value), shown(found, gain)) for name, value, gain in beside
+    ]
+
+
+def curves(found: TrainResults) -> str:
+    """Draw the scores of validation and of training over steps."""
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    factor = 100 if found.score == "accuracy" else 1
+    for key, colour in (("training", "backprop"), ("validation", "chip")):
+        points = [(each.step, getattr(each, key)) for each in found.curve]
+        known = [(max(step, 1), factor * value) for step, value in points if value is not None]
+        axes.plot(*zip(*known, strict=True), "o-", markersize=3, label=key,
+                  color=figures.COLOURS[colour])  # fmt: skip
+    for name, colour in (("backprop", "bayes"), ("ex_situ", "ex_situ")):
+        value = getattr(found, name)
+        if value is not None:
+            axes.axhline(factor * value.mean, color=figures.COLOURS[colour], linestyle="--",
+                         linewidth=1, label=f"{NAMES[name]} (test)")  # fmt: skip
+    label = "right (%)" if found.score == "accuracy" else "squared error"
+    axes.set(xlabel="steps", ylabel=label, xscale="log")
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(alpha=0.3)
+    return figures.svg(figure)
+
+
+def tell(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the test scores, and what the training took."""
+    found = TrainResults.model_validate(summary)
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for column in ("", f"test {found.score}", "learned in place less that"):
+        table.add_column(column, no_wrap=True)
+    for row in rows(found):
+        table.add_row(*row)
+    told = [] if found.chips == 1 else [f"spread of the chips {shown(found, found.spread)}"]
+    if found.unsettled is not None:
+        told.append(f"{100 * found.unsettled:.2g} % of the last settlings missed the tolerance")
+    if found.spent is not None:
+        told.append(f"training took {1e3 * found.spent.joules:.3g} mJ and "
+                    f"{found.spent.seconds:.3g} s per chip, all in")  # fmt: skip
+    table.caption = "; ".join(["±: standard error over chips and test samples", *told])
+    console.print(table)

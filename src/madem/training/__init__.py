@@ -1,0 +1,54 @@
+"""Training as a library: a plan, its machine, the one loop, and what it is measured against."""
+
+from madem.training.assemble import (
+    Cells,
+    FastInFront,
+    Ideal,
+    OnChips,
+    OnCircuit,
+    Pairs,
+    chained,
+    first_weights,
+    lines_of,
+)
+from madem.training.evaluate import outputs, predicts, score, scores
+from madem.training.plan import Cosine, Exponential, Making, Plan, Schedule, looks_at
+from madem.training.settling import phases_of, prices_of, settling, slow
+from madem.training.statistics import Measured, measured
+from madem.training.trainer import Checkpoint, Row, Trainer
+from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
+
+__all__ = [
+    "Cells",
+    "Checkpoint",
+    "Cosine",
+    "Digital",
+    "Exponential",
+    "FastInFront",
+    "Ideal",
+    "Making",
+    "Measured",
+    "OnChips",
+    "OnCircuit",
+    "Pairs",
+    "Plan",
+    "Row",
+    "Schedule",
+    "Trainer",
+    "chained",
+    "first_weights",
+    "ideal_outputs",
+    "lines_of",
+    "looks_at",
+    "measured",
+    "outputs",
+    "phases_of",
+    "predicts",
+    "prices_of",
+    "programmed",
+    "score",
+    "scores",
+    "settling",
+    "slow",
+    "train_digitally",
+]

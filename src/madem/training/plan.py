@@ -1,0 +1,138 @@
+"""All that a training needs, as data: what learns what, on which machine, how, and how long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from madem.data.task import Task
+from madem.errors import InputError
+from madem.learn.estimators import Estimator
+from madem.learn.rules import Rule
+from madem.machine import Machine
+from madem.machine.base import Listener, silent
+from madem.network import Network
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Rates that fall to zero as a half cosine, once in every ``every`` steps.
+
+    >>> [round(Cosine()(step, 4), 3) for step in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+
+    every: int = 1
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Return what all rates are multiplied by at ``step`` of ``steps``."""
+        return (1 + math.cos(math.pi * (step - step % self.every) / steps)) / 2
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Rates multiplied by ``decay`` once in every ``every`` steps; constant where that is 1.
+
+    >>> Exponential(0.5, every=2)(3, 4)
+    0.5
+    """
+
+    decay: float = 1.0
+    every: int = 1
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Return what all rates are multiplied by at ``step`` of ``steps``."""
+        del steps
+        return float(self.decay ** (step // self.every))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training lasts, and how fast it learns.
+
+    ``steps`` of ``batch`` samples; ``rates``: the learning rate of every joint at the start, or one
+    for all; ``fall`` multiplies them; ``weight_decay``: what is added of each parameter to its
+    gradient; ``looks``: after which steps the network is tested, besides before the first.
+
+    >>> Schedule(10, 32, (0.5,)).at(5, 2)
+    [0.25, 0.25]
+    """
+
+    steps: int
+    batch: int
+    rates: tuple[float, ...]
+    fall: Cosine | Exponential = Cosine()
+    weight_decay: float = 0.0
+    looks: tuple[int, ...] = ()
+
+    def at(self, step: int, joints: int) -> list[float]:
+        """Return the learning rate of each of ``joints`` joints at ``step``.
+
+        Raises ``InputError`` where there are neither one rate nor as many as joints.
+        """
+        if len(self.rates) not in (1, joints):
+            raise InputError(f"schedule.rates needs 1 or {joints} values, one per joint, but has "
+                             f"{len(self.rates)}")  # fmt: skip
+        fall = self.fall(step, self.steps)
+        return [rate * fall for rate in self.rates * (joints // len(self.rates))]
+
+
+def looks_at(steps: int, looks: int) -> tuple[int, ...]:
+    """Return about ``looks`` steps, evenly spread in their logarithm, the last one among them.
+
+    >>> looks_at(1000, 4)
+    (1, 10, 100, 1000)
+    """
+    last = max(1, looks - 1)
+    return tuple(sorted({round(steps ** (index / last)) for index in range(looks)} | {steps}))
+
+
+@runtime_checkable
+class Making(Protocol):
+    """Which machine learns: ``Ideal``, ``OnChips`` or ``OnCircuit`` (``assemble.py``)."""
+
+    @property
+    def ensemble(self) -> tuple[int, ...]:
+        """The leading axes of every tensor: ``(chips,)``, or nothing for one ideal network."""
+
+    def assemble(
+        self,
+        plan: Plan,
+        weights: Sequence[Sequence[Tensor]] | None = None,
+        listener: Listener = silent,
+    ) -> Machine:
+        """Return the machine of ``plan`` at its start, or holding ``weights``, a list per joint.
+
+        ``listener`` hears what its hardware does, where it has any.
+        """
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One network on one task, and how it learns. It holds no state: everything is drawn by name.
+
+    ``name`` and ``seed`` name every random draw.
+    """
+
+    name: str
+    seed: int
+    task: Task
+    network: Network
+    making: Making
+    estimator: Estimator
+    rule: Rule
+    schedule: Schedule
+
+    @property
+    def ensemble(self) -> tuple[int, ...]:
+        """The leading axes of every tensor: ``(chips,)``, or nothing for one ideal network."""
+        return self.making.ensemble
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates at the start, one per joint."""
+        return self.schedule.at(0, len(self.network.joints))

@@ -1,0 +1,48 @@
+"""How well a mean over chips and test words is known.
+
+Chips and test words are both drawn: another draw of either would give another mean. Decisions are
+a table of chips by words, and both ways of drawing count (two crossed random factors).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean and its standard error, and the parts of it: over test words, and over chips."""
+
+    mean: float
+    error: float
+    words: float
+    chips: float
+
+
+def measured(values: Tensor) -> Measured:
+    """Return mean and standard error of a table ``(chips, words)`` of numbers.
+
+    ``Var(mean) = (M_c + M_w - M_r) / (C W)`` with the mean squares of an analysis of variance
+    without replication: between chips, between words and what is left (Searle, Casella and
+    McCulloch, *Variance Components*, 1992, chapter 4). One chip alone says nothing about others:
+    there the error is that over words. ``words`` and ``chips`` are the errors that other words on
+    the same chips, and other chips on the same words, would make.
+
+    >>> import torch
+    >>> table = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
+    >>> round(measured(table).error, 4)  # sqrt(p (1 - p) / (n - 1))
+    0.2887
+    """
+    table = values.double()
+    chips, words = table.shape
+    mean = table.mean()
+    by_word = float(table.mean(0).var() / words) if words > 1 else 0.0
+    if chips == 1:
+        return Measured(float(mean), by_word**0.5, by_word**0.5, 0.0)
+    by_chip = float(table.mean(1).var() / chips)
+    left = table - table.mean(0) - table.mean(1, keepdim=True) + mean
+    rest = float(left.square().sum()) / ((chips - 1) * max(1, words - 1) * chips * words)
+    both = max(by_word + by_chip - rest, by_word, by_chip)
+    return Measured(float(mean), both**0.5, by_word**0.5, by_chip**0.5)
