@@ -16,7 +16,7 @@ from madem.device import Cell, Static, draw, program
 from madem.errors import InputError
 from madem.machine.arrays import array_of
 from madem.machine.wired import Solved, Wired
-from madem.machine.writing import Writing, Written
+from madem.machine.writing import Pairs, Writing, Written
 from madem.network import Coupling, Joint, Matrix
 from madem.network.couplings import Moves
 from madem.network.joints import Limits
@@ -261,7 +261,9 @@ class SignedPair:
         """Write the cells whose weight is to change."""
         (change,) = changes
         index, before = places(change), self.cells
-        written = self.writing(self, index, change[index] * self.unit)
+        held = Pairs(self.cell, before, self.static, self.counts)
+        held, written = self.writing(held, index, change[index] * self.unit, self.writes)
+        self.cells, self.static, self.counts = held.cells, held.static, held.counts
         if index[0].numel():
             self._derive(before)
         return written

@@ -1,15 +1,15 @@
 """Ways of writing: how wanted changes of pairs of cells become pulses, and what that does to them.
 
-A way of writing is a value, ``writing(store, index, change) -> Written``: it moves ``store.cells``
-at the weights ``index`` by ``change``, S, as well as it can, and says what that took. Ways that do
-something besides (disturb, wear) hold another one.
+A way of writing is a pure function, ``writing(pairs, index, change, draws) -> (pairs, written)``:
+it returns the pairs with the weights at ``index`` moved by ``change``, S, as well as it can, by
+what it draws from ``draws``, and what that took. Ways that do something besides (disturb, wear)
+hold another one. Stores alone keep what is returned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -39,22 +39,25 @@ class Written:
     verified: bool = False
 
 
-@runtime_checkable
-class Pairs(Protocol):
-    """What a way of writing needs of a store."""
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of cells as they stand: ``cells``, S, ``(2, *chips, post, pre)``, and their draw.
+
+    ``counts``: how often each cell was written, where a way of writing counts.
+    """
 
     cell: Cell
     cells: Tensor
     static: Static
-    writes: Generator
-    counts: Tensor | None
+    counts: Tensor | None = None
 
 
-Writing = Callable[[Pairs, Index, Tensor], Written]
-"""How a change is written: (store, places of the weights, changes in S) -> what it took."""
+Writing = Callable[[Pairs, Index, Tensor, Generator], tuple[Pairs, Written]]
+"""How a change is written: (pairs, places of the weights, changes in S, draws) -> the pairs
+after it, and what it took. Places come in order, each once."""
 
 
-def verified(store: Pairs, index: Index, change: Tensor) -> Written:
+def verified(held: Pairs, index: Index, change: Tensor, draws: Generator) -> tuple[Pairs, Written]:
     """Write by program-and-verify: read both cells, move one of them.
 
     The opposite cell is lowered where it has room, else the cell's own is raised, which keeps
@@ -62,29 +65,34 @@ def verified(store: Pairs, index: Index, change: Tensor) -> Written:
     be stuck is left, and its partner moved instead.
     """
     pairs = [(torch.full_like(index[0], sign), *index) for sign in (0, 1)]
-    seen = [read(store.cell, store.cells[pair], store.writes) for pair in pairs]
-    stuck = [store.static.stuck[pair] for pair in pairs]
+    seen = [read(held.cell, held.cells[pair], draws) for pair in pairs]
+    stuck = [held.static.stuck[pair] for pair in pairs]
     up = change > 0
     lowers = torch.where(up, seen[1], seen[0]) >= change.abs()
     minus = torch.where(stuck[0] == stuck[1], up == lowers, stuck[0])
     place = (minus.long(), *index)
     target = torch.where(minus, seen[1] - change, seen[0] + change)
-    store.cells = store.cells.index_put(
-        place, program(store.cell, target, store.static.at(place), store.writes)
-    )
-    touched = count(store, index)
-    return Written(touched, (Event("verified write", touched),), place, target, verified=True)
+    reached = program(held.cell, target, held.static.at(place), draws)
+    touched = count(held, index)
+    written = Written(touched, (Event("verified write", touched),), place, target, verified=True)
+    return replace(held, cells=held.cells.index_put(place, reached)), written
 
 
-def single_pulse(store: Pairs, index: Index, change: Tensor) -> Written:
+def single_pulse(
+    held: Pairs, index: Index, change: Tensor, draws: Generator
+) -> tuple[Pairs, Written]:
     """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
     up = change > 0
     place, both = _halves(index), torch.cat([up, ~up])
-    static = store.static.at(place)
-    moved = pulse(store.cell, store.cells[place], both, static, store.writes)
-    store.cells = store.cells.index_put(place, moved)
-    touched = 2 * count(store, index)
-    return Written(touched, (Event("pulse", touched),), place, torch.where(both, 1.0, -1.0))
+    cell, cells = _flat(place, held.cells.shape), held.cells.flatten()
+    if len(cell) == len(cells):  # all of them, in order
+        cells = pulse(held.cell, cells, both, held.static.flat, draws)
+    else:
+        static = held.static.flat.at((cell,))
+        cells = cells.index_copy(0, cell, pulse(held.cell, cells[cell], both, static, draws))
+    touched = 2 * count(held, index)
+    written = Written(touched, (Event("pulse", touched),), place, torch.where(both, 1.0, -1.0))
+    return replace(held, cells=cells.view_as(held.cells)), written
 
 
 @dataclass(frozen=True)
@@ -113,35 +121,41 @@ class Train:
         if not 0 <= self.asymmetry < 1:
             raise InputError(f"asymmetry must be at least 0 and below 1, but is {self.asymmetry}")
 
-    def __call__(self, store: Pairs, index: Index, change: Tensor) -> Written:
+    def __call__(
+        self, held: Pairs, index: Index, change: Tensor, draws: Generator
+    ) -> tuple[Pairs, Written]:
         """Write ``change``; weights that get no whole pulse are left."""
-        steps = change.abs() / store.cell.pulse_step
-        lift = uniform(steps.shape, store.writes, steps.device) if self.stochastic else 0.5
+        steps = change.abs() / held.cell.pulse_step
+        lift = uniform(steps.shape, draws, steps.device) if self.stochastic else 0.5
         number = (steps + lift).floor().clamp_max(self.most)
         kept = (number > 0).nonzero()[:, 0]
         index, number, up = tuple(i[kept] for i in index), number[kept], change[kept] > 0
         place, both = _halves(index), torch.cat([up, ~up])
         trains = torch.cat([number, number])
-        self._send(store, place, both, trains)
-        pulses = 2 * count(store, index, number)
+        after = self._send(held, place, both, trains, draws)
+        pulses = 2 * count(held, index, number)
         signed = torch.where(both, trains, -trains)
-        return Written(2 * count(store, index), (Event("pulse", pulses),), place, signed)
+        written = Written(2 * count(held, index), (Event("pulse", pulses),), place, signed)
+        return after, written
 
-    def _send(self, store: Pairs, place: Index, up: Tensor, number: Tensor) -> None:
-        """Send ``number`` pulses to each cell at ``place``, one after another.
+    def _send(
+        self, held: Pairs, place: Index, up: Tensor, number: Tensor, draws: Generator
+    ) -> Pairs:
+        """Return the cells after ``number`` pulses to each at ``place``, one after another.
 
         The longest trains come first, so that every next pulse goes to fewer of the first cells.
         """
         number, order = number.int().sort(descending=True, stable=True)
-        cell, up = _flat(place, store.cells.shape)[order], up[order]
-        static, now = store.static.flat.at((cell,)), store.cells.flatten()[cell]
+        cell, up = _flat(place, held.cells.shape)[order], up[order]
+        static, now = held.static.flat.at((cell,)), held.cells.flatten()[cell]
         share = torch.where(up, 1.0, 1.0 - self.asymmetry)
         for sent in range(int(number[0]) if number.numel() else 0):
             first = slice(0, int((number > sent).sum()))
             here = now[first]
-            moved = pulse(store.cell, here, up[first], static.at((first,)), store.writes)
+            moved = pulse(held.cell, here, up[first], static.at((first,)), draws)
             now[first] = here + share[first] * (moved - here) if self.asymmetry else moved
-        store.cells = store.cells.flatten().index_copy(0, cell, now).view_as(store.cells)
+        cells = held.cells.flatten().index_copy(0, cell, now).view_as(held.cells)
+        return replace(held, cells=cells)
 
 
 @dataclass(frozen=True)
@@ -160,27 +174,28 @@ class Disturbed:
         if not 0 <= self.share < 1:
             raise InputError(f"share must be at least 0 and below 1, but is {self.share}")
 
-    def __call__(self, store: Pairs, index: Index, change: Tensor) -> Written:
+    def __call__(
+        self, held: Pairs, index: Index, change: Tensor, draws: Generator
+    ) -> tuple[Pairs, Written]:
         """Write, then disturb."""
-        before = store.cells
-        written = self.writing(store, index, change)
-        moved = self.share * (store.cells - before)
+        before = held.cells
+        held, written = self.writing(held, index, change, draws)
+        moved = self.share * (held.cells - before)
         near = torch.zeros_like(moved)
         for axis in (-2, -1):
             size = moved.shape[axis] - 1
             near.narrow(axis, 0, size).add_(moved.narrow(axis, 1, size))
             near.narrow(axis, 1, size).add_(moved.narrow(axis, 0, size))
-        disturbed = (store.cells + near).clamp_min(0).minimum(store.static.high)
-        free = (near != 0) & ~store.static.stuck
-        store.cells = torch.where(free, disturbed, store.cells)
-        return written
+        disturbed = (held.cells + near).clamp_min(0).minimum(held.static.high)
+        free = (near != 0) & ~held.static.stuck
+        return replace(held, cells=torch.where(free, disturbed, held.cells)), written
 
 
 @dataclass(frozen=True)
 class Enduring:
     """Another way of ``writing`` that wears cells: after ``cycles`` writes a cell is stuck.
 
-    It stays where its last write left it. The store's ``counts`` holds how often each cell was
+    It stays where its last write left it. The held's ``counts`` holds how often each cell was
     written; a train of pulses is one write.
     """
 
@@ -192,25 +207,25 @@ class Enduring:
         if self.cycles < 1:
             raise InputError(f"cycles must be at least 1, but is {self.cycles}")
 
-    def __call__(self, store: Pairs, index: Index, change: Tensor) -> Written:
+    def __call__(
+        self, held: Pairs, index: Index, change: Tensor, draws: Generator
+    ) -> tuple[Pairs, Written]:
         """Write what can still be written, and count."""
-        counts = torch.zeros_like(store.cells) if store.counts is None else store.counts
-        dead = (counts >= self.cycles) & ~store.static.stuck
+        counts = torch.zeros_like(held.cells) if held.counts is None else held.counts
+        dead = (counts >= self.cycles) & ~held.static.stuck
         if bool(dead.any()):
-            store.static = replace(
-                store.static,
-                stuck=store.static.stuck | dead,
-                level=torch.where(dead, store.cells, store.static.level),
-            )
-        written = self.writing(store, index, change)
+            level = torch.where(dead, held.cells, held.static.level)
+            static = replace(held.static, stuck=held.static.stuck | dead, level=level)
+            held = replace(held, static=static)
+        held, written = self.writing(held, index, change, draws)
         one = torch.ones_like(counts[written.places])
-        store.counts = counts.index_put(written.places, one, accumulate=True)
-        return written
+        counted = counts.index_put(written.places, one, accumulate=True)
+        return replace(held, counts=counted), written
 
 
-def count(store: Pairs, index: Index, each: Tensor | None = None) -> Tensor:
+def count(held: Pairs, index: Index, each: Tensor | None = None) -> Tensor:
     """Return how many weights ``index`` names on each chip, each counting ``each`` times."""
-    chips = store.cells.shape[1:-2]
+    chips = held.cells.shape[1:-2]
     if not chips:
         return torch.tensor(float(index[0].numel())) if each is None else each.sum()
     weights = None if each is None else each.double()
