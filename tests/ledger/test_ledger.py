@@ -109,3 +109,14 @@ def test_bad_prices(tmp_path: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match=message):
         load_prices(file)
+
+
+def test_what_was_heard_is_taken_out_and_put_back() -> None:
+    ours, other = Ledger(), Ledger()
+    ours(Event("array read", torch.tensor([1.0, 3.0]), 2e-6))
+    ours(Event("output conversion", 32.0))
+    other(Event("pulse", 1.0))
+    other.restore(ours.state())
+    assert other.mean() == ours.mean() == {"array read": (2.0, 2e-6), "output conversion": (32, 0)}
+    other(Event("output conversion", 1.0))
+    assert other.mean()["output conversion"] == (33.0, 0.0)

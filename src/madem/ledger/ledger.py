@@ -149,6 +149,20 @@ class Ledger:
         count, watts = self.totals.get(event.item, (0.0, 0.0))
         self.totals[event.item] = count + _double(event.count), watts + _double(event.watts)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the totals, ``count.ITEM`` and ``watts.ITEM``, for ``restore``."""
+        return {
+            f"{part}.{item}": torch.as_tensor(total, dtype=torch.float64)
+            for item, parts in self.totals.items()
+            for part, total in zip(("count", "watts"), parts, strict=True)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned, in place of what was heard until now."""
+        items = [key.removeprefix("count.") for key in state if key.startswith("count.")]
+        self.totals.clear()
+        self.totals.update({i: (state[f"count.{i}"], state[f"watts.{i}"]) for i in items})
+
     def mean(self) -> dict[str, tuple[float, float]]:
         """Return the totals so far, mean over chips, by item: its count and its watts.
 

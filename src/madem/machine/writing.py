@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -26,17 +27,24 @@ Index = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Written:
-    """What a write took: ``cells`` touched on each chip, and the ``events`` that the ledger hears.
+    """What a write took: how many ``cells`` were touched per chip, and the ``events`` of it.
 
-    ``places``: the cells written, ``(half, *chip, post, pre)``; ``amounts``: for each the number of
-    pulses, negative downwards, or its target, S, where it was verified.
+    ``index``: the cells written, ``(half, *chip, post, pre)``, or with ``pairs`` the weights both of
+    whose cells were, first halves first; ``amounts``: for each cell the number of pulses, negative
+    downwards, or its target, S, where it was verified.
     """
 
     cells: Tensor
     events: tuple[Event, ...]
-    places: Index = ()
+    index: Index = ()
     amounts: Tensor = field(default_factory=lambda: torch.zeros(0))
     verified: bool = False
+    pairs: bool = False
+
+    @cached_property
+    def places(self) -> Index:
+        """The cells written, ``(half, *chip, post, pre)``."""
+        return _halves(self.index) if self.pairs else self.index
 
 
 @dataclass(frozen=True)
@@ -83,15 +91,17 @@ def single_pulse(
 ) -> tuple[Pairs, Written]:
     """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
     up = change > 0
-    place, both = _halves(index), torch.cat([up, ~up])
-    cell, cells = _flat(place, held.cells.shape), held.cells.flatten()
-    if len(cell) == len(cells):  # all of them, in order
+    both, cells = torch.cat([up, ~up]), held.cells.flatten()
+    if len(both) == len(cells):  # all of them, in order
         cells = pulse(held.cell, cells, both, held.static.flat, draws)
     else:
+        weight = _flat(index, held.cells.shape[1:])
+        cell = torch.cat([weight, weight + len(cells) // 2])
         static = held.static.flat.at((cell,))
         cells = cells.index_copy(0, cell, pulse(held.cell, cells[cell], both, static, draws))
     touched = 2 * count(held, index)
-    written = Written(touched, (Event("pulse", touched),), place, torch.where(both, 1.0, -1.0))
+    signs = torch.where(both, 1.0, -1.0)
+    written = Written(touched, (Event("pulse", touched),), index, signs, pairs=True)
     return replace(held, cells=cells.view_as(held.cells)), written
 
 
