@@ -29,9 +29,9 @@ Index = tuple[Tensor, ...]
 class Written:
     """What a write took: how many ``cells`` were touched per chip, and the ``events`` of it.
 
-    ``index``: the cells written, ``(half, *chip, post, pre)``, or with ``pairs`` the weights both of
-    whose cells were, first halves first; ``amounts``: for each cell the number of pulses, negative
-    downwards, or its target, S, where it was verified.
+    ``index``: the cells written, ``(half, *chip, post, pre)``, or with ``pairs`` the weights, both
+    of whose cells were, first halves first; ``amounts``: for each cell the number of pulses,
+    negative downwards, or its target, S, where it was verified.
     """
 
     cells: Tensor
