@@ -43,7 +43,7 @@ $(VENV)/.created:
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt $(wildcard native/*)
 	@echo "Installing madem into $(VENV): PyTorch and the C++ kernels take a minute or two"
 	@$(call install,-e .)
-	@$(BIN)/python -c "from madem.native import kernels; kernels or print('The C++ kernels were not built: all works, more slowly')"
+	@$(BIN)/python -c "from madem.fast.native import kernels; kernels or print('The C++ kernels were not built: all works, more slowly')"
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

@@ -11,7 +11,7 @@ that are zero everywhere, as at the start. The *reference* is the same algorithm
 clarity: states as they are, every pull anew in every sweep, two products subtracted. The *peer* is
 a checkout of rain-neuromorphics/energy-based-learning. The *floor* is the time of the
 multiplications alone, at the rate of a matrix product measured here; convolutions count in their
-direct form, of which tiles (``network/winograd.py``) do a quarter, so that ours may lie below that.
+direct form, of which tiles (``fast/winograd.py``) do a quarter, so that ours may lie below that.
 Gradients are compared before timing.
 """
 

@@ -31,7 +31,9 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from madem.network.wires import TOLERANCES, Wires, read
+from madem.network import Wires
+from madem.solver import read
+from madem.solver.crossbars import TOLERANCES
 
 READS = 64
 OHM = 2.0

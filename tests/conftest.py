@@ -12,7 +12,7 @@ from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
 from madem.experiments.brailleconfig import BrailleConfig, defaults, make
 from madem.experiments.config.base import override
-from madem.native import kernels
+from madem.fast.native import kernels
 
 torch.set_num_threads(1)
 

@@ -56,7 +56,7 @@ def test_the_sdist_installs_in_a_fresh_environment(
     Path(site, "dependencies.pth").write_text("\n".join(held))
     subprocess.run([python, "-m", "pip", "install", "-qq", "--no-deps", sdist], check=True)
     code = (
-        "import madem, sys; from madem.native import kernels;"
+        "import madem, sys; from madem.fast.native import kernels;"
         "from importlib.resources import files;"
         "assert kernels and files('madem').joinpath('py.typed').is_file();"
         "assert madem.__file__.startswith(sys.prefix), madem.__file__;"

@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[1] / "src" / "madem"
 FILES = sorted(ROOT.rglob("*.py"))
 BASE = {"documents", "errors", "memory", "units", "randomness"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "network": BASE | {"native"},
+    "network": BASE,
     "device": BASE,
     "ledger": BASE,
-    "solver": BASE | {"native"},
+    "fast": BASE | {"network"},
+    "solver": BASE | {"network", "fast"},
     "circuit": BASE | {"network"},
-    "machine": BASE | {"network", "device", "ledger", "solver", "circuit"},
+    "machine": BASE | {"network", "device", "ledger", "fast", "solver", "circuit"},
     "learn": BASE | {"machine", "network", "solver"},
     "data": BASE | {"network"},
     "experiments": BASE
@@ -86,6 +87,27 @@ def test_only_machines_and_records_change_themselves() -> None:
                     for target in targets:
                         text = ast.unparse(target)
                         assert not text.startswith("self.") or "[" in text, f"{file}: {text}"
+
+
+def test_physics_kernels_and_solvers_keep_nothing() -> None:
+    """No field is written, nor what a field holds: lists and dicts are no place for memories."""
+    changing = {"append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault"}
+    for file, tree in trees():
+        if file.relative_to(ROOT).parts[0] not in {"network", "solver", "fast"}:
+            continue
+        for node in ast.walk(tree):
+            held: list[ast.expr] = []
+            if isinstance(node, ast.Assign):
+                held = [p for t in node.targets for p in getattr(t, "elts", [t])]
+            elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+                held = [node.target]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                held = [node.func.value] if node.func.attr in changing else []
+            for part in held:
+                root = part
+                while isinstance(root, ast.Subscript):
+                    root = root.value
+                assert not isinstance(root, ast.Attribute), f"{file}: {ast.unparse(node)}"
 
 
 def test_no_class_inherits_twice() -> None:

@@ -31,7 +31,8 @@ from madem.circuit import (
 from madem.circuit.build import STIFF
 from madem.errors import InputError
 from madem.network import Current as Nudged
-from madem.network import Hold, Nudge, Spring, Wires, read
+from madem.network import Hold, Nudge, Spring, Wires
+from madem.solver import read
 from tests.zoo import ZOO, batch_of, machine_of
 
 RESISTIVE = ["resistive", "resistive-mirror", "single-diodes", "double-diodes", "table",

@@ -13,9 +13,9 @@ from madem.machine import Periphery, Placement, SignedPair, Simulated, lay_out, 
 from madem.machine.periphery import Partial
 from madem.machine.placement import Side
 from madem.machine.wired import Wired
-from madem.network import Box, Current, Free, Layer, Network, Readout, Wires, read
+from madem.network import Box, Current, Free, Layer, Network, Readout, Wires
 from madem.randomness import stream
-from madem.solver import Sweep
+from madem.solver import Sweep, read
 
 UNIT, BASE = 100e-6, 20e-6
 

@@ -21,11 +21,10 @@ from madem.network import (
     Network,
     Readout,
     Wires,
-    effective,
 )
 from madem.network.joints import Dense
 from madem.randomness import stream
-from madem.solver import Sweep
+from madem.solver import Sweep, effective
 
 SIDES: list[Side] = ["arrays", "outputs", "inputs"]
 WIRES = Wires(20.0, 15.0, 30.0, 10.0)

@@ -238,7 +238,7 @@ def estimator_of(config: ImagesConfig, network: Network) -> Estimator:
 
 def machine_of(config: ImagesConfig, network: Network, dtype: torch.dtype) -> Simulated:
     """Return the ideal machine at its start."""
-    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)  # type: ignore[call-arg]
+    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)
     drawn = network.initial(stream(config.seed, "parameters"))
     parameters = [[p.to(dtype) for p in mine] for mine in drawn]
     return Simulated.ideal(network, parameters, solver)

@@ -68,7 +68,7 @@ def chips_of(config: ImagesConfig, network: Network) -> Simulated:
     if chip.sums == "converted":
         parts = tuple(Partial(each.rows, each.columns, chip.sum_limit) for each in tiles)
         periphery = replace(periphery, partial=parts)
-    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)  # type: ignore[call-arg]
+    solver = SOLVERS[config.solver.name](config.solver.tolerance, config.solver.budget)
     return Simulated(network, solver, stores, periphery, stream(config.seed, "noise"))
 
 

@@ -15,8 +15,8 @@ from madem.experiments.circuits import on_bench, trainer_of
 from madem.experiments.running.rundir import RunDirectory
 from madem.machine import SignedPair
 from madem.machine.circuit import crossbars
-from madem.network import Wires, read
-from madem.solver import Sweep
+from madem.network import Wires
+from madem.solver import Sweep, read
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Digitised:
         """Return the matrix's bias."""
         return self.matrix.constant(end)
 
-    def curvature(self, end: int) -> float:
+    def curvature(self, end: int) -> Tensor | float:
         """Return the matrix's."""
         return self.matrix.curvature(end)
 

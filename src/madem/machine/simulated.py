@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.fast import bind
 from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import Digitised, Fluctuating, behind
 from madem.machine.base import Listener, Machine, Observed, Scale, between, silent
@@ -172,7 +173,7 @@ class Simulated(Machine):
         if origin is None:
             couplings = self.couple([parameter.detach() for parameter in self.parameters])
             put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
-            problem = self.network.bind(couplings, put)
+            problem = bind(self.network, couplings, put)
         else:
             problem = origin.problem
         if origin is not None and nudge is not None and self.exact:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from madem.machine.placement import Side
 from madem.machine.tiles import Tiles
-from madem.network import Wires, drops, effective, turned
+from madem.network import Wires
 from madem.network.couplings import Moves
+from madem.solver import drops, effective, turned
 
 TOLERANCE = 1e-4
 """Relative residual of the weights that training sees: far below their read noise."""

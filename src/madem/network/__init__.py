@@ -1,7 +1,7 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
 from madem.network.amplifiers import Amplified, Amplifier
-from madem.network.convolutions import Convolution, ResistorConvolution
+from madem.network.convolutions import Convolution, Filter, ResistorConvolution
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
 from madem.network.couplings import Coupling, Custom, Matrix, Move
 from madem.network.diodes import Shockley, Table
@@ -13,7 +13,7 @@ from madem.network.pooling import Average, Maximum
 from madem.network.problem import Problem
 from madem.network.resistive import Resistive, ResistiveConv
 from madem.network.resistors import Resistors
-from madem.network.wires import Reading, Wires, drops, effective, read, turned
+from madem.network.wires import Wires
 
 __all__ = [
     "Amplified",
@@ -29,6 +29,7 @@ __all__ = [
     "Custom",
     "Dense",
     "Energy",
+    "Filter",
     "Free",
     "Halves",
     "Hold",
@@ -42,7 +43,6 @@ __all__ = [
     "Network",
     "Nudge",
     "Problem",
-    "Reading",
     "Readout",
     "Recurrent",
     "Resistive",
@@ -57,8 +57,4 @@ __all__ = [
     "Tanh",
     "Wires",
     "diodes",
-    "drops",
-    "effective",
-    "read",
-    "turned",
 ]

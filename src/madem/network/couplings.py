@@ -76,8 +76,10 @@ Moves = Sequence[Move]
 class Coupling(Protocol):
     """A passive joint between layers.
 
-    A subclass with a ``pull`` of its own needs an ``energy`` and a ``contrast`` that go with it;
-    without ``displaced`` of its own, displacements are taken by subtraction (``Offset``).
+    One that inherits from here has no constants and loads nothing until it says otherwise, and is
+    displaced by subtraction. A subclass with a ``pull`` of its own needs an ``energy`` and a
+    ``contrast`` that go with it; without ``displaced`` of its own, displacements are taken by
+    subtraction (``Offset``).
     """
 
     def felt(self, end: int) -> tuple[int, ...]:
@@ -88,9 +90,13 @@ class Coupling(Protocol):
 
     def constant(self, end: int) -> Tensor | None:
         """Return the current into ``end`` that flows always: its bias, None where there is none."""
+        del end
+        return None
 
     def curvature(self, end: int) -> Tensor | float:
-        """Return what the coupling loads ``end`` with."""
+        """Return what the coupling loads ``end`` with: zero where what drives does not load."""
+        del end
+        return 0.0
 
     def energy(self, states: States) -> Tensor:
         """Return the coupling's part of the energy of each sample, shape ``(*chips, batch)``."""
@@ -100,10 +106,11 @@ class Coupling(Protocol):
 
     def displaced(self, at: States) -> Coupling:
         """Return the coupling as displacements from ``at`` feel it."""
+        return Offset(self, tuple(at))
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Matrix(Coupling):
     """A signed matrix with a bias: ``E = -post . (W pre + b)``.
 
     ``weight``: ``(*chips, post, pre)``; ``bias``: ``(*chips, post)`` or None. ``shape`` is that of
@@ -139,11 +146,6 @@ class Matrix:
     def constant(self, end: int) -> Tensor | None:
         """Return the bias, a row for all samples."""
         return self.bias.unsqueeze(-2) if end == 1 and self.bias is not None else None
-
-    def curvature(self, end: int) -> float:
-        """Return zero: an amplifier's output does not load what it drives."""
-        del end
-        return 0.0
 
     def energy(self, states: States) -> Tensor:
         """Return ``-post . (W pre + b)``."""
@@ -181,7 +183,7 @@ def flat(state: Tensor, shape: Shape) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Coupling):
     """Units that pull each other one to one, a skip connection: ``E = -strength post . pre``.
 
     >>> Identity(0.5).pull(1, [torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
@@ -199,15 +201,6 @@ class Identity:
         """Return the other end's state times the strength."""
         return self.strength * states[1 - end]
 
-    def constant(self, end: int) -> None:
-        """Return nothing."""
-        del end
-
-    def curvature(self, end: int) -> float:
-        """Return zero."""
-        del end
-        return 0.0
-
     def energy(self, states: States) -> Tensor:
         """Return ``-strength post . pre``."""
         return -self.strength * (states[0] * states[1]).flatten(-self.axes).sum(-1)
@@ -224,7 +217,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Lateral:
+class Lateral(Coupling):
     """Units of one layer that pull each other: ``E = -s^T (W + W^T) s / 4``, no unit itself.
 
     Only the symmetric part of ``weight`` without its diagonal is felt. The pull depends on the
@@ -249,15 +242,6 @@ class Lateral:
         del end
         return torch.matmul(states[0], self._symmetric())
 
-    def constant(self, end: int) -> None:
-        """Return nothing."""
-        del end
-
-    def curvature(self, end: int) -> float:
-        """Return zero."""
-        del end
-        return 0.0
-
     def energy(self, states: States) -> Tensor:
         """Return ``-s^T W s / 2`` of the symmetric part."""
         return -(states[0] * self.pull(0, states)).sum(-1) / 2
@@ -278,7 +262,7 @@ class Lateral:
 
 
 @dataclass(frozen=True)
-class Offset:
+class Offset(Coupling):
     """Any coupling as displacements from ``at`` feel it, by subtraction: the general case.
 
     A coupling whose pull is linear does better (``displaced`` returns it without its constants).
@@ -297,10 +281,6 @@ class Offset:
     def pull(self, end: int, states: States) -> Tensor:
         """Return the change of the pull."""
         return self.coupling.pull(end, self._moved(states)) - self.coupling.pull(end, self.at)
-
-    def constant(self, end: int) -> None:
-        """Return nothing: constants do not change."""
-        del end
 
     def curvature(self, end: int) -> Tensor | float:
         """Return the coupling's curvature."""
@@ -327,7 +307,7 @@ def displaced(coupling: Coupling, at: States) -> Coupling:
 
 
 @dataclass(frozen=True)
-class Custom:
+class Custom(Coupling):
     """A user's own energy, ``function(states, parameters)``, differentiated by autograd.
 
     ``function`` returns the energy of each sample, shape ``(batch,)``, from the states of the
@@ -361,15 +341,6 @@ class Custom:
             )
         return -slope
 
-    def constant(self, end: int) -> None:
-        """Return nothing: the pull holds all."""
-        del end
-
-    def curvature(self, end: int) -> float:
-        """Return zero: the pull holds all."""
-        del end
-        return 0.0
-
     def energy(self, states: States) -> Tensor:
         """Return the function's value."""
         return self.function(states, self.parameters)
@@ -386,7 +357,3 @@ class Custom:
             total = moves[0].scaled(high - low).sum()
             grads = torch.autograd.grad(total, leaves, materialize_grads=True)
         return tuple(grads)
-
-    def displaced(self, at: States) -> Offset:
-        """Return the change of its pulls."""
-        return Offset(self, tuple(at))

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.convolutions import Convolution
+from madem.network.convolutions import Convolution, Filter
 from madem.network.couplings import (
     Coupling,
     Custom,
@@ -140,7 +140,8 @@ class Conv:
 
     def couple(self, parameters: Sequence[Tensor]) -> Convolution:
         """Return the convolution."""
-        return Convolution(parameters[0], bias_of(parameters), self.stride, self.padding, self.pool)
+        sliding = Filter(parameters[0], self.stride, self.padding)
+        return Convolution(sliding, bias_of(parameters), self.pool)
 
 
 @dataclass(frozen=True)

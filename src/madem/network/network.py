@@ -198,7 +198,7 @@ class Network:
                          coupling.constant(end)):  # fmt: skip
                 if part is not None:
                     total = part if total is None else total + part
-            load = load + coupling.curvature(end)  # last: mirrored lines sum it as they pull
+            load = load + coupling.curvature(end)
         total = x.new_zeros(()) if total is None else total
         batch = x.shape[: x.dim() - len(self.state_shapes[0])]
         shape = (*batch, *site.shape)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from madem.network import winograd
-
 Image = tuple[int, int]
 
 
@@ -85,4 +83,39 @@ class Maximum:
         """Return every unit's state on its largest pixel, zeros elsewhere."""
         if corner is None:
             raise ValueError("a maximum goes back to the pixel it was taken from")
-        return winograd.scatter(post, corner, self.size, image)
+        windows = [torch.where(corner == k, post, 0.0) for k in range(self.size**2)]
+        filled = functional.pixel_shuffle(torch.stack(windows, -3).flatten(-4, -3), self.size)
+        missing = (0, image[1] - filled.shape[-1], 0, image[0] - filled.shape[-2])
+        return functional.pad(filled, missing)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A pooled image, and where that matters the pixel on which each number lies.
+
+    ``values`` and ``corner``: ``(batch, channels, height, width)``; ``corner`` counts the pixels
+    of a window by rows, in the type of the values; None: on all. Where ``rest`` is given,
+    ``values`` are a displacement from it, and ``corner`` may have moved.
+    """
+
+    values: Tensor
+    corner: Tensor | None = None
+    rest: Pooled | None = None
+
+    def spread(self, pool: Pool, image: Image) -> Tensor:
+        """Return the values on their pixels of an ``image`` (height, width), zeros elsewhere.
+
+        >>> at = torch.ones(1, 1, 1, 1)
+        >>> Pooled(at, 3 * at).spread(Maximum(2), (2, 3)).tolist()
+        [[[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]]
+        """
+        before = None if self.rest is None else self.rest.corner
+        if self.rest is None or self.corner is None or before is None:
+            return pool.spread(self.values, self.corner, image)
+        moved = self.corner != before
+        if not bool(moved.any()):
+            return pool.spread(self.values, self.corner, image)
+        rest = torch.where(moved, self.rest.values, 0.0)
+        return pool.spread(self.values + rest, self.corner, image) - pool.spread(
+            rest, before, image
+        )

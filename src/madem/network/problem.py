@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.native import takes
 from madem.network.couplings import Coupling, Shape, displaced
 from madem.network.laws import Curvature, Law, Mover, mover, overridden
 from madem.network.nudges import Nudge
-from madem.network.pair import Clipped, Pair, clipped
 
 
 @dataclass(frozen=True)
 class Site:
-    """A layer's place: its law and shape, and the ``(joint, end)`` that reach it.
-
-    ``rows``: constants of the layer in the form of a kernel, made once per network.
-    """
+    """A layer's place: its law and shape, and the ``(joint, end)`` that reach it."""
 
     law: Law
     shape: Shape
     ends: tuple[tuple[int, int], ...]
-    rows: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -239,21 +232,6 @@ class Problem:
     def take(self, rows: Tensor) -> Problem:
         """Return the problem of the samples ``rows`` alone; there must be no chips in front."""
         return replace(self, x=self.x[rows], fixed=tuple(part[rows] for part in self.fixed))
-
-    def pair(self, nudges: Sequence[Nudge | None]) -> Pair | None:
-        """Return the problem under ``nudges`` in the form of a kernel, where it has that form.
-
-        Two layers that only clip (``network/pair.py``), currents and springs as nudges, and
-        nothing that autograd would have to follow.
-        """
-        form = self._clipped
-        if form is None or not nudges or not takes(form.weight, self.x, *self.fixed):
-            return None
-        return form.under(nudges, self.at)
-
-    @cached_property
-    def _clipped(self) -> Clipped | None:
-        return clipped(self) if self.origin is None else self.origin._clipped
 
     def energy(self, states: Sequence[Tensor]) -> Tensor:
         """Return the energy of each sample, shape ``(*chips, batch)``.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.convolutions import ResistorConvolution
+from madem.network.convolutions import Filter, ResistorConvolution
 from madem.network.couplings import Shape
 from madem.network.joints import (
     Limits,
@@ -141,13 +141,8 @@ class ResistiveConv:
 
     def couple(self, parameters: Sequence[Tensor]) -> ResistorConvolution:
         """Return the resistors."""
-        return ResistorConvolution(
-            parameters[0],
-            bias_of(parameters),
-            self.stride,
-            self.padding,
-            shapes=(self.pre, self.post),
-        )
+        sliding = Filter(parameters[0], self.stride, self.padding)
+        return ResistorConvolution(sliding, bias_of(parameters), (self.pre, self.post))
 
 
 def _check_range(low: float, high: float) -> None:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from madem.native import kernels, takes
-from madem.network.couplings import (
-    Matrix,
-    Moves,
-    Shape,
-    States,
-    flat,
-)
-
-FEW = 8
-"""Samples up to which memory limits mirrored lines, so that one pass of a kernel is faster than
-PyTorch's three (ours, measured)."""
+from madem.network.couplings import Coupling, Matrix, Moves, Shape, States, flat
 
 
 @dataclass(frozen=True)
-class Resistors:
+class Resistors(Coupling):
     """Resistors between every two nodes: ``E = sum g_ij (pre_j - post_i)^2 / 2 - b . post``.
 
     ``g``: conductances ``(*chips, post, pre)``, S; ``bias``: currents into ``post``, A, or None;
@@ -99,8 +88,6 @@ class Mirrored:
 
     ``g``: ``(post, 2 pre)``, S, the positive lines first; ``bias``: ``(post,)``, A, or None.
     Both halves meet the same inputs, so each product is one with ``G+ - G-``, half the work.
-    ``loads`` keeps the load of the upper layer once a pull summed it on the way: ``g`` may not be
-    changed in place while the coupling lives, which is one batch in a machine.
 
     >>> m = Mirrored(torch.tensor([[3.0, 1.0]]), None, 10.0)
     >>> m.pull(1, [torch.tensor([[1.0]]), torch.zeros(1, 1)]).item(), m.curvature(1).item()
@@ -110,7 +97,6 @@ class Mirrored:
     g: Float[Tensor, "post two_pre"]
     bias: Float[Tensor, "post"] | None
     gain: float
-    loads: list[Tensor] = field(default_factory=list, init=False, compare=False)
 
     def felt(self, end: int) -> tuple[int, ...]:
         """Return the other end."""
@@ -118,22 +104,9 @@ class Mirrored:
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the currents that the other end's voltages drive."""
-        if end == 1 and self._few(states[0]):
-            x = states[0].contiguous()
-            drive, load = x.new_empty(len(x), len(self.g)), x.new_empty(len(self.g))
-            arrays = [t.detach().numpy() for t in (self.g, x)]
-            kernels.read_mirrored(*arrays, float(self.gain), drive.numpy(), load.numpy(), "")
-            self.loads[:] = [load]
-            return drive
         plus, minus = self.g.chunk(2, -1)
         other = self.gain * states[1 - end]
         return torch.matmul(other, (plus - minus).mT if end == 1 else plus - minus)
-
-    def _few(self, x: Tensor, *more: Tensor) -> bool:
-        """Return whether the kernels take these samples, and are faster than PyTorch."""
-        same = all(part.dtype == self.g.dtype for part in (x, *more))
-        few = x.dim() == 2 and len(x) <= FEW and self.g.is_contiguous()
-        return same and few and takes(self.g, x, *more)
 
     def constant(self, end: int) -> Tensor | None:
         """Return the bias currents."""
@@ -142,7 +115,7 @@ class Mirrored:
     def curvature(self, end: int) -> Tensor:
         """Return the sum of conductances at each node of ``end``."""
         if end == 1:
-            return self.loads[0] if self.loads and takes(self.g) else self.g.sum(-1)
+            return self.g.sum(-1)
         plus, minus = self.g.chunk(2, -1)
         return self.gain**2 * (plus + minus).sum(-2)
 
@@ -162,11 +135,6 @@ class Mirrored:
             return tuple(torch.zeros_like(p) for p in (self.g, self.bias) if p is not None)
         g = torch.empty_like(self.g, dtype=change.dtype)
         bias = () if self.bias is None else (-change.sum(-2),)
-        if self._few(pre.middle, change, post.middle):
-            parts = (part.detach().contiguous() for part in (change, post.middle, pre.middle))
-            arrays = [part.numpy() for part in parts]
-            kernels.contrast_mirrored(*arrays, float(self.gain), g.numpy(), "")
-            return g, *bias
         own = (change * post.middle).sum(-2)[:, None]
         plus, minus = g.chunk(2, -1)
         torch.mm(change.mT, (self.gain * pre.middle).to(change.dtype), out=plus)

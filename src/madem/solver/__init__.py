@@ -11,15 +11,21 @@ from madem.solver.solvers import (
     Synchronous,
     conjugate_gradients,
 )
+from madem.solver.wires import Reading, drops, effective, read, turned
 
 __all__ = [
     "Anderson",
     "Flow",
     "Newton",
     "OverRelaxed",
+    "Reading",
     "Rest",
     "Solver",
     "Sweep",
     "Synchronous",
     "conjugate_gradients",
+    "drops",
+    "effective",
+    "read",
+    "turned",
 ]

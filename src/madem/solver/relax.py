@@ -11,60 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.network import Nudge, Problem
 
 States = list[Tensor]
-
-
-@runtime_checkable
-class Settling(Protocol):
-    """All that a solver sees of the physics: layers, each with an exact rest."""
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """The layers in the order in which they should move."""
-
-    @property
-    def direct(self) -> bool:
-        """Whether one pass is exact."""
-
-    def rest(self, index: int, states: Sequence[Tensor], nudge: Nudged) -> Tensor:
-        """Return the exact minimiser of one layer, the others fixed."""
-
-    def start(self) -> list[Tensor]:
-        """Return a state to start from."""
-
-    @property
-    def reach(self) -> int:
-        """In how many sweeps in a row the residual must meet the tolerance."""
-
-    @property
-    def batch(self) -> torch.Size:
-        """The axes in front of a layer's own: chips and samples."""
-
-    @property
-    def separable(self) -> bool:
-        """Whether samples can be taken out, so that the others settle alone."""
-
-    def take(self, rows: Tensor) -> Settling:
-        """Return the problem of some samples alone."""
-
-    def pair(self, nudges: Sequence[Nudged]) -> Any:
-        """Return the problem in the form of the kernel for two layers, None where it has none."""
-
-    def linearised(
-        self, states: Sequence[Tensor], nudge: Nudged
-    ) -> tuple[list[Tensor], list[Tensor], Callable[[list[Tensor]], list[Tensor]]]:
-        """Return which nodes are free, the force on them, and the product with ``d2E/ds2``."""
-
-
-Nudged = Any
-"""A nudge: solvers pass it on, and know only that ``take(rows)`` cuts it to some samples."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +36,14 @@ class Rest:
     converged: Tensor
 
 
-Map = Callable[[Settling, States, Nudged | None], States]
+Map = Callable[[Problem, States, Nudge | None], States]
 """One sweep: new states from old ones."""
 
-Jump = Callable[[Settling, States, States, Nudged | None], States]
+Jump = Callable[[Problem, States, States, Nudge | None], States]
 """Where the next sweep starts: from the states before and after this one."""
 
 
-def gauss_seidel(problem: Settling, states: States, nudge: Nudged) -> States:
+def gauss_seidel(problem: Problem, states: States, nudge: Nudge | None) -> States:
     """Let the layers move one after another, each seeing those that moved before it."""
     states = list(states)
     for index in problem.order:
@@ -97,28 +51,20 @@ def gauss_seidel(problem: Settling, states: States, nudge: Nudged) -> States:
     return states
 
 
-def jacobi(problem: Settling, states: States, nudge: Nudged) -> States:
+def jacobi(problem: Problem, states: States, nudge: Nudge | None) -> States:
     """Let all layers move at once."""
     return [problem.rest(index, states, nudge) for index in range(len(states))]
 
 
-def after(problem: Settling, before: States, now: States, nudge: Nudged) -> States:
+def after(problem: Problem, before: States, now: States, nudge: Nudge | None) -> States:
     """Go on from where the sweep ended: no jump."""
     del problem, before, nudge
     return now
 
 
-def check(tolerance: float, budget: int) -> None:
-    """Refuse settings under which nothing could settle."""
-    if not 0 <= tolerance < 1:
-        raise InputError(f"tolerance must be at least 0 and below 1, but is {tolerance}")
-    if budget < 1:
-        raise InputError(f"budget must be at least 1 sweep, but is {budget}")
-
-
 def relax(
-    problem: Settling,
-    nudge: Nudged,
+    problem: Problem,
+    nudge: Nudge | None,
     start: Sequence[Tensor] | None,
     tolerance: float,
     budget: int,
@@ -167,7 +113,7 @@ def relax(
     return Rest(tuple(whole), sweeps, residual, at_rest)
 
 
-def _settled(states: States, problem: Settling) -> Rest:
+def _settled(states: States, problem: Problem) -> Rest:
     """Return the record of a problem that one pass has solved exactly."""
     still = torch.zeros(problem.batch, device=states[0].device)
     return Rest(tuple(states), still.int() + 1, still, still == 0)

@@ -2,48 +2,56 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.solver.pairs import relax_pair
-from madem.solver.relax import (
-    Nudged,
-    Rest,
-    Settling,
-    States,
-    check,
-    gauss_seidel,
-    jacobi,
-    relax,
-)
+from madem.fast import relax_pair
+from madem.network import Nudge, Problem
+from madem.solver.relax import Jump, Map, Rest, States, after, gauss_seidel, jacobi, relax
 
 
-@runtime_checkable
-class Solver(Protocol):
-    """Frozen settings with one verb, for one nudge or for several."""
+@dataclass(frozen=True)
+class Solver(ABC):
+    """Frozen settings with one verb, for one nudge or for several.
 
-    @property
-    def tolerance(self) -> float:
-        """Residual of a sample, relative to its largest state, at which it is at rest."""
+    ``tolerance``: residual of a sample, relative to its largest state, at which it is at rest, from
+    0 to below 1; ``budget``: largest number of sweeps. With ``tolerance`` 0 exactly ``budget``
+    sweeps are made. Where one pass is exact, one is made. A solver of one's own says in ``method``
+    what a sweep is. Raises ``InputError`` for settings under which nothing could settle.
+    """
 
-    @property
-    def budget(self) -> int:
-        """Largest number of sweeps."""
+    tolerance: float = 1e-5
+    budget: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse settings under which nothing could settle."""
+        if not 0 <= self.tolerance < 1:
+            raise InputError(f"tolerance must be at least 0 and below 1, but is {self.tolerance}")
+        if self.budget < 1:
+            raise InputError(f"budget must be at least 1 sweep, but is {self.budget}")
+
+    @abstractmethod
+    def method(self) -> tuple[Map, Jump]:
+        """Return what a sweep is, and where the next one starts, for one settling."""
 
     def settle(
         self,
-        problem: Settling,
-        nudge: Nudged = None,
+        problem: Problem,
+        nudge: Nudge | None = None,
         start: Sequence[Tensor] | None = None,
     ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``, from ``start`` where given."""
+        """Return the rest of ``problem`` under ``nudge``, from ``start`` where given.
 
-    def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
+        Raises ``InputError`` where states grow beyond all numbers.
+        """
+        return relax(problem, nudge, start, self.tolerance, self.budget, *self.method())
+
+    def settle_each(self, problem: Problem, nudges: Sequence[Nudge | None]) -> list[Rest]:
         """Return the rest of ``problem`` under each of ``nudges``, in their order."""
         return [self.settle(problem, nudge) for nudge in nudges]
 
@@ -52,8 +60,6 @@ class Solver(Protocol):
 class Sweep(Solver):
     """Exact block coordinate descent: each layer jumps to its minimum, the others fixed.
 
-    With ``tolerance`` 0 exactly ``budget`` sweeps are made. Where one pass is exact, one is made.
-
     >>> from madem.network import Free, Layer, Matrix, Network
     >>> problem = Network(1, (Layer(1, Free()),)).bind(
     ...     [Matrix(torch.tensor([[2.0]]), torch.tensor([1.0]))], torch.tensor([[3.0]]))
@@ -61,27 +67,32 @@ class Sweep(Solver):
     7.0
     """
 
-    tolerance: float = 1e-5
-    budget: int = 100
-
-    def __post_init__(self) -> None:
-        """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
+    def method(self) -> tuple[Map, Jump]:
+        """Return a sweep of block coordinate descent; the next starts where it ended."""
+        return gauss_seidel, after
 
     def settle(
         self,
-        problem: Settling,
-        nudge: Nudged = None,
+        problem: Problem,
+        nudge: Nudge | None = None,
         start: Sequence[Tensor] | None = None,
     ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
-        fast = relax_pair(problem.pair([nudge]), start, self.tolerance, self.budget)
-        return fast[0] if fast else relax(problem, nudge, start, self.tolerance, self.budget)
+        """Return the rest of ``problem`` under ``nudge``, by the kernel where there is one."""
+        fast = self._pair(problem, [nudge], start)
+        return fast[0] if fast else super().settle(problem, nudge, start)
 
-    def settle_each(self, problem: Settling, nudges: Sequence[Nudged]) -> list[Rest]:
+    def settle_each(self, problem: Problem, nudges: Sequence[Nudge | None]) -> list[Rest]:
         """Return the rests of ``problem`` under ``nudges``, by one call where a kernel can."""
-        fast = relax_pair(problem.pair(nudges), None, self.tolerance, self.budget)
-        return fast or super().settle_each(problem, nudges)
+        return self._pair(problem, nudges) or super().settle_each(problem, nudges)
+
+    def _pair(
+        self,
+        problem: Problem,
+        nudges: Sequence[Nudge | None],
+        start: Sequence[Tensor] | None = None,
+    ) -> list[Rest]:
+        found = relax_pair(problem, nudges, start, self.tolerance, self.budget)
+        return [Rest(*each, each[-1] <= (self.tolerance or torch.inf)) for each in found]
 
 
 @dataclass(frozen=True)
@@ -91,21 +102,11 @@ class Synchronous(Solver):
     It may oscillate where block coordinate descent cannot.
     """
 
-    tolerance: float = 1e-5
     budget: int = 200
 
-    def __post_init__(self) -> None:
-        """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
-
-    def settle(
-        self,
-        problem: Settling,
-        nudge: Nudged = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
-        return relax(problem, nudge, start, self.tolerance, self.budget, jacobi)
+    def method(self) -> tuple[Map, Jump]:
+        """Return a sweep of all layers at once."""
+        return jacobi, after
 
 
 @dataclass(frozen=True)
@@ -116,30 +117,24 @@ class Flow(Solver):
     neighbours (``s + (1 - exp(-step)) (rest - s)``), so that a state never leaves its limits.
     """
 
-    tolerance: float = 1e-5
     budget: int = 1000
     step: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
+        super().__post_init__()
         if not self.step > 0:
             raise InputError(f"step must be positive, but is {self.step}")
 
-    def settle(
-        self,
-        problem: Settling,
-        nudge: Nudged = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
+    def method(self) -> tuple[Map, Jump]:
+        """Return a step in time."""
         share = -torch.expm1(torch.tensor(-self.step, dtype=torch.float64)).item()
 
-        def flow(problem: Settling, states: States, nudge: Nudged) -> States:
+        def flow(problem: Problem, states: States, nudge: Nudge | None) -> States:
             rests = jacobi(problem, states, nudge)
             return [s + share * (r - s) for s, r in zip(states, rests, strict=True)]
 
-        return relax(problem, nudge, start, self.tolerance, self.budget, flow)
+        return flow, after
 
 
 @dataclass(frozen=True)
@@ -150,26 +145,19 @@ class OverRelaxed(Solver):
     ``w <- -w f_old . (f - f_old) / |f - f_old|^2``, kept within ``1 / most .. most``.
     """
 
-    tolerance: float = 1e-5
-    budget: int = 100
     most: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
+        super().__post_init__()
         if not self.most >= 1:
             raise InputError(f"most must be at least 1, but is {self.most}")
 
-    def settle(
-        self,
-        problem: Settling,
-        nudge: Nudged = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
+    def method(self) -> tuple[Map, Jump]:
+        """Return a sweep, and the jump that lengthens its moves."""
         memory: list[tuple[Tensor, Tensor]] = []
 
-        def jump(problem: Settling, before: States, now: States, nudge: Nudged) -> States:
+        def jump(problem: Problem, before: States, now: States, nudge: Nudge | None) -> States:
             del nudge
             old, new = _joined(problem, before), _joined(problem, now)
             move = new - old
@@ -183,7 +171,7 @@ class OverRelaxed(Solver):
             memory.append((move, factor))
             return _parted(problem, old + factor * move, now)
 
-        return relax(problem, nudge, start, self.tolerance, self.budget, gauss_seidel, jump)
+        return gauss_seidel, jump
 
 
 @dataclass(frozen=True)
@@ -194,27 +182,20 @@ class Anderson(Solver):
     Where that made a sample's move grow, it goes on from the plain sweep.
     """
 
-    tolerance: float = 1e-5
-    budget: int = 100
     memory: int = 5
 
     def __post_init__(self) -> None:
         """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
+        super().__post_init__()
         if self.memory < 1:
             raise InputError(f"memory must be at least 1, but is {self.memory}")
 
-    def settle(
-        self,
-        problem: Settling,
-        nudge: Nudged = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
+    def method(self) -> tuple[Map, Jump]:
+        """Return a sweep, and the jump that mixes past results."""
         results: list[Tensor] = []
         moves: list[Tensor] = []
 
-        def jump(problem: Settling, before: States, now: States, nudge: Nudged) -> States:
+        def jump(problem: Problem, before: States, now: States, nudge: Nudge | None) -> States:
             del nudge
             old, new = _joined(problem, before), _joined(problem, now)
             results.append(new)
@@ -236,7 +217,7 @@ class Anderson(Solver):
             good = torch.isfinite(mixed).all(-1) & ~grew
             return _parted(problem, torch.where(good[..., None], mixed, new), now)
 
-        return relax(problem, nudge, start, self.tolerance, self.budget, gauss_seidel, jump)
+        return gauss_seidel, jump
 
 
 @dataclass(frozen=True)
@@ -248,24 +229,14 @@ class Newton(Solver):
     second derivative is not positive, or a solve made a sample's move grow, the plain sweep stays.
     """
 
-    tolerance: float = 1e-5
     budget: int = 50
     steps: int = 50
 
-    def __post_init__(self) -> None:
-        """Refuse settings under which nothing could settle."""
-        check(self.tolerance, self.budget)
-
-    def settle(
-        self,
-        problem: Settling,
-        nudge: Nudged = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``."""
+    def method(self) -> tuple[Map, Jump]:
+        """Return a sweep, and the jump that solves for the free nodes."""
         last: list[Tensor] = []
 
-        def jump(problem: Settling, before: States, now: States, nudge: Nudged) -> States:
+        def jump(problem: Problem, before: States, now: States, nudge: Nudge | None) -> States:
             move = (_joined(problem, now) - _joined(problem, before)).norm(dim=-1)
             _, force, stiffness = problem.linearised(now, nudge)
             step = conjugate_gradients(stiffness, force, self.steps, len(problem.batch))
@@ -276,7 +247,7 @@ class Newton(Solver):
             mask = [good.reshape(good.shape + (1,) * (s.dim() - good.dim())) for s in step]
             return [torch.where(m, s + d, s) for m, s, d in zip(mask, now, step, strict=True)]
 
-        return relax(problem, nudge, start, self.tolerance, self.budget, gauss_seidel, jump)
+        return gauss_seidel, jump
 
 
 def conjugate_gradients(
@@ -324,13 +295,13 @@ def conjugate_gradients(
     return u
 
 
-def _joined(problem: Settling, states: Sequence[Tensor]) -> Tensor:
+def _joined(problem: Problem, states: Sequence[Tensor]) -> Tensor:
     """Return all states of a sample in one row."""
     width = len(problem.batch)
     return torch.cat([s.flatten(width) for s in states], -1)
 
 
-def _parted(problem: Settling, row: Tensor, like: States) -> States:
+def _parted(problem: Problem, row: Tensor, like: States) -> States:
     """Return a row as states again."""
     width = len(problem.batch)
     sizes = [s.flatten(width).shape[-1] for s in like]

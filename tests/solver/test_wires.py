@@ -19,9 +19,10 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network import crossbars as module
-from madem.network.cells import Sinh, read_cells
-from madem.network.wires import Wires, drops, effective, read, turned
+from madem.fast import wires as module
+from madem.network import Wires
+from madem.solver import drops, effective, read, turned
+from madem.solver.cells import Sinh, read_cells
 from tests.conftest import skip_without
 
 SETS = ["avx512", "avx2", "baseline", None]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Conductances = tuple[float, float, float, float]
-"""Those of the wires, S: of a segment of a word and of a bit line, of a driver, a sense input."""
+from madem.network.wires import Conductances
 
 CORRECTIONS = 5
 """How often a direct solve is corrected at most; once or twice suffices."""

@@ -10,8 +10,9 @@ import torch
 
 from madem.circuit import Circuit, Source, Terminals, array, solve, verify
 from madem.errors import InputError
-from madem.network.cells import Curve, Measured, Selected, Sinh, read_cells
-from madem.network.wires import Wires, read
+from madem.network import Wires
+from madem.solver import read
+from madem.solver.cells import Curve, Measured, Selected, Sinh, read_cells
 
 WIRES = Wires(4.0, 3.0, 5.0, 7.0)
 

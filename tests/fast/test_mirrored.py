@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from madem.native import kernels
+from madem.fast.mirrored import FEW, Few, read
+from madem.fast.native import kernels
 from madem.network import Free, Layer, Move, Network, Resistive
-from madem.network.resistors import FEW, Mirrored, Resistors
+from madem.network.couplings import displaced
+from madem.network.resistors import Mirrored, Resistors
 from tests.conftest import skip_without
 
 
@@ -44,8 +46,9 @@ def test_kernels(instructions: str, dtype: torch.dtype, pre: int, samples: int) 
 @pytest.mark.parametrize("samples", [1, FEW, FEW + 1])
 @pytest.mark.parametrize("bias", [True, False])
 def test_few_samples_or_many(samples: int, bias: bool) -> None:
-    mirrored = Mirrored(drawn(6, 14), drawn(6) if bias else None, 2.0)
     x, post = drawn(samples, 7), drawn(samples, 6)
+    mirrored = read(Mirrored(drawn(6, 14), drawn(6) if bias else None, 2.0), x)
+    assert (type(mirrored) is Few) == (kernels is not None and samples <= FEW)
     lines = Resistors(mirrored.g, mirrored.bias)
     doubled = torch.cat([2 * x, -2 * x], -1)
     torch.testing.assert_close(mirrored.pull(1, [x, post]), lines.pull(1, [doubled, post]))
@@ -63,6 +66,7 @@ def test_a_gain_may_be_any_number(dtype: torch.dtype) -> None:
     network = Network(7, (Layer(6, Free()),), (Resistive((7,), 6, mirror=2.0, bias=False),))
     coupling = network.couple([[g]])[0]
     object.__setattr__(coupling, "gain", 2)  # a whole number, as where nobody checks types
+    coupling = read(coupling, x)  # type: ignore[arg-type]
     torch.testing.assert_close(coupling.pull(1, [x, post]), wanted)
     torch.testing.assert_close(coupling.curvature(1), g.sum(-1))
 
@@ -75,13 +79,24 @@ def test_results_are_not_lost_in_a_copy() -> None:
 
 
 def test_autograd_follows_few_samples() -> None:
-    g = drawn(6, 14).requires_grad_()
-    Mirrored(g, None, 2.0).pull(1, [drawn(2, 7), drawn(2, 6)]).sum().backward()
+    g, x = drawn(6, 14).requires_grad_(), drawn(2, 7)
+    read(Mirrored(g, None, 2.0), x).pull(1, [x, drawn(2, 6)]).sum().backward()
     assert g.grad is not None
-    quiet = Mirrored(g, None, 2.0)
     with torch.no_grad():
-        quiet.pull(1, [drawn(2, 7), drawn(2, 6)])
+        quiet = read(Mirrored(g, None, 2.0), x)
     assert quiet.curvature(1).requires_grad  # type: ignore[union-attr]
     torch.testing.assert_close(
         g.grad, 2 * torch.cat([drawn(2, 7), -drawn(2, 7)], -1).sum(0).expand(6, -1)
     )
+
+
+def test_other_states_than_the_input_are_pulled_anew() -> None:
+    g, x, other = drawn(6, 14), drawn(3, 7), drawn(3, 7) + 1
+    plain = Mirrored(g, None, 2.0)
+    mirrored = read(plain, x)
+    for end, states in ((1, [other, drawn(3, 6)]), (0, [x, drawn(3, 6)])):
+        torch.testing.assert_close(mirrored.pull(end, states), plain.pull(end, states))
+        torch.testing.assert_close(mirrored.curvature(end), plain.curvature(end))
+    moved = displaced(mirrored, [x, drawn(3, 6)])
+    assert type(moved) is Mirrored
+    torch.testing.assert_close(moved.pull(1, [other, drawn(3, 6)]), plain.pull(1, [other, other]))

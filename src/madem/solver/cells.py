@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network.wires import Reading, Wires, check_tensors, chip_axes, drops
+from madem.network import Wires
+from madem.solver.wires import Reading, check_tensors, chip_axes, drops
 
 
 @runtime_checkable

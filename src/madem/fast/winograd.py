@@ -2,26 +2,24 @@
 
 ``z = A^T [(G g G^T) . (B^T x B)] A`` for every tile of 4 x 4 pixels: 36 multiplications a tile and
 pair of channels, where the direct form has 144 (Lavin and Gray, arXiv 1509.09308). In float32 the
-relative error is twice that of the direct form. ``native/convolve.inl`` does it, on one thread;
-where it cannot, and where autograd listens, a convolution is PyTorch's. The derivative by the
-kernel of ``m . z`` is ``G^T [sum_tiles (A m A^T) . (B^T x B)] G``, as cheap, and in float32 one to
-three times as far from the exact one as PyTorch's. Images it returns have
+relative error is twice that of the direct form. ``native/convolve.inl`` does it, on one thread.
+The derivative by the kernel of ``m . z`` is ``G^T [sum_tiles (A m A^T) . (B^T x B)] G``, as cheap,
+and in float32 one to three times as far from the exact one as PyTorch's. Images it returns have
 their channels last in memory, the order in which pooling is fast as well; what goes back through a
 maximum keeps it so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from madem.native import kernels, takes
+from madem.fast.native import kernels, takes
+from madem.network.pooling import Pooled
 
 TRANSFORM = 24
 """Multiplications that a number on its way into or out of a tile costs (ours, measured)."""
@@ -76,49 +74,14 @@ def pack(kernel: Tensor, turned: bool = False, instructions: str = "") -> Tensor
     return torch.from_numpy(planes)
 
 
-@dataclass(frozen=True)
-class Cornered:
-    """A pooled image, each number of which lies on one of the pixels it was pooled from.
-
-    ``values`` and ``corner``: ``(batch, channels, height, width)``; ``corner`` counts the pixels
-    of a window by rows, in the type of the values. Where ``rest`` is given, ``values`` are a
-    displacement from it, and ``corner`` may have moved.
-    """
-
-    values: Tensor
-    corner: Tensor
-    rest: Cornered | None = None
-
-    @property
-    def parts(self) -> list[Any]:
-        """The arrays for a kernel, channels last: values and corner, those at rest or None."""
-        own = [_last(self.values), _last(self.corner)]
-        return own + (self.rest.parts[:2] if self.rest else [None, None])
-
-    def spread(self, size: int, image: tuple[int, int]) -> Tensor:
-        """Return the values on their pixels of an ``image``, zeros elsewhere.
-
-        >>> Cornered(torch.ones(1, 1, 1, 1), torch.tensor([[[[3.0]]]])).spread(2, (2, 3)).tolist()
-        [[[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]]
-        """
-        if self.rest is None:
-            return scatter(self.values, self.corner, size, image)
-        moved = torch.ne(self.corner, self.rest.corner)
-        if not bool(moved.any()):
-            return scatter(self.values, self.corner, size, image)
-        rest = torch.where(moved, self.rest.values, 0.0)
-        here = scatter(self.values + rest, self.corner, size, image)
-        return here - scatter(rest, self.rest.corner, size, image)
-
-
-def convolve(x: Tensor | Cornered, packed: Tensor, padding: int, instructions: str = "") -> Tensor:
+def convolve(x: Tensor | Pooled, packed: Tensor, padding: int, instructions: str = "") -> Tensor:
     """Return the convolution of ``x`` by a packed kernel, stride 1, ``padding`` of 0 to 2 pixels.
 
     ``x`` may be pooled from windows of 2 x 2. ``instructions`` names an instruction set, by
     default the best of the processor.
     """
-    parts = x.parts if isinstance(x, Cornered) else [_last(x), None, None, None]
-    size = 2 if isinstance(x, Cornered) else 1
+    size = 2 if isinstance(x, Pooled) else 1
+    parts = _parts(x) if isinstance(x, Pooled) else [_last(x), None, None, None]
     rows, columns = (size * n + 2 * padding - 2 for n in parts[0].shape[1:3])
     z = _blank(parts[0], rows, columns, packed)
     kernels.convolve(*parts, packed.numpy(), z, None, None, padding, instructions)
@@ -127,7 +90,7 @@ def convolve(x: Tensor | Cornered, packed: Tensor, padding: int, instructions: s
 
 def convolve_largest(
     x: Tensor, packed: Tensor, padding: int, offset: Tensor | None = None, instructions: str = ""
-) -> Cornered:
+) -> Pooled:
     """Return the largest of every 2 x 2 pixels of the convolution plus ``offset``.
 
     The convolution must have an even number of rows and of columns.
@@ -139,7 +102,7 @@ def convolve_largest(
     kernels.convolve(
         pixels, None, None, None, packed.numpy(), z, corner, added, padding, instructions
     )
-    return Cornered(_first(z), _first(corner))
+    return Pooled(_first(z), _first(corner))
 
 
 def fits_weigh(kernel: Tensor, padding: int, pre: Tensor, image: Tensor) -> bool:
@@ -170,16 +133,17 @@ def weigh(pre: Tensor, image: Tensor, padding: int, instructions: str = "") -> T
 
 def scatter(post: Tensor, corner: Tensor, size: int, image: tuple[int, int]) -> Tensor:
     """Return ``post`` on those pixels of windows of ``size x size`` that ``corner`` counts."""
-    rows, columns = image
-    if post.dim() != 4 or not takes(post):
-        windows = [torch.where(corner == k, post, 0.0) for k in range(size * size)]
-        filled = functional.pixel_shuffle(torch.stack(windows, -3).flatten(-4, -3), size)
-        missing = (0, columns - filled.shape[-1], 0, rows - filled.shape[-2])
-        return functional.pad(filled, missing)
     values = _last(post)
-    z = np.empty((len(values), rows, columns, post.shape[1]), values.dtype)
+    z = np.empty((len(values), *image, post.shape[1]), values.dtype)
     kernels.scatter(values, _last(corner), z, size)
     return _first(z)
+
+
+def _parts(pooled: Pooled | None) -> list[Any]:
+    """Return the arrays for a kernel, channels last: values and corner, those at rest or None."""
+    if pooled is None or pooled.corner is None:
+        return [None, None]
+    return [_last(pooled.values), _last(pooled.corner), *_parts(pooled.rest)[:2]]
 
 
 def _last(image: Tensor) -> Any:

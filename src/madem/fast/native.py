@@ -20,11 +20,13 @@ kernels: Any = _built()
 """The extension, None where there was no compiler: all that it does is also done in PyTorch."""
 
 
+def listening(*parts: Tensor) -> bool:
+    """Return whether autograd listens to any of these tensors."""
+    return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+
+
 def takes(*parts: Tensor) -> bool:
     """Return whether there are kernels, they take these tensors, and autograd listens to none."""
-    if kernels is None:
-        return False
-    if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
-        return False
     types = (torch.float32, torch.float64)
-    return all(part.device.type == "cpu" and part.dtype in types for part in parts)
+    fit = all(part.device.type == "cpu" and part.dtype in types for part in parts)
+    return kernels is not None and fit and not listening(*parts)

@@ -1,7 +1,7 @@
 """Every read within the stated range against a direct solve of Kirchhoff's laws in long double.
 
 The whole grid, and the table of docs/circuits.md, in about ten minutes:
-``pytest -m slow -s tests/network/test_crossbars.py``.
+``pytest -m slow -s tests/solver/test_crossbars.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from madem.errors import InputError
-from madem.network.wires import Wires, drops, effective, read, turned
+from madem.network import Wires
+from madem.solver import drops, effective, read, turned
 
 SHAPES = [*product((1, 2, 17, 64, 130), repeat=2)]
 SHAPES += [(m, 300) for m in (1, 2, 17, 64)] + [(300, m) for m in (1, 2, 17, 64)] + [(300, 300)]

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from madem.errors import InputError
-from madem.native import kernels
-from madem.network.lines import Arrays, Conductances, Lines
+from madem.fast import wires
+from madem.network.wires import Conductances
+from madem.solver.lines import Arrays, Lines
 
 TOLERANCES = {torch.float32: 1e-7, torch.float64: 1e-12}
 """Relative residual at which node voltages are right to 1e-6 and 1e-9."""
@@ -163,28 +164,13 @@ def direct(reads: Reads, tolerance: float) -> Parts:
 
 def conjugate(reads: Reads, tolerance: float, budget: int, instructions: str | None) -> Parts:
     """Take up to ``budget`` iterations of conjugate gradients; the residual tells who missed."""
-    if kernels is not None and instructions is not None and reads.g.device.type == "cpu":
-        return _kernel(reads, tolerance, budget, instructions)
+    asked = reads.nodes, reads.drawn, reads.across
+    how = tolerance, STEEPEST[reads.g.dtype], budget, instructions
+    found = wires.conjugate((reads.g, reads.v, reads.sources), reads.wires, asked, how)
+    if found is not None:
+        return found
     with torch.no_grad():
         return _plain(reads, tolerance, budget)
-
-
-def _kernel(reads: Reads, tolerance: float, budget: int, instructions: str) -> Parts:
-    g, v = reads.g, reads.v
-    chips, m, n = g.shape
-    batch = v.shape[1]
-    currents = g.new_empty(chips, batch, n)
-    drawn = g.new_empty(chips, batch, m) if reads.drawn else None
-    residual = g.new_empty(chips, batch)
-    iterations = torch.empty(chips, batch, dtype=torch.int32)
-    word, bit = (g.new_empty(chips, batch, m, n) if reads.nodes else None for _ in range(2))
-    across = g.new_empty(chips, m, n, batch) if reads.across else None
-    results = [None if p is None else p.numpy() for p in (currents, drawn, word, bit, across)]
-    arrays = [None if p is None else p.detach().numpy() for p in (g, v, reads.sources)]
-    both = iterations.numpy(), residual.numpy()
-    how = tolerance, STEEPEST[g.dtype], budget, instructions
-    kernels.read_wires(*arrays, reads.wires, *results, *both, *how)
-    return currents, drawn, word, bit, across, iterations, residual
 
 
 def _plain(reads: Reads, tolerance: float, budget: int) -> Parts:

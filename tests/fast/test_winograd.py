@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from madem.fast import prepare
+from madem.fast.convolutions import Largest, Tiled
+from madem.fast.winograd import convolve, convolve_largest, fits, pack, weigh
 from madem.learn import Implicit, centred, compare
 from madem.machine import Simulated
-from madem.network import Box, Conv, Dense, Free, Layer, Maximum, Move, Network, SquaredError
-from madem.network.convolutions import Convolution
-from madem.network.winograd import Cornered, convolve, convolve_largest, fits, pack, scatter, weigh
+from madem.network import (
+    Amplifier,
+    Average,
+    Box,
+    Conv,
+    Dense,
+    Free,
+    Layer,
+    Maximum,
+    Move,
+    Network,
+    SquaredError,
+)
+from madem.network.convolutions import Convolution, Filter
+from madem.network.pooling import Pool, Pooled
 from madem.randomness import stream
 from madem.solver import Sweep
 from tests.conftest import skip_without
@@ -83,12 +102,12 @@ def test_images_of_zeros() -> None:
     zeros[1, 5, 7, 7] = 1.0  # the last pixel of one channel
     assert float(convolve(zeros, packed, 1).sum()) == pytest.approx(4 * 16)
     none = torch.zeros(2, 16, 4, 4)
-    corners = Cornered(none, none + 1, Cornered(none + 1, none))  # only the corners moved
+    corners = Pooled(none, none + 1, Pooled(none + 1, none))  # only the corners moved
     square = pack(torch.ones(16, 16, 3, 3))
     assert float(convolve(corners, square, 1).abs().sum()) > 0
     last = none.clone()
     last[1, 0, 3, 3] = 1.0
-    assert float(convolve(Cornered(last, none), square, 1).sum()) == pytest.approx(9 * 16)
+    assert float(convolve(Pooled(last, none), square, 1).sum()) == pytest.approx(9 * 16)
     kernel = torch.ones(16, 32, 3, 3)
     kernel[3, 2, 1, 0] = torch.nan
     assert bool(convolve(torch.zeros(2, 32, 8, 8), pack(kernel), 1).isnan().any())
@@ -96,7 +115,7 @@ def test_images_of_zeros() -> None:
 
 def test_types_must_agree() -> None:
     skip_without("baseline")
-    image, single = torch.rand(4, 32, 8, 8), Convolution(torch.rand(32, 32, 3, 3), None, 1, 1)
+    image, single = torch.rand(4, 32, 8, 8), Tiled.of(Filter(torch.rand(32, 32, 3, 3), 1, 1))
     for pre, post in ((image.double(), image), (image, image.double())):
         with pytest.raises(RuntimeError):
             single.weigh(pre, post)
@@ -112,15 +131,20 @@ def test_both_pulls_of_a_coupling() -> None:
     pre = torch.rand(2, 32, 8, 8, generator=draws, dtype=torch.float64)
     post = torch.rand(2, 64, 4, 4, generator=draws, dtype=torch.float64)
     assert fits(kernel, 1, pre)
-    ours = Convolution(kernel, None, padding=1, pool=Maximum(2))
+    plain = Convolution(Filter(kernel, padding=1), pool=Maximum(2))
+    (ours,) = prepare([plain], pre)
     moving = pre.clone().requires_grad_()
     assert not fits(kernel, 1, moving)
     with torch.enable_grad():
-        energy = Convolution(kernel, None, padding=1, pool=Maximum(2)).energy([moving, post])
+        energy = plain.energy([moving, post])
         (slope,) = torch.autograd.grad(energy.sum(), moving)
     torch.testing.assert_close(ours.pull(0, [pre, post]), -slope, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(ours.energy([pre, post]), energy.detach(), rtol=1e-11, atol=1e-11)
-    assert set(ours.packed) == {True, False}
+    assert isinstance(ours, Convolution)
+    assert isinstance(ours.filter, Tiled)
+    assert set(vars(ours.filter.packed)) == {"kernel", "ahead", "turned"}  # both were asked for
+    (slope,) = torch.autograd.grad(-ours.pull(1, [moving, post]).mul(post).sum(), moving)
+    torch.testing.assert_close(ours.pull(0, [pre, post]), -slope, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 3, 3), (32, 8, 3, 3), (32, 32, 5, 5), (16, 16, 3, 3)])
@@ -141,7 +165,7 @@ def test_gradient_of_a_network_in_tiles() -> None:
     machine = Simulated.ideal(network, parameters, Sweep(1e-13, 500))
     x = torch.rand(3, 1, 8, 8, generator=draws, dtype=torch.float64)
     settled = machine.settle(x)
-    assert settled.problem.couplings[1].packed  # type: ignore[attr-defined]
+    assert "ahead" in vars(settled.problem.couplings[1].filter.packed)  # type: ignore[attr-defined]
     pair = centred(1e-5), Implicit()
     table = compare(machine, x, torch.tensor([0, 1, 2]), SquaredError(), pair)
     assert max(row.relative_error for row in table) < 1e-7
@@ -154,9 +178,10 @@ def test_scattering_against_unpooling(size: int, dtype: torch.dtype) -> None:
     values, corner = Maximum(size)(z)
     _, places = functional.max_pool2d(z, size, return_indices=True)
     wanted = functional.max_unpool2d(values, places, size, output_size=z.shape[-2:])
-    assert torch.equal(scatter(values, corner, size, (8, 7)), wanted)
+    for pool in (Maximum(size), Largest(size)):
+        assert torch.equal(pool.spread(values, corner, (8, 7)), wanted)
     values.requires_grad_()  # autograd listens: PyTorch's own operations
-    listened = scatter(values, corner, size, (8, 7))
+    listened = Largest(size).spread(values, corner, (8, 7))
     assert torch.equal(listened.detach(), wanted)
     listened.sum().backward()
     assert torch.equal(values.grad, torch.ones_like(values))
@@ -199,40 +224,92 @@ def test_going_back_to_corners_on_the_way(
     now, before = (torch.randint(4, shape, generator=draws).double() for _ in range(2))
     kernel = torch.randn(32, 48, 3, 3, generator=draws, dtype=torch.float64)
     packed = pack(kernel.to(dtype))
-    here = scatter(post, now, 2, (8, 6))
-    moved = here + scatter(at, now, 2, (8, 6)) - scatter(at, before, 2, (8, 6))
+    pool, image = Maximum(2), (8, 6)
+    here = pool.spread(post, now, image)
+    moved = here + pool.spread(at, now, image) - pool.spread(at, before, image)
     values, corner, at, before = (part.to(dtype) for part in (post, now, at, before))
-    for rest, image in ((None, here), (Cornered(at, before), moved)):
-        pooled = Cornered(values, corner, rest)
-        assert relative(pooled.spread(2, (8, 6)).double(), image) < ERRORS[dtype]
+    for rest, wide in ((None, here), (Pooled(at, before), moved)):
+        pooled = Pooled(values, corner, rest)
+        for each in (pool, Largest(2)):
+            assert relative(pooled.spread(each, image).double(), wide) < ERRORS[dtype]
         found = convolve(pooled, packed, padding, instructions)
-        wanted = functional.conv2d(image, kernel, padding=padding)
+        wanted = functional.conv2d(wide, kernel, padding=padding)
         assert relative(found.double(), wanted) < ERRORS[dtype]
 
 
 def test_pooled_images_that_do_not_fit_are_refused() -> None:
     packed, ones = pack(torch.zeros(16, 16, 3, 3)), torch.ones(1, 16, 2, 2)
     with pytest.raises(ValueError, match="corners do not fit the images"):
-        convolve(Cornered(ones, ones[..., :1]), packed, 1)
+        convolve(Pooled(ones, ones[..., :1]), packed, 1)
     with pytest.raises(ValueError, match="corners do not fit the convolution"):
         convolve_largest(ones, packed, 1, torch.ones(1, 16, 1, 1))
     with pytest.raises(ValueError, match="do not fit one another"):
-        scatter(ones, ones, 2, (6, 4))
+        Largest(2).spread(ones, ones, (6, 4))
 
 
-def test_what_was_displaced_is_not_taken_for_another_state() -> None:
+@pytest.mark.parametrize("channels", [3, 16])
+@pytest.mark.parametrize("pool", [Average(), Average(2), Maximum(2), Maximum(3)], ids=repr)
+def test_a_fast_coupling_is_an_equal_of_the_plain_one(pool: Pool, channels: int) -> None:
+    """State after state, so that what was remembered of one is not taken for another's."""
     draws = stream(5, "memo")
-    kernel = torch.randn(4, 3, 3, 3, generator=draws)
-    states = [
-        [torch.randn(2, 3, 6, 6, generator=draws), torch.randn(2, 4, 2, 2, generator=draws)]
-        for _ in range(3)
-    ]
-    *both, moved = states
-    used = Convolution(kernel, None, pool=Maximum(2))
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draws, dtype=torch.float64)
+
+    plain = Convolution(Filter(drawn(16, channels, 3, 3), padding=1), drawn(16), pool)
+    (fast,) = prepare([plain], drawn(2, 1))
+    side = 12 // pool.size
+    *both, moved, last = ([drawn(2, channels, 12, 12), drawn(2, 16, side, side)] for _ in range(4))
     for at in (*both, both[0]):
-        fresh = Convolution(kernel, None, pool=Maximum(2))
-        moves = [Move(s, u) for s, u in zip(at, moved, strict=True)]
-        assert used.displaced(at) is used.displaced(at)
-        (found,), (wanted,) = (c.contrast(moves) for c in (used, fresh))
-        assert torch.equal(found, wanted)
-        assert torch.equal(used.displaced(at).pull(0, moved), fresh.displaced(at).pull(0, moved))
+        moves = [Move(s, u, v) for s, u, v in zip(at, moved, last, strict=True)]
+        clamped = [Move(at[0]), moves[1]]
+        pairs = [(c.energy(at), c.pull(0, at), c.pull(1, at), *c.contrast(moves),
+                  *c.contrast(clamped)) for c in (fast, plain)]  # fmt: skip
+        for found, wanted in zip(*pairs, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+        for end in (0, 1):
+            found, wanted = (c.displaced(at).pull(end, moved) for c in (fast, plain))
+            torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+            away = [s + u for s, u in zip(at, moved, strict=True)]
+            change = plain.pull(end, away) - plain.pull(end, at)
+            torch.testing.assert_close(wanted, change, rtol=1e-10, atol=1e-10)
+
+
+def test_a_fast_coupling_forgets_when_it_is_gone() -> None:
+    """What it remembers keeps nothing alive: batches would pile up until the garbage collector."""
+    image = torch.rand(2, 16, 8, 8)
+    (fast,) = prepare([Convolution(Filter(torch.rand(16, 16, 3, 3), 1, 1), pool=Maximum(2))], image)
+    fast.pull(1, [image, torch.zeros(2, 16, 4, 4)])
+    gone, there = weakref.ref(fast.filter), weakref.ref(image)  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        del fast, image
+        assert gone() is None
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+def test_no_subclass_is_taken_for_ours() -> None:
+    """A subclass may answer anything: it stays as it is."""
+
+    class Doubled(Convolution):
+        def pull(self, end: int, states: Sequence[torch.Tensor]) -> torch.Tensor:
+            return 2 * super().pull(end, states)
+
+    class Odd(Filter):
+        def convolve(self, pre: torch.Tensor) -> torch.Tensor:
+            return -super().convolve(pre)
+
+    kernel = torch.rand(16, 16, 3, 3)
+    own = [
+        Doubled(Filter(kernel)),
+        Convolution(Odd(kernel)),
+        Amplifier(Doubled(Filter(kernel)), 2.0, 1.0),
+    ]
+    for before, after in zip(own, prepare(own, torch.rand(1, 16, 8, 8)), strict=True):
+        assert after is before
+    (wrapped,) = prepare(
+        [Amplifier(Convolution(Filter(kernel)), 2.0, 1.0)], torch.rand(1, 16, 8, 8)
+    )
+    assert type(wrapped.coupling.filter) is Tiled  # type: ignore[attr-defined]

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from madem.fast import relax_pair
+from madem.fast.native import kernels
 from madem.learn import centred
 from madem.learn.yardsticks import FiniteDifference
 from madem.machine import Converter, Digitised, Lopsided, Simulated
@@ -236,9 +238,9 @@ def test_only_ours_reaches_the_kernel() -> None:
     fast = {
         name
         for name, coupling in COUPLINGS.items()
-        if NETWORK.bind([Matrix(BELOW), coupling], X).pair([None]) is not None
+        if relax_pair(NETWORK.bind([Matrix(BELOW), coupling], X), [None], None, 1e-5, 100)
     }
-    assert fast <= {"matrix", "resistors"}
+    assert fast == ({"matrix", "resistors"} if kernels else set())
     assert Network(9, (Layer(8, laws[0]), Layer(4, laws[1]))) == NETWORK
 
 
