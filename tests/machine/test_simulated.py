@@ -8,12 +8,23 @@ from torch import Tensor
 
 from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
+from madem.errors import InputError
 from madem.ledger import Event, Ledger, load_prices
 from madem.machine import Periphery, Placement, SignedPair, Simulated, lay_out, verified
 from madem.machine.periphery import Partial
 from madem.machine.placement import Side
 from madem.machine.wired import Wired
-from madem.network import Box, Current, Free, Layer, Network, Readout, Wires
+from madem.network import (
+    Box,
+    Conv,
+    Current,
+    Dense,
+    Free,
+    Layer,
+    Network,
+    Readout,
+    Wires,
+)
 from madem.randomness import stream
 from madem.solver import Sweep, read
 
@@ -282,3 +293,12 @@ def test_wires_are_felt_by_every_write() -> None:
         store.write([target - store.parameters[0]])
     error = (store.parameters[0] - target).abs().mean()
     assert error < 0.6 * (programmed.parameters[0] - target).abs().mean()
+
+
+def test_chips_beside_a_convolution_are_refused_in_words() -> None:
+    joints = (Conv(1, 2, 3), Dense((2, 2, 2), 3, (1, 2)))
+    network = Network((1, 4, 4), (Layer((2, 2, 2), Box()), Layer(3, Free())), joints)
+    machine = Simulated.ideal(network, network.initial(stream(0, "weights")))
+    assert machine.settle(torch.rand(5, 1, 4, 4)).output.shape == (5, 3)
+    with pytest.raises(InputError, match=r"Conv joint of layers \(0, 1\) convolves .* \(3, 5, 1"):
+        machine.settle(torch.rand(3, 5, 1, 4, 4))

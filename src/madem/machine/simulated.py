@@ -19,7 +19,17 @@ from madem.machine.settled import Clamped, Settled, own
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
 from madem.machine.strength import relative
 from madem.machine.writing import Written
-from madem.network import Coupling, Matrix, Move, Network, Nudge, Problem
+from madem.network import (
+    Amplified,
+    Conv,
+    Coupling,
+    Matrix,
+    Move,
+    Network,
+    Nudge,
+    Problem,
+    ResistiveConv,
+)
 from madem.network.joints import Limits, image_of
 from madem.randomness import branch, stream
 from madem.solver import Rest, Solver, Sweep
@@ -172,6 +182,7 @@ class Simulated(Machine):
         origin = own(start) if isinstance(start, Observed) else None
         if origin is None:
             couplings = self.couple([parameter.detach() for parameter in self.parameters])
+            self._check_chips(x)
             put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
             problem = bind(self.network, couplings, put)
         else:
@@ -189,6 +200,17 @@ class Simulated(Machine):
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
         return replace(settled, problem=problem, noise=noise)
+
+    def _check_chips(self, x: Tensor) -> None:
+        """Refuse chips beside a convolution, which knows samples alone."""
+        for joint in self.network.joints:
+            inner = joint.joint if isinstance(joint, Amplified) else joint
+            images = isinstance(inner, Conv | ResistiveConv)
+            if images and x.dim() > 1 + len(self.network.state_shapes[0]):
+                raise InputError(
+                    f"the {type(inner).__name__} joint of layers {joint.ends} convolves the images "
+                    f"of one chip, (batch, channels, height, width), but x is {tuple(x.shape)}"
+                )
 
     @torch.no_grad()
     def settle_each(self, free: Observed, nudges: Sequence[Nudge]) -> list[Settled]:
