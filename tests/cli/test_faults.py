@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import yaml
 
 from madem.documents import dump_yaml
 from madem.experiments import images
-from madem.experiments.running.jobs import Job, Progress, run_jobs
+from madem.experiments.running.engines import processes
+from madem.experiments.running.jobs import Job, Progress, Tell, run_jobs
+from madem.experiments.running.rundir import RunDirectory
 from tests.cli.commands import command, one_line
 from tests.experiments.kills import STUDIES
 
@@ -154,21 +157,26 @@ def fill(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("job", "error", "told"),
     [
-        (die, ChildProcessError, "a worker process died with exit code -9"),
+        (die, ChildProcessError, "worker processes died 3 times"),
         (fill, OSError, "No space left on device: 'jobs/a.json'"),
     ],
 )
 def test_what_befalls_a_worker_is_told_as_it_is(
-    job: Callable[..., None], error: type[Exception], told: str
+    job: Callable[..., Any], error: type[Exception], told: str, tmp_path: Path
 ) -> None:
     jobs = [Job(name, 1, job, ()) for name in "ab"]
     with pytest.raises(error, match=told):
-        run_jobs(jobs, [].append, 2)
+        run_jobs(jobs, RunDirectory(tmp_path), [].append, partial(processes, 2), 2)
 
 
-def test_a_progress_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+def one(tell: Tell) -> dict[str, Any]:
+    tell(Progress("a", 1, 1, "[/]"))
+    return {}
+
+
+def test_a_progress_of_one(tmp_path: Path) -> None:
     heard: list[Progress] = []
-    run_jobs([Job("a", 1, lambda tell: tell(Progress("a", 1, 1, "[/]")), ())], heard.append, 1)
+    run_jobs([Job("a", 1, one, ())], RunDirectory(tmp_path), heard.append, None)
     assert heard == [Progress("a", 1, 1, "[/]")]
 
 

@@ -58,7 +58,7 @@ def breaking(tell: object) -> dict[str, int]:
 def test_a_job_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
     jobs = [Job("a", 1, breaking, ()), Job("b", 1, breaking, ())]
     with pytest.raises(ChildProcessError, match="died 3 times and no job was finished"):
-        run_jobs(jobs, RunDirectory(tmp_path), deaf, partial(processes, 2))
+        run_jobs(jobs, RunDirectory(tmp_path), deaf, partial(processes, 2), 2)
 
 
 def failing(tell: object) -> dict[str, int]:
@@ -68,7 +68,7 @@ def failing(tell: object) -> dict[str, int]:
 def test_an_error_in_a_job_is_raised_here(tmp_path: Path) -> None:
     jobs = [Job("a", 1, failing, ()), Job("b", 1, failing, ())]
     with pytest.raises(ZeroDivisionError, match="no rest"):
-        run_jobs(jobs, RunDirectory(tmp_path), deaf, partial(processes, 2))
+        run_jobs(jobs, RunDirectory(tmp_path), deaf, partial(processes, 2), 2)
     assert not list((tmp_path / "jobs").iterdir())
 
 

@@ -84,7 +84,7 @@ class Experiment:
             left = self.jobs_left(config, path)
             if pool is None and min(workers, len(left)) > 1:
                 pool = partial(processes, workers)
-            run_jobs(left, RunDirectory(path.absolute()), tell, pool)
+            run_jobs(left, RunDirectory(path.absolute()), tell, pool, workers)
             if left or folder.load_json("machine.json") is None:
                 folder.save_json("machine.json", describe_machine(time.time() - began, workers))
             return self.results(config, path)

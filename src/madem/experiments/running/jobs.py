@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -100,8 +100,13 @@ LOSSES = 3
 """How many pools in a row may break without a job finished: then a job breaks them, not chance."""
 
 
-def run_jobs(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool | None) -> None:
+def run_jobs(
+    jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool | None, workers: int = 1
+) -> None:
     """Do those of ``jobs`` that ``folder`` has no record of, in a ``pool`` or in this process.
+
+    The pool gets no more jobs at once than it has ``workers``, so that nothing waits in it when it
+    is ended.
 
     A worker that dies costs the jobs in flight, which are begun again from their checkpoints. An
     error in a job ends the others and is raised here; so is an interrupt. What they have saved
@@ -115,7 +120,7 @@ def run_jobs(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool |
             if pool is None:
                 left[0].run(folder, tell)
             else:
-                _share(left, folder, tell, pool)
+                _share(left, folder, tell, pool, workers)
         except BrokenExecutor as error:
             lost += 1
             if lost == LOSSES:
@@ -125,7 +130,7 @@ def run_jobs(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool |
                 ) from error
 
 
-def _share(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool) -> None:
+def _share(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool, workers: int) -> None:
     """Do ``jobs`` in one pool, and pass on what they say of their progress.
 
     Progress is a file a job, as the record is, so that it needs no way between the machines but
@@ -144,9 +149,11 @@ def _share(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool) ->
         folder.save_json(_said(job), {"run": run})
     try:
         with pool() as executor:
-            with uninterrupted():
-                asked = {executor.submit(_do, job, folder.path, run) for job in jobs}
-            while asked:
+            waiting, asked = list(jobs), set[Future[None]]()
+            while waiting or asked:
+                with uninterrupted():
+                    while waiting and len(asked) < workers:
+                        asked.add(executor.submit(_do, waiting.pop(0), folder.path, run))
                 done, asked = wait(asked, 0.5, FIRST_COMPLETED)
                 listen()
                 for each in done:
