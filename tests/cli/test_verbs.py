@@ -32,14 +32,14 @@ STUDIES: dict[str, dict[str, Any]] = {
         "experiment": "images", "data": {"size": 8, "train": 64}, "network": {"hidden": [4]},
         "learning": {"epochs": 1}, "chip": {"lines": 66, "arrays": 4, "wire": "2 ohm"},
     },
-    "chips": {
-        "experiment": "chips", **WORDS, "chips": 2, "steps": 4, "ideal_steps": 2, "looks": 2,
-        "bias_steps": 2, "defect_rates": [0.0, 0.1], "spreads": [0.0, 0.1], "damage": [0.0, 0.1],
-        "offsets": [0.0, 0.1],
+    "variability": {
+        "experiment": "variability", "task": WORDS, "machine": {"chips": 2}, "ideal_steps": 2,
+        "schedule": {"steps": 4, "looks": 2}, "bias_steps": 2, "defect_rates": [0.0, 0.1],
+        "spreads": [0.0, 0.1], "damage": [0.0, 0.1], "offsets": [0.0, 0.1],
     },
     "noise": {
-        "experiment": "noise", **WORDS, "chips": 2, "levels": ["0 uS", "8 uS"], "digits": None,
-        "test_samples": 100, "resamples": 100, "braille": {"sizes": [4], **ONCE},
+        "experiment": "noise", "task": WORDS, "machine": {"chips": 2}, "levels": ["0 uS", "8 uS"],
+        "resamples": 100, "sizes": [4], "schedule": {"steps": 4}, "network": {"hidden": [4]},
     },
     "spectrum": {
         "experiment": "spectrum", "words": ["ab", "cd"], "tasks": ["braille"], "chips": 2,

@@ -22,10 +22,12 @@ import torch
 
 from madem.cli import main
 from madem.documents import dump_yaml
-from madem.experiments import braille, chips, noise
+from madem.experiments import braille
 from madem.experiments.catalogue import MODULES
+from madem.experiments.running import trained
 
 WORDS = ["ab", "cd", "ef", "gh"]
+TASK = {"words": WORDS, "letters": 2}
 IMAGES: dict[str, Any] = {
     "experiment": "images",
     "data": {"name": "digits", "size": 8, "train": 64},
@@ -54,15 +56,15 @@ STUDIES: dict[str, dict[str, Any]] = {
         "writes": True, "writes_steps": 2, "pulses": True,
         "rules": ["centred", "sparse", "ex-situ"], "imperfections": ["stuck", "together"],
     },
-    "chips": {
-        "experiment": "chips", "words": WORDS, "letters": 2, "chips": 2, "steps": 12,
-        "ideal_steps": 5, "bias_steps": 6, "looks": 3, "defect_rates": [0.0, 0.4],
-        "spreads": [0.0, 0.4], "damage": [0.0, 0.3], "offsets": [0.0, 1.0],
+    "variability": {
+        "experiment": "variability", "task": TASK, "machine": {"chips": 2},
+        "schedule": {"steps": 12, "looks": 3}, "ideal_steps": 5, "bias_steps": 6,
+        "defect_rates": [0.0, 0.4], "spreads": [0.0, 0.4], "damage": [0.0, 0.3],
+        "offsets": [0.0, 1.0],
     },
     "noise": {
-        "experiment": "noise", "words": WORDS, "letters": 2, "chips": 2, "levels": ["0 uS", "8 uS"],
-        "test_samples": 100, "resamples": 100, "digits": None,
-        "braille": {"sizes": [6], "steps": 12, "hidden": 5},
+        "experiment": "noise", "task": TASK, "machine": {"chips": 2}, "levels": ["0 uS", "8 uS"],
+        "resamples": 100, "sizes": [6], "schedule": {"steps": 12}, "network": {"hidden": [5]},
     },
 }  # fmt: skip
 APART = (".lock", "machine.json")
@@ -168,7 +170,6 @@ if __name__ == "__main__":
         *(f"madem.report.{name}" for name in MODULES),
     ):
         import_module(name)  # once, and not in every child
-    for module in (braille, chips, noise):
-        module.CHECKPOINT_EVERY = 5
+    braille.CHECKPOINT_EVERY = trained.EVERY = 5
     with tempfile.TemporaryDirectory() as made:
         print(json.dumps(killed(Path(made), sys.argv[1], int(sys.argv[2]))))

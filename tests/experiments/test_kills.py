@@ -15,7 +15,7 @@ from tests.experiments.kills import STUDIES
 
 ROOT = Path(__file__).parents[2]
 MANY = {"braille": 12, "images": 16, "random-sign": 14, "images-chips": 16, "spectrum": 14,
-        "chips": 14, "noise": 14}  # fmt: skip
+        "variability": 14, "noise": 14}  # fmt: skip
 """A hundred kills, every study among them."""
 
 
@@ -31,7 +31,9 @@ def killed(study: str, kills: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("study", ["random-sign", "images-chips", "spectrum", "chips", "noise"])
+@pytest.mark.parametrize(
+    "study", ["random-sign", "images-chips", "spectrum", "variability", "noise"]
+)
 def test_two_kills_of_every_study(study: str) -> None:
     found = killed(study, 2)
     assert len(found["kills"]) == 2

@@ -108,7 +108,7 @@ def arguments(draws: random.Random, count: int) -> list[Input]:
         ("device", "show", "{x}"), ("device", "show", "ideal", "--figure", "{x}"),
         ("device", "fit", "t.csv", "--base", "{x}"), ("report", "{x}"), ("run", "c.yaml", "--{x}"),
         ("run", "--resume", "{x}"), ("run", "braille", "--set", "letters={x}", "--words", "w.txt"),
-        ("run", "noise", "--set", "letters={x}", "--words", "w.txt"), ("gradcheck", "{x}"),
+        ("run", "noise", "--set", "task.letters={x}", "--words", "w.txt"), ("gradcheck", "{x}"),
     ]  # fmt: skip
     fine = {("--seed", "0"), ("--chips", "0"), ("seed={x}", "0"), ("{x}", "--")}
     found = []

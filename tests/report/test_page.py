@@ -57,7 +57,8 @@ def test_a_fit_page(preset: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("study", ["images-chips", "noise"])
 def test_a_run_page(study: str, preset: str, tmp_path: Path) -> None:
     held: dict[str, Any] = dict(STUDIES[study])
-    held["chip"] = held.get("chip", {"lines": 80}) | {"device": preset}
+    key = "chip" if "chip" in held else "machine"
+    held[key] = held[key] | {"device": preset}
     Path("c.yaml").write_text(dump_yaml(held))
     assert command("run", "c.yaml", "--out", "run", "--workers", "1") == 0
     harmless((tmp_path / "run" / "report.html").read_text())

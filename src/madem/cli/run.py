@@ -39,6 +39,7 @@ def run(
 ) -> None:
     """Run an experiment into a run directory, and report on it."""
     from madem.experiments.catalogue import find
+    from madem.experiments.config.base import merged
     from madem.experiments.running.engines import engine as started
     from madem.experiments.running.rundir import RunDirectory
 
@@ -50,13 +51,14 @@ def run(
         config = experiment.make(held)
     else:
         held = asked(question, settings)
-        held |= {k: v for k, v in {"chips": chips, "seed": seed}.items() if v is not None}
         experiment = find(held)
+        if chips is not None:
+            own = "chips" in experiment.model.model_fields
+            held = merged(held, {"chips": chips} if own else {"machine": {"chips": chips}})
+        if seed is not None:
+            held["seed"] = seed
         if words is not None:
-            from madem.data.braille import read_words
-
-            letters = held.get("letters", 10)  # what else stands there is refused with the config
-            held["words"] = list(read_words(words, letters if isinstance(letters, int) else 10))
+            held = with_words(held, words, "words" in experiment.model.model_fields)
         config = experiment.make(held)
         path = out or Path("runs") / f"{Path(str(question)).stem}-seed{config.seed}"
     experiment.check(config)
@@ -75,6 +77,19 @@ def asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
     named = question.endswith((".yaml", ".yml"))
     begun = read_yaml(Path(question), "config") if named else {"experiment": question}
     return override(begun, settings or [])
+
+
+def with_words(held: dict[str, Any], file: Path, own: bool) -> dict[str, Any]:
+    """Return ``held`` with the words of ``file``, as its ``own``, or as those of its task."""
+    from madem.data.braille import read_words
+
+    task = held.get("task", {})
+    place = held if own else {"kind": task} if isinstance(task, str) else task
+    if not isinstance(place, dict):
+        return held  # refused with the config
+    letters = place.get("letters", 10)  # what is none is refused with the config
+    words = list(read_words(file, letters if isinstance(letters, int) else 10))
+    return place | {"words": words} if own else held | {"task": place | {"words": words}}
 
 
 def report(

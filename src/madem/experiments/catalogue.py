@@ -11,11 +11,11 @@ from madem.experiments.running.experiment import Experiment
 
 MODULES = {
     "braille": "madem.experiments.braille",
-    "chips": "madem.experiments.chips",
     "images": "madem.experiments.images",
-    "noise": "madem.experiments.noise",
+    "noise": "madem.experiments.noise.study",
     "spectrum": "madem.experiments.spectrum",
     "train": "madem.experiments.train.study",
+    "variability": "madem.experiments.variability.study",
 }
 """Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
 
@@ -27,7 +27,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, chips, images, noise, spectrum, train)
+braille, images, noise, spectrum, train, variability)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

@@ -146,7 +146,7 @@ class SignedPair:
 
     Its parameter is one tensor ``[W b]``, ``(*chips, post, pre + 1)``: the last column is the
     bias, a line that is always driven with 1. ``fluctuation`` is the read noise of both cells of a
-    pair in units of weight, and may be set anew, one value per chip, ``(*chips, 1, 1)``. Where the
+    pair in units of weight, one value or ``(*chips, 1, 1)``; ``fluctuate`` sets it anew. Where the
     arrays are ``wired``, the weights are those between the terminals, which follow every write.
     ``counts``: how often each cell was written, where ``writing`` counts.
     """
@@ -168,7 +168,8 @@ class SignedPair:
         self.unit = unit
         self.writing = writing
         self.writes = writes
-        self.fluctuation: float | Tensor = 2**0.5 * cell.read_sigma / unit
+        self.fluctuation: float | Tensor = 0.0
+        self.fluctuate(cell.read_sigma)
         self.static = draw(cell, (2, *weight.shape), static, weight.device)
         scaled = weight * unit
         target = base + torch.stack([scaled.clamp_min(0), (-scaled).clamp_min(0)])
@@ -275,6 +276,10 @@ class SignedPair:
         held = torch.where(shrunk, before.minimum(static.high), before)
         self.cells = torch.where(static.stuck, static.level, held)
         self._derive(before)
+
+    def fluctuate(self, sigma: float | Tensor) -> None:
+        """Let every cell fluctuate by ``sigma``, S, between settlings; ``(*chips, 1, 1)`` each."""
+        self.fluctuation = 2**0.5 * sigma / self.unit
 
     def through(self, gradient: Tensor) -> Tensor:
         """Return a gradient by the weights between terminals as one by the cells' own weights."""

@@ -10,8 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from madem.experiments.running.results import Mean
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.train.results import Mean, TrainResults
+from madem.experiments.train.results import TrainResults
 from madem.report import figures
 
 TEMPLATE = "train.html.jinja"

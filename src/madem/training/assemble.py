@@ -167,8 +167,9 @@ class OnChips:
     """``chips`` chips, each of which holds the network's dense joints on its own arrays.
 
     Other joints stay exact. ``spread``: how much lines and neurons differ; ``timing``: what takes
-    time. The static draw of an array depends on seed and shape alone, so that all plans that use
-    an array of one shape meet the same chips.
+    time; ``read_sigmas``: of each chip, how much every cell of it fluctuates from one settling to
+    the next, S, where that is not as its device has it. The static draw of an array depends on
+    seed and shape alone, so that all plans that use an array of one shape meet the same chips.
     """
 
     chips: int
@@ -179,6 +180,7 @@ class OnChips:
     spread: Spread = Spread()
     holding: Holding = Pairs()
     timing: Timing = Timing()
+    read_sigmas: tuple[float, ...] = ()
 
     @property
     def ensemble(self) -> tuple[int, ...]:
@@ -230,6 +232,8 @@ class OnChips:
             stream(plan.seed, plan.name, "writes", index),
             self.writing, wired,
         )  # fmt: skip
+        if self.read_sigmas:
+            pairs.fluctuate(torch.tensor(self.read_sigmas)[:, None, None])
         return self.holding(plan, index, pairs)
 
 

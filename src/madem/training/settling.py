@@ -16,7 +16,7 @@ from torch import Tensor
 from madem.errors import InputError
 from madem.learn import Contrast
 from madem.ledger import Price, lasting
-from madem.machine import Simulated
+from madem.machine import Machine, Simulated
 from madem.network import Nudge, Problem
 from madem.randomness import stream
 from madem.solver import Sweep
@@ -97,14 +97,16 @@ def follow(
                      f"after {LONGEST:g} times the neurons' pole")  # fmt: skip
 
 
-def settling(plan: Plan, machine: Simulated, samples: int = SAMPLES) -> dict[str, Tensor]:
+def settling(plan: Plan, machine: Machine, samples: int = SAMPLES) -> dict[str, Tensor]:
     """Return the settling times of both phases, s: free ``(chips, samples)``, each nudge as many.
 
     Until all that is converted stays within half a step of its converter, from rest: lines and
     neurons are off while one phase's states are converted, so that nothing is left of it when the
     next one begins. The nudges are the estimator's; the same samples and targets every time.
     """
-    making, periphery = chips_of(plan), machine.periphery
+    making = chips_of(plan)
+    assert isinstance(machine, Simulated)
+    periphery = machine.periphery
     x, target = plan.task.held("validation", stream(plan.seed, plan.name, "validation"))
     x, target = x[:samples], target[:samples]
     couplings = machine.couple(machine.parameters)

@@ -12,14 +12,14 @@ from madem.documents import dump_yaml, load_yaml
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig, defaults, make
 from madem.experiments.catalogue import MODULES, find
-from madem.experiments.chipsconfig import ChipsConfig
 from madem.experiments.imagesconfig import ImagesConfig, make_images
-from madem.experiments.noiseconfig import NoiseConfig
+from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.spectrumconfig import SpectrumConfig
+from madem.experiments.variability.config import VariabilityConfig
 from madem.units import parse
 
 CONFIGS: list[type[BaseModel]] = [
-    BrailleConfig, ChipsConfig, ImagesConfig, NoiseConfig, SpectrumConfig,
+    BrailleConfig, ImagesConfig, NoiseConfig, SpectrumConfig, VariabilityConfig,
 ]  # fmt: skip
 
 
@@ -112,8 +112,8 @@ def test_what_is_written_is_read_back(value: Any) -> None:
     ("values", "key"),
     [
         ({"experiment": "spectrum", "base": "150 uS"}, "base"),
-        ({"experiment": "noise", "chip": {"base": "1 mS"}}, "chip.base"),
-        ({"experiment": "chips", "chip": {"base": "1 mS"}}, "chip.base"),
+        ({"experiment": "noise", "machine": {"base": "1 mS"}}, "machine.base"),
+        ({"experiment": "variability", "machine": {"base": "1 mS"}}, "machine.base"),
         ({"experiment": "images", "chip": {"base": "1 mS", "arrays": 99, "lines": 999}},
          "chip.base"),
     ],

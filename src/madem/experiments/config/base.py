@@ -133,14 +133,19 @@ def _kinds(models: Iterable[Any]) -> list[str]:
 def merged(held: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``held`` with every key of ``values`` in its place, key by key.
 
+    A part of another ``kind`` takes the place of the whole part.
+
     >>> merged({"chip": {"arrays": 2, "lines": 64}}, {"chip": {"lines": 32}})
     {'chip': {'arrays': 2, 'lines': 32}}
     """
     whole = dict(held)
     for key, value in values.items():
         under = whole.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        whole[key] = merged(under, value) if both else value  # type: ignore[arg-type]
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            same = value.get("kind", under.get("kind")) == under.get("kind")
+            whole[key] = merged(under if same else {}, value)
+        else:
+            whole[key] = value
     return whole
 
 

@@ -39,6 +39,7 @@ from madem.experiments.config.quantities import (
     Steps,
     Unit,
     Units,
+    cells_need,
 )
 from madem.learn import Contrast, Estimator, RandomSign, Rule, currents
 from madem.machine import Periphery
@@ -266,6 +267,13 @@ class Learning(Strict):
             self._rule(making, network, stream(seed, name, "sparse")),
             self.schedule.build(task, len(network.joints)),
         )  # fmt: skip
+
+    def cells_need(self, task: Part, seed: int, chips: int) -> dict[str, float]:
+        """Return about how many bytes ``chips`` that learn ``task`` take, by the keys that say."""
+        data: Task = task.make({"seed": seed}, "task")
+        layers = map(math.prod, self.network.build(data.inputs, data.outputs).state_shapes)
+        found = cells_need(chips, list(layers), self.schedule.batch)
+        return {f"machine.{key.replace('layers', 'network')}": size for key, size in found.items()}
 
     def _making(self, machine: Machine) -> Making:
         """Return what makes the machine, settled and written as this says."""

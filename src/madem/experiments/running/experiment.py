@@ -113,10 +113,10 @@ def citations(config: Mapping[str, Any]) -> list[str]:
 
     A device of one's own whose file has moved since is left out.
 
-    >>> citations({"chip": {"device": "cmo-hfox"}})[2:]
+    >>> citations({"machine": {"device": "cmo-hfox"}})[2:]
     ['IBM, arXiv 2502.04524']
     """
-    device = (config.get("chip") or {}).get("device")
+    device = (config.get("machine") or config.get("chip") or {}).get("device")
     sources: tuple[str, ...] = ()
     with suppress(InputError):
         sources = preset(device).citations if device else ()

@@ -188,6 +188,14 @@ class RunDirectory:
             )
         return tensors, note
 
+    def tensors(self, job: str) -> dict[str, Tensor]:
+        """Return the tensors of a finished job; raise ``InputError`` where they are missing."""
+        found = self.load_tensors(f"jobs/{job}.safetensors")
+        if found is None:
+            name = f"jobs/{job}.safetensors"
+            raise InputError(f"{abridged(self.path)} is damaged: {name} is missing")
+        return found[0]
+
     def _damaged(self, name: str) -> InputError:
         return InputError(
             f"{abridged(self.path / name)} is damaged: it is not what was written; without it, "

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from madem.errors import InputError, abridged
 from madem.experiments.running.jobs import Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
-from madem.training import Trainer
+from madem.randomness import stream
+from madem.training import Plan, Trainer, predicts
 
 EVERY = 250
 """Steps between two checkpoints."""
@@ -17,6 +18,13 @@ def seen(trainer: Trainer) -> str:
     """Return what the last look found, in a few words."""
     scores = trainer.curve[-1]["score"]
     return f"validation {sum(scores) / len(scores):.3f}"
+
+
+def refuse_numbers(plan: Plan) -> None:
+    """Raise ``InputError`` where the task of ``plan`` has numbers to predict: none can be right."""
+    held = plan.task.held("test", stream(plan.seed, plan.name, "test"))
+    if predicts(plan.task.cost, held[1]):
+        raise InputError("task: right decisions are counted here, but it has numbers to predict")
 
 
 def checkpointed(job: str) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from madem.errors import InputError
 from madem.experiments.config.parts import DigitalConfig
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.results import Mean
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import resumed, train
 from madem.experiments.train.config import TrainConfig, make_train
-from madem.experiments.train.results import Look, Mean, Spent, TrainResults
+from madem.experiments.train.results import Look, Spent, TrainResults
 from madem.ledger import load_prices, totals
 from madem.randomness import stream
 from madem.training import (
@@ -121,11 +121,11 @@ def check(config: TrainConfig) -> None:
 def summarise(config: TrainConfig, folder: RunDirectory) -> dict[str, Any]:
     """Return what came of the training, from its jobs."""
     result = folder.finished(JOB)
-    test = tensors(folder, JOB)["test"]
+    test = folder.tensors(JOB)["test"]
     beside = {}
     if config.yardsticks is not None:
         folder.finished(YARDSTICKS)
-        beside = tensors(folder, YARDSTICKS)
+        beside = folder.tensors(YARDSTICKS)
     spent = totals(result["ledger"]) if result["ledger"] else None
     each = test.mean(-1)
     found = TrainResults(
@@ -151,14 +151,6 @@ def summarise(config: TrainConfig, folder: RunDirectory) -> dict[str, Any]:
     )  # fmt: skip
     folder.save_json("ledger.json", {JOB: result["ledger"]})
     return found.model_dump(mode="json")
-
-
-def tensors(folder: RunDirectory, job: str) -> dict[str, Tensor]:
-    """Return the tensors of a finished job; raise ``InputError`` where they are missing."""
-    found = folder.load_tensors(f"jobs/{job}.safetensors")
-    if found is None:
-        raise InputError(f"{str(folder.path)!r} is damaged: jobs/{job}.safetensors is missing")
-    return found[0]
 
 
 def plans(config: TrainConfig) -> dict[str, Plan]:

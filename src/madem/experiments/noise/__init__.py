@@ -1,0 +1,1 @@
+"""Does temporal noise regularise? Finite training sets, learned under differing read noise."""

@@ -1,0 +1,131 @@
+"""Does temporal noise regularise? Finite training sets, learned by chips of differing read noise.
+
+All levels of noise and all seeds of one training-set size ride on the chip axis of one program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madem.experiments.noise.config import NoiseConfig, make_noise
+from madem.experiments.noise.results import Band, NoiseResults, Optimum, Read, Row
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Tell
+from madem.experiments.running.rundir import RunDirectory
+from madem.experiments.running.trained import refuse_numbers, resumed, train
+from madem.machine import Machine
+from madem.randomness import stream
+from madem.training import OnChips, Trainer, scores
+
+CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+
+Set = Literal["training", "test"]
+
+
+def train_job(config: NoiseConfig, path: Path, size: int, tell: Tell) -> dict[str, Any]:
+    """Train all levels and seeds of one size together, and test them with and without noise.
+
+    Accuracies are ``[level][seed]``.
+    """
+    folder, job, plan = RunDirectory(path), f"sets.{size}", config.plan(size)
+    trainer = resumed(Trainer(plan), folder, job)
+    train(trainer, folder, job, tell)
+    found: dict[str, Any] = {"unsettled": trainer.machine.unsettled}
+    reads = {"noisy": trainer.machine, "averaged": averaged(trainer)}
+    for read, machine in reads.items():
+        for part in get_args(Set):
+            x, target = plan.task.held(part, stream(plan.seed, plan.name, part))
+            right = scores(plan, machine, x, target, f"{part} {read}").mean(-1)
+            found[f"{part}_{read}"] = right.view(len(config.levels), -1).tolist()
+    return found
+
+
+def averaged(trainer: Trainer) -> Machine:
+    """Return the chips that ``trainer`` trained, read without noise."""
+    making = trainer.plan.making
+    assert isinstance(making, OnChips)
+    quiet = replace(making, read_sigmas=()).assemble(trainer.plan)
+    quiet.restore(trainer.machine.state())
+    return quiet
+
+
+def jobs_of(config: NoiseConfig, path: Path) -> list[Job]:
+    """Return one job for each training-set size."""
+    steps = config.plan(config.sizes[0]).schedule.steps
+    return [Job(f"sets.{n}", steps, train_job, (config, path, n)) for n in config.sizes]
+
+
+def check(config: NoiseConfig) -> None:
+    """Raise ``InputError`` for a config that cannot be built."""
+    config.check()
+    for size in config.sizes:
+        plan = config.plan(size)
+        refuse_numbers(plan)
+    plan.making.assemble(plan)
+
+
+def resampled(values: Array, draws: np.random.Generator, count: int) -> Array:
+    """Return the means over seeds of ``count`` bootstrap samples of the seeds, ``(count, levels)``.
+
+    ``values``: ``(levels, seeds)``; a seed is drawn with all its levels, since they are paired.
+
+    >>> resampled(np.ones((2, 3)), np.random.default_rng(0), 4).shape
+    (4, 2)
+    """
+    seeds = draws.integers(values.shape[1], size=(count, values.shape[1]))
+    means: Array = values[:, seeds].mean(-1).T
+    return means
+
+
+def band(values: Array, means: Array, tests: int = 1) -> Band:
+    """Return the mean of ``values`` for every level, and the interval of bootstrap ``means``.
+
+    Wide enough to hold for so many ``tests`` together (Bonferroni).
+    """
+    tail = 100 * (1 - CONFIDENCE) / 2 / tests
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return Band(mean=values.mean(-1).tolist(), low=low.tolist(), high=high.tolist())
+
+
+def optimum(values: Array, draws: np.random.Generator, count: int) -> Optimum:
+    """Return where test accuracy is largest, and what each level gains over none, with intervals.
+
+    That of the best level is by percentiles over the bootstrap of its index.
+    """
+    means = resampled(values, draws, count)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    edges = np.percentile(means.argmax(-1), [tail, 100 - tail], method="nearest")
+    gain = band(values - values[:1], means - means[:, :1], len(values) - 1)
+    return Optimum(
+        best=int(values.mean(-1).argmax()),
+        interval=(int(edges[0]), int(edges[1])),
+        gain=gain,
+        helps=max(gain.low[1:]) > 0,
+    )
+
+
+def summarise(config: NoiseConfig, folder: RunDirectory) -> dict[str, Any]:
+    """Return means and intervals of every size, and the best level of noise."""
+    rows = []
+    for job, size in zip(jobs_of(config, folder.path), config.sizes, strict=True):
+        held, reads = folder.finished(job.name), dict[str, Read]()
+        for read in ("noisy", "averaged"):
+            training, test = (np.array(held[f"{part}_{read}"]) for part in get_args(Set))
+            draws, count = np.random.default_rng([config.seed, size]), config.resamples
+            three = {"training": training, "test": test, "gap": training - test}
+            bands = {key: band(v, resampled(v, draws, count)) for key, v in three.items()}
+            reads[read] = Read(**bands, optimum=optimum(test, draws, count))
+        rows.append(Row(size=size, unsettled=held["unsettled"], **reads))
+    return NoiseResults(
+        seed=config.seed, chips=config.machine.chips, levels=list(config.levels), rows=rows
+    ).model_dump(mode="json")
+
+
+EXPERIMENT = Experiment("noise", make_noise, check, jobs_of, summarise)

@@ -1,0 +1,1 @@
+"""Monte Carlo over chips: yield, recovery after damage, forgetting under measurement bias."""
