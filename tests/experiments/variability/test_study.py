@@ -119,6 +119,7 @@ def test_the_share_that_comes_back(finished: Path) -> None:
         ({"machine": {"read_noise": False, "converters": False}}, "machine: an ideal measurement"),
         ({"machine": {"lines": 4}}, "does not fit two 4 x 4 arrays"),
         ({"measured": ["contrastive", "contrastive"]}, "measured: each kind can be given once"),
+        ({"measured": ["contrastive"]}, "contrastive holds outputs or draws them to a target"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changed: dict[str, object], message: str) -> None:

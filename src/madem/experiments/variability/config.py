@@ -19,6 +19,7 @@ from madem.experiments.config.parts import (
     WritingConfig,
 )
 from madem.experiments.config.quantities import Amount, Positive, Seed, Share, Steps
+from madem.learn import Estimator
 from madem.training import Plan
 
 CENTRED = ESTIMATORS.part({"kind": "centred", "beta": 2.0})
@@ -67,6 +68,12 @@ class VariabilityConfig(Learning):
         changed = {"chips": levels * self.machine.chips, **dict.fromkeys(off, False)}
         machine = self.machine.model_copy(update=changed)
         return self.learning_plan("variability", self.seed, task, machine)
+
+    @property
+    def estimators(self) -> dict[str, Estimator]:
+        """What measures under a bias, by kind."""
+        plans = {p.called: self.model_copy(update={"estimator": p}).plan(1) for p in self.measured}
+        return {kind: plan.estimator for kind, plan in plans.items()}
 
     @property
     def levels(self) -> dict[str, tuple[float, ...]]:

@@ -79,8 +79,7 @@ def flaw_job(config: VariabilityConfig, path: Path, name: str, tell: Tell) -> di
 
 def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[str, Any]:
     """Train chips, then let them learn on, from there, with each measurement that is off."""
-    folder, job, levels = RunDirectory(path), "forgetting", len(config.offsets)
-    plan = config.plan(levels)
+    folder, job, plan = RunDirectory(path), "forgetting", config.plan(len(config.offsets))
     trained = resumed(Trainer(plan), folder, job)
     train(trained, folder, job, tell)
     each = over_chips(config, config.offsets)
@@ -96,10 +95,9 @@ def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[st
         looks=evenly(config.bias_steps, config.schedule.looks),
     )
     curves = {}
-    for part in config.measured:
-        measured = config.model_copy(update={"estimator": part}).plan(levels).estimator
+    for kind, measured in config.estimators.items():
         for phase, nudged in PHASES.items():
-            key = f"{part.called}.{phase}"
+            key = f"{kind}.{phase}"
             biased = BiasedEstimator(measured, tuple(offsets), nudged)
             on = replace(plan, name=f"{plan.name}.on", estimator=biased, schedule=schedule)
             trainer = resumed(Trainer(on), folder, f"{job}.{key}")
@@ -132,6 +130,7 @@ def check(config: VariabilityConfig) -> None:
     plan = config.plan(1)
     plan.making.assemble(plan)
     refuse_numbers(plan)
+    config.estimators  # noqa: B018 - refused where they do not go with the rest
 
 
 def way_of(config: VariabilityConfig, levels: Sequence[float], looks: Sequence[Any]) -> results.Way:
