@@ -13,7 +13,7 @@ MODULES = {
     "braille": "madem.experiments.braille",
     "images": "madem.experiments.images",
     "noise": "madem.experiments.noise.study",
-    "spectrum": "madem.experiments.spectrum",
+    "spectrum": "madem.experiments.spectrum.study",
     "train": "madem.experiments.train.study",
     "variability": "madem.experiments.variability.study",
 }

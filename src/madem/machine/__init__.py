@@ -1,6 +1,7 @@
 """The only thing with memory: machines that settle, contrast and write."""
 
 from madem.machine.arrays import Digitised, Lines, Lopsided
+from madem.machine.asked import Asked
 from madem.machine.base import Machine, Observed
 from madem.machine.circuit import CircuitMachine
 from madem.machine.fastslow import FastSlow
@@ -23,6 +24,7 @@ from madem.machine.writing import (
 )
 
 __all__ = [
+    "Asked",
     "CircuitMachine",
     "Converter",
     "Digitised",

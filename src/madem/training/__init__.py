@@ -1,6 +1,7 @@
 """Training as a library: a plan, its machine, the one loop, and what it is measured against."""
 
 from madem.training.assemble import (
+    AsAsked,
     Cells,
     FastInFront,
     Ideal,
@@ -19,6 +20,7 @@ from madem.training.trainer import Checkpoint, Row, Trainer
 from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
 
 __all__ = [
+    "AsAsked",
     "Cells",
     "Checkpoint",
     "Cosine",

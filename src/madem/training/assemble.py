@@ -13,6 +13,7 @@ from madem.circuit import Timing
 from madem.device import Cell
 from madem.errors import InputError
 from madem.machine import (
+    Asked,
     CircuitMachine,
     Exact,
     FastSlow,
@@ -119,18 +120,34 @@ class Cells:
 class Holding(Protocol):
     """How one joint is held by cells."""
 
-    def __call__(self, plan: Plan, index: int, pairs: SignedPair) -> Store:
-        """Return what holds joint ``index``, of whose weights ``pairs`` are the cells."""
+    def __call__(self, plan: Plan, index: int, pairs: SignedPair, weight: Tensor) -> Store:
+        """Return what holds joint ``index``, by the cells ``pairs`` programmed to ``weight``."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """One differential pair of cells for every weight."""
 
-    def __call__(self, plan: Plan, index: int, pairs: SignedPair) -> Store:
+    def __call__(self, plan: Plan, index: int, pairs: SignedPair, weight: Tensor) -> Store:
         """Return the pairs."""
-        del plan, index
+        del plan, index, weight
         return pairs
+
+
+@dataclass(frozen=True)
+class AsAsked:
+    """One pair of cells for every weight, whose parameter is what it was asked to hold.
+
+    ``absolute``: whether a cell in question is programmed to its whole weight where writes are
+    verified, instead of moved by the change.
+    """
+
+    absolute: bool = True
+
+    def __call__(self, plan: Plan, index: int, pairs: SignedPair, weight: Tensor) -> Store:
+        """Return the pairs with what they were asked to hold."""
+        del plan, index
+        return Asked(pairs, weight, self.absolute and pairs.writing is verified)
 
 
 @dataclass(frozen=True)
@@ -147,8 +164,9 @@ class FastInFront:
     threshold: float = 15e-6
     pulses: int = 20
 
-    def __call__(self, plan: Plan, index: int, pairs: SignedPair) -> Store:
+    def __call__(self, plan: Plan, index: int, pairs: SignedPair, weight: Tensor) -> Store:
         """Return both arrays."""
+        del weight
         shape, asymmetry = pairs.weight.shape, 0.0
         if isinstance(pairs.writing, Train):
             asymmetry = pairs.writing.asymmetry
@@ -234,7 +252,7 @@ class OnChips:
         )  # fmt: skip
         if self.read_sigmas:
             pairs.fluctuate(torch.tensor(self.read_sigmas)[:, None, None])
-        return self.holding(plan, index, pairs)
+        return self.holding(plan, index, pairs, weight)
 
 
 def lines_of(joint: Joint) -> tuple[int, int] | None:

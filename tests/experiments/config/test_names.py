@@ -217,7 +217,7 @@ UNNAMED: dict[str, str] = {
     "Wired": OF_A_COUPLING, "Custom": CODE, "Energy": CODE, "Digital": CODE,
     "Layer": WHOLE, "Network": WHOLE, "Simulated": WHOLE, "CircuitMachine": WHOLE, "Piped": WHOLE,
     "Equilibrium": WHOLE, "equilibrium": WHOLE,
-    "Exact": WHOLE, "SignedPair": WHOLE, "FastSlow": WHOLE,
+    "Exact": WHOLE, "SignedPair": WHOLE, "FastSlow": WHOLE, "Asked": WHOLE,
     **dict.fromkeys((
         "agreements", "backpropagate", "compare", "conjugate_gradients", "draw", "draw_lines",
         "drift", "drops", "effective", "lay_on", "lay_out", "names", "place", "preset", "program",

@@ -14,7 +14,7 @@ from madem.experiments.brailleconfig import BrailleConfig, defaults, make
 from madem.experiments.catalogue import MODULES, find
 from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.noise.config import NoiseConfig
-from madem.experiments.spectrumconfig import SpectrumConfig
+from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.variability.config import VariabilityConfig
 from madem.units import parse
 

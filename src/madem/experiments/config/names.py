@@ -403,6 +403,7 @@ STORES = Table(
     "store",
     {
         "pairs": training.Pairs,
+        "asked": training.AsAsked,
         "fast-slow": Entry(training.FastInFront, quantities={"threshold": "siemens"}),
     },
 )

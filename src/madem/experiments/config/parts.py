@@ -141,11 +141,7 @@ class ChipConfig(Strict):
 
         Raises ``InputError`` where the device does not reach it.
         """
-        base, high = parse(self.base, "siemens", "machine.base"), self.cell.high
-        if base >= high:
-            raise InputError(f"machine.base must be below the device's largest conductance, "
-                             f"{1e6 * high:g} uS, but is {self.base!r}")  # fmt: skip
-        return base
+        return base_of(self.base, self.cell, "machine.base")
 
     @property
     def periphery(self) -> Periphery:
@@ -350,6 +346,18 @@ def wires_of(text: str, field: str) -> Wires:
     """Return wires whose every segment, driver and sense input has the resistance ``text``."""
     ohm = parse(text, "ohm", field)
     return Wires(ohm, ohm, ohm, ohm)
+
+
+def base_of(text: str, cell: Cell, field: str) -> float:
+    """Return the conductance around which weights are programmed, S.
+
+    Raises ``InputError`` where the device does not reach it.
+    """
+    base = parse(text, "siemens", field)
+    if base >= cell.high:
+        raise InputError(f"{field} must be below the device's largest conductance, "
+                         f"{1e6 * cell.high:g} uS, but is {text!r}")  # fmt: skip
+    return base
 
 
 class DigitalConfig(Strict):

@@ -21,7 +21,7 @@ from madem.experiments.config.quantities import (
 
 RuleName = Literal[
     "ex-situ", "noise-aware", "in-situ", "in-the-loop", "tiki-taka",
-    "centred", "one-sided", "contrastive", "coupled", "sparse",
+    "centred", "positive", "contrastive", "coupled", "sparse",
 ]  # fmt: skip
 ImperfectionName = Literal[
     "gain", "offset", "stuck", "programming", "pulses", "read-noise", "mismatch", "converters",
@@ -32,11 +32,8 @@ RULES: tuple[RuleName, ...] = RuleName.__args__  # type: ignore[attr-defined]
 IMPERFECTIONS: tuple[ImperfectionName, ...] = ImperfectionName.__args__  # type: ignore[attr-defined]
 
 FULL: dict[str, Any] = {
-    "tasks": ["braille", "braille-deep", "digits"],
-    "chips": 64,
-    "steps": 2000,
-    "tuning_chips": 8,
-}
+    "tasks": list(TaskName.__args__), "chips": 64, "steps": 2000, "tuning_chips": 8,  # type: ignore[attr-defined]
+}  # fmt: skip
 """What ``full`` changes, where nothing else is said."""
 
 
@@ -81,18 +78,11 @@ class SpectrumConfig(Strict):
         return self
 
     def needs(self) -> Mapping[str, float]:
-        """Return about how many bytes the largest task takes at least."""
+        """Return about how many bytes the tasks take, as if all had a hidden layer."""
         dots, words = 6 * max(len(word) for word in self.words), len(self.words)
-        layers = {
-            "braille": (dots, words),
-            "braille-deep": (dots, 31, words),
-            "digits": (63, 31, 10),
-        }
-        chips = max(self.chips, self.tuning_chips)
-        tasks = [cells_need(chips, layers[task], self.batch) for task in self.tasks]
-        tests = 4.0 * self.test_samples * (2 * dots + words)
-        tasks.sort(key=lambda held: sum(held.values()))
-        return tasks[-1] | {"test_samples or words": tests}
+        layers = (63, 31, 10) if self.tasks == ("digits",) else (max(dots, 63), 31, max(words, 10))
+        tests = {"test_samples or words": 4.0 * self.test_samples * (2 * dots + words)}
+        return cells_need(max(self.chips, self.tuning_chips), layers, self.batch) | tests
 
 
 def make_spectrum(held: Mapping[str, Any]) -> SpectrumConfig:
@@ -102,7 +92,7 @@ def make_spectrum(held: Mapping[str, Any]) -> SpectrumConfig:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: rules.0: unknown name 'centered': did you mean 'centred'? (allowed: \
-centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, one-sided, sparse, \
+centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, positive, sparse, \
 tiki-taka)
     """
     return made(SpectrumConfig, {**(FULL if held.get("full") is True else {}), **held})

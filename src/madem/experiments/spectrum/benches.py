@@ -1,0 +1,128 @@
+"""The tasks of the spectrum, and the two networks that learn each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from madem.data.braille import cells, dots
+from madem.data.images import digit_images
+from madem.data.task import Finite
+from madem.data.words import Classify
+from madem.experiments.config.networks import HopfieldConfig
+from madem.experiments.config.parts import base_of
+from madem.experiments.spectrum.config import SpectrumConfig
+from madem.experiments.spectrum.imperfections import chips_with, ideal_cell
+from madem.learn import Estimator, Rule
+from madem.network import Network, SquaredError
+from madem.training import Pairs, Plan, Schedule
+from madem.training.assemble import Holding
+
+TUNING = 1_000_000
+"""Added to the seed for the chips, data and draws of the tuning."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is chosen for a task (by hand, ours).
+
+    ``hidden`` units; ``gain``: of the first weights, within ``gain / sqrt(inputs)`` in each layer;
+    ``units``: conductance of weight one in each, S; ``inside``: the same where the outputs are
+    inside the energy, whose squared error wants smaller weights; ``slower``: what learning rates
+    are multiplied by there; ``beta``: size of a nudge.
+    """
+
+    title: str
+    hidden: tuple[int, ...]
+    gain: tuple[float, ...]
+    units: tuple[float, ...]
+    inside: tuple[float, ...]
+    slower: float
+    beta: float
+
+
+SIZES = {
+    "braille": Sizes("Braille words, one layer", (), (0.0,), (400e-6,), (2000e-6,), 0.3, 2.0),
+    "braille-deep": Sizes("Braille words, two layers", (31,), (0.67, 0.48), (700e-6, 100e-6),
+                          (700e-6, 1000e-6), 1.0, 0.5),
+    "digits": Sizes("digits 8 x 8, two layers", (31,), (1.1, 0.77), (400e-6, 150e-6),
+                    (400e-6, 1000e-6), 1.0, 0.5),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How a rule learns on chips.
+
+    ``inside``: whether outputs are inside the energy, as estimators that hold them need.
+    """
+
+    estimator: Estimator
+    rule: Rule
+    inside: bool = False
+    holding: Holding = Pairs()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A task, the chips that learn it, from how much, and at what they are looked.
+
+    ``task``: its validation set is what chips are tested on: images or words that nothing was
+    tuned on, or, in tuning, others.
+    """
+
+    name: str
+    seed: int
+    chips: int
+    steps: int
+    batch: int
+    base: float
+    task: Classify | Finite
+
+    @property
+    def sizes(self) -> Sizes:
+        """What is chosen for the task."""
+        return SIZES[self.name]
+
+    def network(self, inside: bool) -> Network:
+        """Return the network: its outputs ``inside`` the energy, or sensed and not fed back."""
+        readout = bool(self.sizes.hidden) and not inside
+        shape = HopfieldConfig(hidden=self.sizes.hidden, gain=self.sizes.gain, readout=readout)
+        return shape.build(self.task.inputs, self.task.outputs)
+
+    def plan(self, how: Learner, rate: float, severe: Mapping[str, float]) -> Plan:
+        """Return the plan of learning as ``how`` says on chips with what is ``severe``."""
+        sizes, task, units = self.sizes, self.task, self.sizes.units
+        if how.inside:
+            task, units, rate = (
+                replace(task, cost=SquaredError()),
+                sizes.inside,
+                rate * sizes.slower,
+            )
+        making = chips_with(severe, self.chips, self.base, units)
+        return Plan(
+            self.name, self.seed, task, self.network(how.inside),
+            replace(making, holding=how.holding), how.estimator, how.rule,
+            Schedule(self.steps, self.batch, (rate,)),
+        )  # fmt: skip
+
+
+def bench_of(config: SpectrumConfig, name: str, tuning: bool = False) -> Bench:
+    """Return the task ``name``, for the chips of ``tuning`` or those that are told of.
+
+    Digits come without their first pixel, which is always blank: with the bias, 64 lines. Raises
+    ``InputError`` for a config that cannot be built.
+    """
+    task: Classify | Finite
+    if name == "digits":
+        task = digit_images(8, signed=True, validation=300, seed=config.seed)
+        task = replace(task.mapped(lambda x: x.flatten(1)[:, 1:]), drawn=True)
+        task = task if tuning else replace(task, validation=task.test)
+    else:
+        codes = dots(config.words, max(len(cells(word)) for word in config.words))
+        task = Classify(codes, 0.2, looked=config.test_samples)
+    base = base_of(config.base, ideal_cell(), "base")
+    seed, chips = config.seed, config.chips
+    if tuning:
+        seed, chips = seed + TUNING, config.tuning_chips
+    return Bench(name, seed, chips, config.steps, config.batch, base, task)

@@ -1,0 +1,90 @@
+"""What is not ideal about chips: every imperfection by its name, at four severities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from madem.device import SWITCHES, Cell, load, without
+from madem.machine import Periphery, Spread, Train, verified
+from madem.network import Wires
+from madem.solver import Sweep
+from madem.training import Cells, OnChips
+
+DEVICE = "taox-1t1m"
+MOST_PULSES = 20
+"""Pulses of a train at most, where learning writes by pulses (ours)."""
+
+
+@dataclass(frozen=True)
+class Imperfection:
+    """One way in which chips differ from ideal: ``levels`` of severity in ``unit``, and what for.
+
+    The levels are ours: from what a good chip has to what none should have.
+    """
+
+    title: str
+    unit: str
+    levels: tuple[float, float, float, float]
+
+
+ALL = "together"
+SPREADS, OFFSETS = "relative sd", "sd, state at most 1"
+TABLE: dict[str, Imperfection] = {
+    "gain": Imperfection("gain of the lines", SPREADS, (0.05, 0.1, 0.2, 0.4)),
+    "offset": Imperfection(
+        "offset of neurons and of what is seen of them", OFFSETS, (0.05, 0.1, 0.2, 0.4)),
+    "stuck": Imperfection("stuck cells", "share", (0.01, 0.03, 0.1, 0.3)),
+    "programming": Imperfection("programming noise", "uS", (2.0, 4.0, 8.0, 16.0)),
+    "pulses": Imperfection(
+        "asymmetric open-loop pulses", "down / up lacks", (0.1, 0.3, 0.6, 0.9)),
+    "read-noise": Imperfection("read noise", "uS", (0.5, 1.0, 2.0, 4.0)),
+    "mismatch": Imperfection(
+        "transposed read unlike the forward one", SPREADS, (0.1, 0.3, 0.6, 1.0)),
+    "converters": Imperfection("coarse converters", "bits", (8.0, 6.0, 4.0, 3.0)),
+    "wires": Imperfection("wire resistance", "ohm a segment", (0.5, 2.0, 5.0, 10.0)),
+    ALL: Imperfection("all together", "level", (1.0, 2.0, 3.0, 4.0)),
+}  # fmt: skip
+"""Every imperfection by its name; the last is all of the others at one level."""
+
+
+def ideal_cell() -> Cell:
+    """Return the device without any of its non-idealities."""
+    return without(load(DEVICE), SWITCHES)
+
+
+def severities(name: str | None, level: int) -> dict[str, float]:
+    """Return how severe each imperfection is under ``name`` at ``level`` (from 0).
+
+    >>> severities("stuck", 1), severities(None, 0), severities("together", 2)["converters"]
+    ({'stuck': 0.03}, {}, 4.0)
+    """
+    every = {each: one.levels[level] for each, one in TABLE.items() if each != ALL}
+    return {each: value for each, value in every.items() if name in (each, ALL)}
+
+
+def chips_with(
+    severe: Mapping[str, float], chips: int, base: float, units: tuple[float, ...]
+) -> OnChips:
+    """Return the making of chips, ideal but for what is ``severe``.
+
+    ``base`` and ``units`` are those of ``Cells``. What is static depends on seed and shape alone:
+    every rule meets the same chips, and a chip keeps its draw from one severity to the next.
+    """
+    amount = {name: severe.get(name, 0.0) for name in TABLE}
+    cell = replace(
+        ideal_cell(), stuck_fraction=amount["stuck"], error_sigma=1e-6 * amount["programming"],
+        read_sigma=1e-6 * amount["read-noise"],
+    )  # fmt: skip
+    offset = amount["offset"]
+    spread = Spread(amount["gain"], 0.0, offset, 0.0, offset, amount["mismatch"])
+    bits = int(amount["converters"]) or None
+    ohm = severe.get("wires")
+    return OnChips(
+        chips,
+        Cells(cell, base, units, wires=None if ohm is None else Wires(ohm, ohm, ohm, ohm)),
+        Periphery(bits, bits, 10.0),
+        Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified,
+        Sweep(1e-3, 30),
+        spread,
+    )

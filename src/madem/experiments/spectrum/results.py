@@ -1,0 +1,117 @@
+"""What came of a spectrum, as its ``summary.json`` holds it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Result(BaseModel):
+    """A part of a summary: frozen, and nothing else than it says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Candidate(Result):
+    """A learning rate and one number of the rule's ``own``, and the accuracies of tuning with them.
+
+    ``ideal``: on ideal chips; ``together``: with all at the mildest level; ``mean`` of both.
+    """
+
+    rate: float
+    own: float
+    ideal: float
+    together: float
+    mean: float
+
+
+class Outcome(Result):
+    """What came of one training: accuracy of each chip, and shares.
+
+    ``unsettled``: of the settlings that missed their tolerance; ``written``: of the cells, a step.
+    """
+
+    accuracy: list[float]
+    unsettled: float = 0.0
+    written: float = 0.0
+
+
+class Trained(Result):
+    """What came of one rule on one task, by the keys of the conditions."""
+
+    chosen: Candidate
+    candidates: list[Candidate]
+    conditions: dict[str, Outcome]
+
+
+class Curve(Result):
+    """Accuracy over the levels of one imperfection, mean and standard deviation over chips.
+
+    ``loss``: of accuracy since ideal chips; ``loses_a_point_at``: the severity, in the
+    imperfection's unit, None where no level does; ``unsettled``: as of ``Outcome``.
+    """
+
+    accuracy: list[float]
+    sd: list[float]
+    loss: list[float]
+    loses_a_point_at: float | None
+    unsettled: list[float]
+
+
+class Learned(Result):
+    """One rule on one task: accuracy on ideal chips, and under every imperfection."""
+
+    ideal: float
+    ideal_sd: float
+    written: float
+    chosen: Candidate
+    candidates: list[Candidate]
+    imperfections: dict[str, Curve]
+
+
+class Verdict(Result):
+    """Centred differences ``against`` another rule at one level (from 1) of an imperfection.
+
+    ``lead``: by how much accuracy they lose less, mean over chips, with its standard error.
+    """
+
+    against: str
+    imperfection: str
+    level: int
+    lead: float
+    standard_error: float
+    verdict: Literal["holds", "fails", "even"]
+
+
+class Manner(Result):
+    """One way of writing: accuracy and its spread over chips, share of the cells written per step.
+
+    Joules and seconds are of one chip's whole training, without its first programming.
+    """
+
+    accuracy: float
+    sd: float
+    written: float
+    write_joules: float
+    write_seconds: float
+    all_joules: float
+
+
+class SpectrumResults(Result):
+    """A spectrum: rules and verdicts by task, and the ways of writing where these were compared.
+
+    ``samples`` that every rule learned from; ``stated``: the level of the heat map, from 1;
+    ``tuning_seed``, ``tuning_chips``: with which seed every rule was tuned, on how many chips.
+    """
+
+    experiment: Literal["spectrum"] = "spectrum"
+    seed: int
+    chips: int
+    samples: int
+    stated: int
+    tuning_seed: int
+    tuning_chips: int
+    tasks: dict[str, dict[str, Learned]]
+    verdicts: dict[str, list[Verdict]]
+    writes: dict[str, Manner] | None

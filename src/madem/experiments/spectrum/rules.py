@@ -1,0 +1,194 @@
+"""The rules of the spectrum: what each knows of its chip, finds as a gradient, and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from madem import learn, training
+from madem.experiments.config.names import accumulated, written_sparsely
+from madem.experiments.config.parts import OPTIMISERS
+from madem.experiments.spectrum.benches import Bench, Learner
+from madem.experiments.spectrum.results import Outcome
+from madem.machine import Machine, Simulated
+from madem.network import Cost
+from madem.randomness import stream
+
+Under = Callable[[Mapping[str, float]], Outcome]
+"""What comes of a rule on chips with what is severe."""
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """Backpropagation through the weights that chips were asked to hold (``AsAsked``).
+
+    At the states that they show, where these are ``measured``, else at those of an ideal network.
+    For chains of arrays whose hidden units clip at 1 and whose outputs feed nothing back.
+    """
+
+    measured: bool
+
+    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> learn.Gradient:
+        """Return the gradient of the batch-mean cost at input ``x``."""
+        weights, shown = machine.parameters, machine
+        if not self.measured:
+            parts = [[w[..., :-1], w[..., -1]] for w in weights]
+            shown = Simulated.ideal(machine.network, parts)
+        free, found = shown.settle(x), list[Tensor]()
+        slope = cost.gradient(free.output, target) / x.shape[-2]
+        for below, weight in zip(free.states[-2::-1], weights[::-1], strict=True):
+            lines = torch.cat([below, torch.ones_like(below[..., :1])], -1)
+            found.insert(0, slope.mT @ lines)
+            slope = (slope @ weight[..., :-1]) * (below.abs() < 1)
+        return learn.Gradient(tuple(found), free)
+
+
+@dataclass(frozen=True)
+class ExSitu:
+    """Trained in a computer, with no weight beyond ``limit``, and programmed once.
+
+    ``noise``: of every weight while it learns, drawn anew in every step.
+    """
+
+    limit: float
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """A rule of the spectrum.
+
+    ``own``: what its second tuned number is; ``rates`` and ``numbers``: the candidates of both;
+    ``make``: how it learns, given its bench and that number.
+    """
+
+    short: str
+    title: str
+    own: str
+    rates: tuple[float, ...]
+    numbers: tuple[float, ...]
+    make: Callable[[Bench, float], Learner | ExSitu]
+
+    @property
+    def grid(self) -> list[tuple[float, float]]:
+        """All candidates, a rate and a number each."""
+        return list(product(self.rates, self.numbers))
+
+    def begin(self, bench: Bench, rate: float, own: float) -> Under:
+        """Return how chips do that learned with ``rate`` and ``own``, by what is severe about them.
+
+        Weights that are trained in a computer, the same for all of them, are trained here.
+        """
+        how = self.make(bench, own)
+        if isinstance(how, ExSitu):
+            return programmed(bench, rate, how)
+        return lambda severe: learned(
+            training.Trainer(bench.plan(how, rate, severe), counted=False)
+        )
+
+
+def learned(trainer: training.Trainer) -> Outcome:
+    """Train to the end, and return what came of it."""
+    while not trainer.done:
+        trainer.advance()
+    last, written = trainer.curve[-1], float(trainer.written_fraction.mean())
+    return Outcome(accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written)
+
+
+def programmed(bench: Bench, rate: float, how: ExSitu) -> Under:
+    """Train digitally; the largest weight of a layer is as much as its cells have room for."""
+    nothing = Learner(learn.centred(1.0), learn.Descent())
+    ideal = bench.plan(nothing, rate, {})
+    joints = len(ideal.network.joints)
+    weights = training.train_digitally(ideal, training.Digital(
+        OPTIMISERS["adam"], [rate] * joints, [how.limit] * joints, [how.noise] * joints, 0.5
+    ), "digital")  # fmt: skip
+    most = [max(float(p.abs().max()) for p in mine) for mine in weights]
+
+    def under(severe: Mapping[str, float]) -> Outcome:
+        plan = bench.plan(nothing, rate, severe)
+        assert isinstance(plan.making, training.OnChips)
+        cells = plan.making.cells
+        units = tuple((cells.cell.high - cells.base) / each for each in most)
+        chips = replace(plan.making, cells=replace(cells, units=units)).assemble(plan, weights)
+        x, target = plan.task.held("validation", stream(plan.seed, plan.name, "validation"))
+        found = training.scores(plan, chips, x, target, "test")
+        return Outcome(accuracy=found.mean(-1).tolist())
+
+    return under
+
+
+THRESHOLD = 15e-6
+"""What has to add up before a cell is written, S, where it is not tuned; as in the main job."""
+
+NOISY_LIMIT = 0.5
+"""Largest magnitude of a weight that learns with noise: the smaller of those tuned without."""
+
+RATES, HELD_RATES = (0.15, 0.3, 0.5), (0.05, 0.1, 0.2)
+LEAST, LEAST_TITLE = (5e-6, 15e-6), "threshold of a write, S"
+NUDGES, NUDGE_TITLE = (0.3, 1.0), "nudge over the task's"
+
+
+def differences(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Learner:
+    """Return how activity differences learn; cells are written as soon as ``least`` is due, S."""
+    return Learner(estimator, accumulated(bench.sizes.units, least))
+
+
+def held(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Learner:
+    """Return how differences learn that hold the outputs, which are inside the energy."""
+    return Learner(estimator, accumulated(bench.sizes.inside, least), inside=True)
+
+
+def sparse(bench: Bench, least: float) -> Learner:
+    """Return how centred differences learn that are written sparsely, small changes by chance."""
+    draws = stream(bench.seed, bench.name, "sparse")
+    rule = written_sparsely(bench.sizes.units, draws, least)
+    return Learner(learn.centred(bench.sizes.beta), rule)
+
+
+def tiki_taka(bench: Bench, gain: float) -> Learner:
+    """Return how centred differences learn that go to a fast array, handed on with ``gain``."""
+    front = training.FastInFront(gain, threshold=THRESHOLD)
+    return Learner(learn.centred(bench.sizes.beta), learn.Descent(), holding=front)
+
+
+WAYS: dict[str, Way] = {
+    "ex-situ": Way(
+        "1 ex situ", "(1) backpropagation ex situ, programmed once", "largest weight",
+        (3e-3, 1e-2, 3e-2), (0.5, 2.0), lambda _, own: ExSitu(own)),
+    "noise-aware": Way(
+        "2 noise-aware", "(2) backpropagation ex situ, trained with noise",
+        "noise over largest weight", (1e-2, 3e-2), (0.03, 0.1, 0.2),
+        lambda _, own: ExSitu(NOISY_LIMIT, own * NOISY_LIMIT)),
+    "in-situ": Way(
+        "3 model in situ", "(3) backpropagation through an ideal model of the chip", LEAST_TITLE,
+        RATES, LEAST, lambda bench, own: replace(
+            differences(Modelled(False), bench, own), holding=training.AsAsked())),
+    "in-the-loop": Way(
+        "4 chip in the loop", "(4) chip in the loop: states measured, backward modelled",
+        LEAST_TITLE, RATES, LEAST, lambda bench, own: replace(
+            differences(Modelled(True), bench, own), holding=training.AsAsked(absolute=False))),
+    "tiki-taka": Way(
+        "5 Tiki-Taka class", "(5) Tiki-Taka class, centred differences", "gain of a transfer",
+        RATES, (0.5, 2.0), tiki_taka),
+    "centred": Way(
+        "6 centred", "(6) activity differences, centred", NUDGE_TITLE, RATES, NUDGES,
+        lambda bench, own: differences(learn.centred(bench.sizes.beta * own), bench)),
+    "positive": Way(
+        "6 positive", "(6) activity differences, nudged one way", NUDGE_TITLE, RATES, NUDGES,
+        lambda bench, own: differences(learn.positive(bench.sizes.beta * own), bench)),
+    "contrastive": Way(
+        "6 contrastive", "(6) activity differences, contrastive", LEAST_TITLE, HELD_RATES, LEAST,
+        lambda bench, own: held(learn.contrastive(), bench, own)),
+    "coupled": Way(
+        "6 coupled", "(6) activity differences, coupled", "share of the way to the target",
+        HELD_RATES, (0.2, 0.6), lambda bench, own: held(learn.coupled(own), bench)),
+    "sparse": Way(
+        "7 centred, sparse", "(7) centred, stochastic sparse writes", LEAST_TITLE, RATES, LEAST,
+        sparse),
+}  # fmt: skip
+"""Every rule by its name in the config, all with as many candidates."""

@@ -1,0 +1,204 @@
+"""The spectrum of training: which rule learns with which imperfection, and which does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.rundir import RunDirectory
+from madem.experiments.spectrum import results
+from madem.experiments.spectrum.benches import TUNING, bench_of
+from madem.experiments.spectrum.config import SpectrumConfig, make_spectrum
+from madem.experiments.spectrum.imperfections import ALL, TABLE, severities
+from madem.experiments.spectrum.rules import WAYS
+from madem.experiments.spectrum.writes import MANNERS, written_with
+
+IDEAL, WRITES = "ideal", "digits.writes"
+POINT = 0.01
+"""What counts as a loss: one point of accuracy."""
+
+COSTLY = ("tiki-taka", "contrastive", "coupled", "sparse", "centred", "positive", "in-the-loop")
+"""Rules in the order of their time, so that the longest jobs begin first."""
+
+Each = TypeVar("Each")
+Made = TypeVar("Made", bound=results.Result)
+
+
+def check(config: SpectrumConfig) -> None:
+    """Raise ``InputError`` for a config that cannot be built."""
+    for task in config.tasks:
+        bench_of(config, task)
+
+
+def conditions(config: SpectrumConfig) -> dict[str, Mapping[str, float]]:
+    """Return how severe everything is under each condition that is tested, by its key."""
+    levels = range(config.levels)
+    each = {f"{n}.{i}": severities(n, i) for n in config.imperfections for i in levels}
+    return {IDEAL: {}, **each}
+
+
+def jobs_of(config: SpectrumConfig, path: Path) -> list[Job]:
+    """Return a job a task and rule, the longest first, and the comparison of writes."""
+    order = sorted(config.rules, key=lambda rule: COSTLY.index(rule) if rule in COSTLY else 99)
+    count = len(conditions(config)) + len(WAYS["centred"].grid)
+    jobs = [
+        Job(f"{task}.{rule}", count, rule_job, (config, path, task, rule))
+        for rule in order
+        for task in reversed(config.tasks)
+    ]
+    if config.writes:
+        jobs.insert(len(jobs) // 2, Job(WRITES, len(MANNERS), writes_job, (config, path)))
+    return jobs
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a job, ``total`` of them, each done once: ``checkpoints/`` keeps them."""
+
+    folder: RunDirectory
+    job: str
+    total: int
+    tell: Tell
+
+    def made(
+        self, kind: type[Made], parts: Mapping[str, Each], make: Callable[[Each], Made]
+    ) -> dict[str, Made]:
+        """Return what ``make`` makes of each of ``parts``, or has made before, by their keys."""
+        done: dict[str, Any] = self.folder.load_json(f"checkpoints/{self.job}.json") or {}
+        for key in (key for key in parts if key not in done):
+            done[key] = make(parts[key]).model_dump()
+            self.folder.save_json(f"checkpoints/{self.job}.json", done)
+            self.tell(Progress(self.job, len(done), self.total, key))
+        return {key: kind.model_validate(done[key]) for key in parts}
+
+
+def rule_job(
+    config: SpectrumConfig, path: Path, task: str, rule: str, tell: Tell
+) -> dict[str, Any]:
+    """Tune one rule on one task, then train and test it under every condition."""
+    way, severe = WAYS[rule], conditions(config)
+    parts = Parts(RunDirectory(path), f"{task}.{rule}", len(way.grid) + len(severe), tell)
+    grid = {f"candidate.{index}": each for index, each in enumerate(way.grid)}
+    tried = parts.made(results.Candidate, grid, lambda each: tuned(config, task, rule, *each))
+    best = max(tried.values(), key=lambda each: each.mean)
+    under = way.begin(bench_of(config, task), best.rate, best.own)
+    found = parts.made(results.Outcome, severe, under)
+    candidates = list(tried.values())
+    return results.Trained(chosen=best, candidates=candidates, conditions=found).model_dump()
+
+
+def tuned(
+    config: SpectrumConfig, task: str, rule: str, rate: float, own: float
+) -> results.Candidate:
+    """Return the accuracy of one candidate on ideal chips, and on chips with all at its mildest."""
+    under = WAYS[rule].begin(bench_of(config, task, tuning=True), rate, own)
+    ideal, together = (float(np.mean(under(s).accuracy)) for s in ({}, severities(ALL, 0)))
+    mean = (ideal + together) / 2
+    return results.Candidate(rate=rate, own=own, ideal=ideal, together=together, mean=mean)
+
+
+def writes_job(config: SpectrumConfig, path: Path, tell: Tell) -> dict[str, Any]:
+    """Train digits once in every manner of writing."""
+    parts = Parts(RunDirectory(path), WRITES, len(MANNERS), tell)
+    listed = path if config.pulses else None
+    names = dict(zip(MANNERS, MANNERS, strict=True))
+    found = parts.made(results.Manner, names, lambda name: written_with(config, name, listed))
+    return {name: each.model_dump() for name, each in found.items()}
+
+
+def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
+    """Return means and spreads of every rule under every condition, losses, and verdicts."""
+    held: dict[str, dict[str, results.Trained]] = {
+        task: {
+            rule: results.Trained.model_validate(folder.finished(f"{task}.{rule}"))
+            for rule in config.rules
+        }
+        for task in config.tasks
+    }
+    return results.SpectrumResults(
+        seed=config.seed,
+        chips=config.chips,
+        samples=config.steps * config.batch,
+        stated=config.stated,
+        tuning_seed=config.seed + TUNING,
+        tuning_chips=config.tuning_chips,
+        tasks={task: {rule: summary(config, each) for rule, each in rules.items()}
+               for task, rules in held.items()},
+        verdicts={task: verdicts(rules) for task, rules in held.items()},
+        writes=folder.finished(WRITES) if config.writes else None,
+    ).model_dump(mode="json")  # fmt: skip
+
+
+def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned:
+    """Return one rule's curves: a number per level."""
+    ideal = np.array(trained.conditions[IDEAL].accuracy)
+    curves = {}
+    for name in config.imperfections:
+        each = [trained.conditions[f"{name}.{level}"] for level in range(config.levels)]
+        shares = np.array([outcome.accuracy for outcome in each])
+        losses = (ideal.mean() - shares.mean(1)).tolist()
+        curves[name] = results.Curve(
+            accuracy=shares.mean(1).tolist(), sd=shares.std(1, ddof=1).tolist(), loss=losses,
+            loses_a_point_at=severity(TABLE[name].levels, losses),
+            unsettled=[outcome.unsettled for outcome in each],
+        )  # fmt: skip
+    return results.Learned(
+        ideal=float(ideal.mean()), ideal_sd=float(ideal.std(ddof=1)),
+        written=trained.conditions[IDEAL].written, chosen=trained.chosen,
+        candidates=trained.candidates, imperfections=curves,
+    )  # fmt: skip
+
+
+def severity(
+    levels: Sequence[float], losses: Sequence[float], point: float = POINT
+) -> float | None:
+    """Return the severity at which a ``point`` of accuracy is lost, of ``levels``.
+
+    Linear between the logarithms of the levels; the mildest where that loses more already; None
+    where no level does.
+
+    >>> severity((0.01, 0.03, 0.1), [0.0, 0.02, 0.05])
+    0.0173
+    """
+    first = next((i for i, loss in enumerate(losses) if loss > point), None)
+    if not first:
+        return None if first is None else levels[0]
+    share = (point - losses[first - 1]) / (losses[first] - losses[first - 1])
+    return float(f"{levels[first - 1] * (levels[first] / levels[first - 1]) ** share:.3g}")
+
+
+def verdicts(rules: Mapping[str, results.Trained]) -> list[results.Verdict]:
+    """Compare centred activity differences with backpropagation through a model, chip by chip.
+
+    For every imperfection and level: the mean over chips of the difference in accuracy lost since
+    ideal, with its standard error; the claim ``holds`` where differences lose less by more than two
+    standard errors and half a point, ``fails`` where backpropagation does, else it is ``even``.
+    """
+    gains = {
+        rule: {key: np.subtract(each.accuracy, trained.conditions[IDEAL].accuracy)
+               for key, each in trained.conditions.items()}
+        for rule, trained in rules.items()
+    }  # fmt: skip
+    found: list[results.Verdict] = []
+    others = ("in-situ", "in-the-loop", "ex-situ", "noise-aware")
+    for other in (other for other in others if {other, "centred"} <= set(rules)):
+        for key in (key for key in gains[other] if key != IDEAL):
+            name, _, level = key.partition(".")
+            lead = gains["centred"][key] - gains[other][key]
+            mean, error = float(lead.mean()), float(lead.std(ddof=1) / len(lead) ** 0.5)
+            clear = abs(mean) > max(2 * error, POINT / 2)
+            found.append(results.Verdict(
+                against=other, imperfection=name, level=int(level) + 1, lead=mean,
+                standard_error=error,
+                verdict=("holds" if mean > 0 else "fails") if clear else "even",
+            ))  # fmt: skip
+    return found
+
+
+EXPERIMENT = Experiment("spectrum", make_spectrum, check, jobs_of, summarise)

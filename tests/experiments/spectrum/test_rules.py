@@ -1,0 +1,69 @@
+"""The rules: all learn, and models of ideal chips give their exact gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from madem.experiments.spectrum.benches import bench_of
+from madem.experiments.spectrum.config import RULES, make_spectrum
+from madem.experiments.spectrum.imperfections import severities
+from madem.experiments.spectrum.rules import WAYS, Modelled
+from madem.learn import Implicit
+from madem.machine import Simulated
+from madem.network import CrossEntropy
+from madem.randomness import stream
+from madem.training import first_weights
+from tests.experiments.spectrum.test_study import SMALL
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_learns(rule: str) -> None:
+    """A few steps on ideal chips already beat chance, for all rules, on as many samples."""
+    config = make_spectrum(SMALL | {"steps": 60, "batch": 16, "chips": 2})
+    bench = bench_of(config, "braille")
+    outcome = WAYS[rule].begin(bench, *WAYS[rule].grid[-1])({})
+    assert sum(outcome.accuracy) / 2 > 0.5  # chance: 0.25
+    assert outcome.unsettled == 0
+
+
+@pytest.mark.parametrize("task", ["braille", "digits"])
+@pytest.mark.parametrize("rule", ["in-situ", "in-the-loop"])
+def test_models_of_ideal_chips_give_their_exact_gradient(task: str, rule: str) -> None:
+    bench = bench_of(make_spectrum(SMALL | {"chips": 2}), task)
+    plan = bench.plan(WAYS[rule].make(bench, 5e-6), 0.1, {})
+    draws = stream(0, "more")
+    weights = [[p + 0.02 * torch.randn(p.shape, generator=draws) for p in mine]
+               for mine in first_weights(plan)]  # fmt: skip
+    chips = plan.making.assemble(plan, weights)
+    assert isinstance(chips, Simulated)
+    x, target = next(iter(plan.task.batches((2, 8), stream(0, "x"), 0)))
+    assert isinstance(plan.estimator, Modelled)
+    ours = plan.estimator(chips, x, target, CrossEntropy()).weights
+    theirs = Implicit()(chips, x, target, CrossEntropy()).weights
+    for mine, exact in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, exact, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_does_not_see_what_is_wrong_with_its_chips() -> None:
+    bench = bench_of(make_spectrum(SMALL), "digits")
+    plan = bench.plan(WAYS["in-situ"].make(bench, 5e-6), 0.1, severities("together", 3))
+    chips = plan.making.assemble(plan)
+    ideal = replace(plan, making=bench.plan(WAYS["in-situ"].make(bench, 5e-6), 0.1, {}).making)
+    x, target = next(iter(plan.task.batches((3, 8), stream(0, "x"), 0)))
+    seen, right = (
+        plan.estimator(each, x, target, CrossEntropy()).weights
+        for each in (chips, ideal.making.assemble(ideal))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(seen, right, strict=True))
+
+
+def test_what_was_tuned_on_is_not_tested_on() -> None:
+    config = make_spectrum(SMALL)
+    for task in (*config.tasks, "digits"):
+        tuning, last = (bench_of(config, task, tuning=each) for each in (True, False))
+        assert tuning.seed != last.seed
+    tuning_set, test = (b.task.held("validation", stream(0, "x"))[0] for b in (tuning, last))
+    assert not (tuning_set[:, None] == test).all(-1).any()

@@ -1,0 +1,105 @@
+"""The spectrum: a small one end to end, resumed, and the numbers it says in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from madem.errors import InputError
+from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.jobs import Progress
+from madem.experiments.spectrum.config import IMPERFECTIONS, RULES, make_spectrum
+from madem.experiments.spectrum.imperfections import TABLE
+from madem.experiments.spectrum.results import Candidate, SpectrumResults, Trained
+from madem.experiments.spectrum.rules import WAYS
+from madem.experiments.spectrum.study import EXPERIMENT, severity, verdicts
+from madem.report import write_report
+from madem.report.spectrum import words
+
+SMALL = {
+    "words": ["ab", "cd", "ef", "gh"], "tasks": ["braille"], "chips": 3, "steps": 6, "batch": 4,
+    "tuning_chips": 2, "test_samples": 100, "levels": 2, "stated": 2, "writes": False,
+    "rules": ["in-situ", "centred", "ex-situ"], "imperfections": ["stuck", "wires", "together"],
+}  # fmt: skip
+
+
+def quiet(progress: Progress) -> None:
+    assert 0 < progress.done <= progress.total
+
+
+def test_a_small_spectrum_runs_resumes_and_reports(tmp_path: Path) -> None:
+    config = make_spectrum(SMALL)
+    experiment: Experiment = EXPERIMENT
+    whole = experiment.run(config, tmp_path / "whole", quiet, 1)
+    part = tmp_path / "part"
+    experiment.prepare(config, part)
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 9:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        experiment.run(config, part, stop, 1)
+    again = experiment.run(config, part, quiet, 1)
+    assert json.dumps(again) == json.dumps(whole)
+    page = write_report(part).read_text()
+    assert "stuck cells" in page
+    found = SpectrumResults.model_validate(json.loads((part / "summary.json").read_text()))
+    assert found.model_dump(mode="json") == whole
+    assert found.tuning_seed != config.seed
+    assert {len(each.candidates) for each in found.tasks["braille"].values()} == {6}
+
+
+def test_every_rule_has_as_many_candidates() -> None:
+    assert set(WAYS) == set(RULES)
+    assert len({len(way.grid) for way in WAYS.values()}) == 1
+    assert tuple(TABLE) == IMPERFECTIONS
+
+
+def test_severity_lies_between_levels() -> None:
+    stuck = TABLE["stuck"].levels
+    assert severity(stuck, [0.02, 0.03]) == 0.01
+    assert severity(stuck, [0.0, 0.0]) is None
+    assert severity(TABLE["together"].levels, [0.0, 0.02]) == pytest.approx(2**0.5, rel=1e-2)
+    assert 0.03 < (severity(stuck, [0.0, 0.009, 0.011]) or 0) < 0.1
+
+
+def test_verdicts_follow_the_numbers() -> None:
+    def accuracies(stuck: list[float], wires: list[float]) -> Trained:
+        held = {"ideal": [0.9, 0.9, 0.9], "stuck.0": stuck, "wires.0": wires}
+        return Trained.model_validate({
+            "chosen": Candidate(rate=0.1, own=1.0, ideal=0.9, together=0.9, mean=0.9),
+            "candidates": [], "conditions": {key: {"accuracy": it} for key, it in held.items()},
+        })  # fmt: skip
+
+    rules = {
+        "centred": accuracies([0.9, 0.89, 0.9], [0.7, 0.71, 0.7]),
+        "in-situ": accuracies([0.5, 0.52, 0.5], [0.9, 0.9, 0.89]),
+        "ex-situ": accuracies([0.9, 0.89, 0.9], [0.7, 0.71, 0.7]),
+    }
+    found = {(v.against, v.imperfection): v.verdict for v in verdicts(rules)}
+    assert found == {
+        ("in-situ", "stuck"): "holds", ("in-situ", "wires"): "fails",
+        ("ex-situ", "stuck"): "even", ("ex-situ", "wires"): "even",
+    }  # fmt: skip
+    said = words(verdicts(rules))
+    assert "differences lose less under stuck (level 1; up to 39.0 points)" in said[0]
+
+
+def test_what_no_spectrum_can_be() -> None:
+    with pytest.raises(InputError, match="stated: must be one of 2 levels, but is 3"):
+        make_spectrum({"levels": 2})
+    with pytest.raises(InputError, match="rules: each can be given once"):
+        make_spectrum({"rules": ["centred", "centred"]})
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        make_spectrum({"tasks": ["digit"]})
+
+
+def test_full_can_be_said_otherwise() -> None:
+    config = make_spectrum({"full": True, "chips": 5})
+    assert (config.chips, config.steps) == (5, 2000)
