@@ -2,8 +2,8 @@
 
 Dense layers or convolutions with maxima of 2 x 2, each followed by a ReLU, trained by Adam on the
 config's cost, batch, epochs and shifts, its rate (``--rate``) falling as a half cosine; the
-config's own optimiser, rates, momentum, weight decay and fall do not count. Prints the test error
-of the last epoch, which is the one that counts, and the lowest of any.
+config's own rule, rates, weight decay and fall do not count. Prints the test error of the last
+epoch, which is the one that counts, and the lowest of any.
 
     python benchmarks/backprop.py examples/resistive.yaml --seed 0 --rate 0.001
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -20,10 +20,9 @@ from rich.progress import track
 from torch import nn
 
 from madem.documents import read_yaml
-from madem.experiments.imagesbuild import COSTS, flat_for, images_of, network_of
-from madem.experiments.imagesconfig import ImagesConfig, make_images
-from madem.experiments.imagessteps import batches
+from madem.experiments.train.config import make_train
 from madem.network import Amplified, Conv, Network
+from madem.training import Plan
 
 
 def feed_forward(network: Network) -> nn.Sequential:
@@ -40,25 +39,26 @@ def feed_forward(network: Network) -> nn.Sequential:
     return nn.Sequential(*parts[:-1])
 
 
-def train(config: ImagesConfig, rate: float) -> Sequence[float]:
+def train(plan: Plan, rate: float, epochs: int) -> Sequence[float]:
     """Return the test error after every epoch."""
-    images = images_of(config)
-    network = network_of(config, tuple(images.train.shape[1:]), images.classes)
-    torch.manual_seed(config.seed)
-    model, cost, learning = feed_forward(network), COSTS[config.learning.cost], config.learning
+    task, batch, draws = plan.task, plan.schedule.batch, torch.Generator()
+    torch.manual_seed(plan.seed)
+    model = feed_forward(plan.network)
     optimiser = torch.optim.Adam(model.parameters(), rate)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, learning.epochs)
-    test, errors = flat_for(network, images.test), []
-    for epoch in track(range(learning.epochs), "backpropagation"):
-        for shown, target in batches(config, images, epoch):
-            loss = cost.value(model(flat_for(network, shown)), target).mean()
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    steps, batches = task.epoch(batch), task.batches((batch,), draws, plan.seed)
+    test, goal = task.held("test", draws)
+    errors = []
+    for _ in track(range(epochs), "backpropagation"):
+        for shown, target in islice(batches, steps):
+            loss = task.cost.value(model(shown), target).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         fall.step()
         with torch.no_grad():
             output = torch.cat([model(part) for part in test.split(500)])
-        errors.append(float((output.argmax(-1) != images.test_classes).float().mean()))
+        errors.append(float((~task.cost.correct(output, goal)).float().mean()))
     return errors
 
 
@@ -70,11 +70,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="other than those of the config")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    config = make_images({**read_yaml(options.config, "config"), "seed": options.seed})
-    if options.epochs:
-        learning = config.learning.model_copy(update={"epochs": options.epochs})
-        config = config.model_copy(update={"learning": learning})
-    errors = train(config, options.rate)
+    plan = make_train({**read_yaml(options.config, "config"), "seed": options.seed}).plan()
+    per = plan.task.epoch(plan.schedule.batch) or plan.schedule.steps
+    errors = train(plan, options.rate, options.epochs or plan.schedule.steps // per)
     print(f"seed {options.seed}, rate {options.rate:g}, {len(errors)} epochs: test error "
           f"{100 * errors[-1]:.2f} %, lowest {100 * min(errors):.2f} %")  # fmt: skip
 

@@ -17,11 +17,12 @@ import pytest
 import torch
 import yaml
 
+from madem.device import presets
 from madem.documents import dump_yaml
-from madem.experiments import images
 from madem.experiments.running.engines import processes
 from madem.experiments.running.jobs import Job, Progress, Tell, run_jobs
 from madem.experiments.running.rundir import RunDirectory
+from madem.training import Trainer
 from tests.cli.commands import command, one_line
 from tests.experiments.kills import STUDIES
 
@@ -29,7 +30,7 @@ from tests.experiments.kills import STUDIES
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     path = tmp_path / "c.yaml"
-    path.write_text(dump_yaml(STUDIES["images"]))
+    path.write_text(dump_yaml(STUDIES["train"]))
     return str(path)
 
 
@@ -65,7 +66,7 @@ def test_storage_that_fails_is_one_line_and_the_run_goes_on(
     assert ("madem run --resume" in told) == (after > 3)  # before that nothing has begun
     assert not list(run.rglob(".*.part"))
     assert command("run", config, "--out", str(run)) == 0
-    for name in ("summary.json", "metrics.json", "report.html", "jobs/images.json"):
+    for name in ("summary.json", "ledger.json", "report.html", "jobs/train.json"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -75,7 +76,7 @@ def test_memory_that_is_not_there_is_one_line(
     def learn(*_: Any) -> None:
         torch.empty(10**15)
 
-    monkeypatch.setattr(images.ImagesTrainer, "learn", learn)
+    monkeypatch.setattr(Trainer, "advance", learn)
     assert command("run", config, "--out", str(tmp_path / "run")) == 2
     told = capsys.readouterr().err
     assert "not enough memory (4000000.0 GB were asked for at once); to go on" in told
@@ -86,17 +87,17 @@ def test_a_run_deleted_at_work_is_one_line(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    learn = images.ImagesTrainer.learn
+    learn = Trainer.advance
 
-    def learn_and_lose(trainer: images.ImagesTrainer, *given: Any) -> Any:
-        if trainer.epoch == 1:
+    def learn_and_lose(trainer: Trainer, *given: Any) -> Any:
+        if trainer.step == 1:
             run.rename(tmp_path / "gone")
         return learn(trainer, *given)
 
-    monkeypatch.setattr(images.ImagesTrainer, "learn", learn_and_lose)
+    monkeypatch.setattr(Trainer, "advance", learn_and_lose)
     assert command("run", config, "--out", str(run)) == 2
     told = capsys.readouterr().err
-    assert "checkpoints/images.safetensors': no such file or directory" in told
+    assert "checkpoints/train.safetensors': no such file or directory" in told
     assert one_line(told), told
     assert not run.exists()
     monkeypatch.undo()
@@ -132,7 +133,7 @@ def test_a_full_output_is_one_line() -> None:
 def test_markup_is_text_on_the_console(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = Path(images.__file__).parents[1] / "device" / "presets" / "ideal.yaml"
+    shipped = Path(presets.__file__).parent / "presets" / "ideal.yaml"
     held = yaml.safe_load(shipped.read_text())
     held["description"] = "a[/]b :smile: [bold]c"
     held["parameters"]["high"]["source"] = "[/x]"

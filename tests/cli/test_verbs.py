@@ -17,6 +17,10 @@ from madem.experiments.catalogue import MODULES, find
 
 WORDS = {"words": ["ab", "cd"], "letters": 2}
 ONCE = {"steps": 4, "hidden": 4}
+TRAIN: dict[str, Any] = {
+    "experiment": "train", "task": {"kind": "digits", "size": 8, "train": 64},
+    "network": {"kind": "hopfield", "hidden": [4]}, "schedule": {"epochs": 1},
+}  # fmt: skip
 STUDIES: dict[str, dict[str, Any]] = {
     "braille": {
         "experiment": "braille", **WORDS, "chips": 1, "test_samples": 100, "curve_points": 2,
@@ -24,13 +28,17 @@ STUDIES: dict[str, dict[str, Any]] = {
         "classify": {"one_layer": {"steps": 4}, "two_layer": ONCE},
         "reconstruct": {"one_layer": {"steps": 4}, "two_layer": ONCE},
     },
-    "images": {
-        "experiment": "images", "data": {"size": 8, "train": 64}, "network": {"hidden": [4]},
-        "learning": {"epochs": 1},
+    "train": TRAIN,
+    "train a convolution": TRAIN | {
+        "network": {"kind": "convolutional", "hidden": [2], "kernel": 3},
     },
-    "images on chips": {
-        "experiment": "images", "data": {"size": 8, "train": 64}, "network": {"hidden": [4]},
-        "learning": {"epochs": 1}, "chip": {"lines": 66, "arrays": 4, "wire": "2 ohm"},
+    "train a circuit": TRAIN | {"machine": {"kind": "circuit"}},
+    "train on two arrays": TRAIN | {
+        "machine": {"kind": "chip", "lines": 66, "store": "fast-slow", "chips": 2},
+    },
+    "train on tiles": TRAIN | {
+        "machine": {"kind": "chip", "arrays": 6, "lines": 32, "wire": "2 ohm", "chips": 2,
+                    "spread": {"line_gain": 0.05, "mismatch": 0.02}},
     },
     "variability": {
         "experiment": "variability", "task": WORDS, "machine": {"chips": 2}, "ideal_steps": 2,
@@ -58,15 +66,14 @@ VERBS = {
 }
 """Commands that look at one network."""
 
-ANSWERED = {
-    ("gradcheck", "braille"), ("gradcheck", "images"),
-    ("export", "braille"), ("export", "images"),
-    ("settling", "braille"), ("settling", "images"),
-    ("crossbar", "braille"),
-}  # fmt: skip
-"""What is answered, wherever ngspice is; all else is refused."""
+CIRCUITS = ("braille", "train", "train a circuit", "train on two arrays")
+"""Studies whose first network has a circuit."""
 
-ANSWERED |= {("verify", study) for study in ("braille", "images") if shutil.which("ngspice")}
+ANSWERED = {(verb, study) for verb in ("export", "settling") for study in CIRCUITS}
+ANSWERED |= {("crossbar", study) for study in ("braille", "train on two arrays", "train on tiles")}
+ANSWERED |= {("gradcheck", study) for study in (*CIRCUITS, "train a convolution", "train on tiles")}
+ANSWERED |= {("verify", study) for study in CIRCUITS if shutil.which("ngspice")}
+"""What is answered; all else is refused."""
 
 
 def deaf(progress: object) -> None:
@@ -119,12 +126,21 @@ def test_every_report(study: str, places: dict[tuple[str, str], Path]) -> None:
 @pytest.mark.parametrize(
     ("study", "arguments", "message"),
     [
-        ("images on chips", ["gradcheck"], "puts images on chips"),
-        ("images", ["gradcheck", "--samples", "999999"], "samples must be from 1 to 360"),
-        ("images", ["gradcheck", "--network", "classify.two_layer"], "--network is for Braille"),
-        ("images", ["gradcheck", "--set", "network.hidden=[5]"], "is another network than this"),
-        ("images", ["spice", "export", "--sample", "360"], "sample must be from 0 to 359"),
-        ("noise", ["show", "settling"], "'noise' has no one network whose circuit could be shown"),
+        ("train", ["gradcheck", "--samples", "999999"], "samples must be from 1 to 360"),
+        ("train", ["gradcheck", "--network", "trian"], "unknown network 'trian': did you mean"),
+        ("train", ["gradcheck", "--set", "network.hidden=[5]"], "is of another config than this"),
+        ("train", ["spice", "export", "--sample", "360"], "sample must be from 0 to 359"),
+        ("train", ["spice", "export", "--phase", "positiv"], "did you mean 'positive'"),
+        (
+            "train",
+            ["spice", "export", "--phase", "positive", "--set", "estimator.kind=random-sign"],
+            "has no phases of a fixed strength",
+        ),
+        ("train", ["show", "crossbar"], "but this network lies on none"),
+        ("train a convolution", ["show", "settling"], "only Dense joints have a circuit"),
+        ("train on tiles", ["show", "settling"], "lines and neurons that were drawn"),
+        ("train on tiles", ["show", "settling", "--set", "machine.spread={}"], "of another config"),
+        ("noise", ["show", "settling"], "'noise' has no networks of its own to look at"),
         ("braille", ["gradcheck", "--network", "clasify.one_layer"], "mean 'classify.one_layer'"),
     ],
 )

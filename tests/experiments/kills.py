@@ -28,11 +28,12 @@ from madem.experiments.running import trained
 
 WORDS = ["ab", "cd", "ef", "gh"]
 TASK = {"words": WORDS, "letters": 2}
-IMAGES: dict[str, Any] = {
-    "experiment": "images",
-    "data": {"name": "digits", "size": 8, "train": 64},
-    "network": {"hidden": [8]},
-    "learning": {"epochs": 3, "rates": [0.01], "batch": 16, "optimiser": "adam"},
+TRAIN: dict[str, Any] = {
+    "experiment": "train",
+    "task": {"kind": "digits", "size": 8, "train": 64},
+    "network": {"kind": "hopfield", "hidden": [8]},
+    "rule": "adam",
+    "schedule": {"epochs": 3, "rates": [0.01], "batch": 16},
 }
 NETWORK = {"steps": 12, "batch": 8}
 STUDIES: dict[str, dict[str, Any]] = {
@@ -42,13 +43,14 @@ STUDIES: dict[str, dict[str, Any]] = {
         "classify": {"one_layer": NETWORK, "two_layer": NETWORK | {"hidden": 5}},
         "reconstruct": {"one_layer": NETWORK, "two_layer": NETWORK | {"hidden": 5}},
     },
-    "images": IMAGES,
-    "random-sign": IMAGES | {"estimator": {"name": "random-sign"}},
-    "images-chips": IMAGES | {
-        "estimator": {"name": "random-sign", "beta": 0.5},
-        "learning": {"epochs": 3, "rates": [0.4], "batch": 16, "cost": "cross-entropy"},
-        "chip": {"arrays": 4, "wire": "2 ohm"},
-        "writing": {"chips": 2, "units": ["200 uS"], "threshold": "10 uS"},
+    "train": TRAIN,
+    "random-sign": TRAIN | {"estimator": "random-sign"},
+    "train-chips": TRAIN | {
+        "estimator": {"kind": "random-sign", "beta": 0.5},
+        "schedule": {"epochs": 3, "rates": [0.4], "batch": 16},
+        "machine": {"kind": "chip", "chips": 2, "arrays": 4, "wire": "2 ohm"},
+        "rule": {"kind": "accumulate", "threshold": "10 uS"},
+        "writing": {"units": ["200 uS"]},
     },
     "spectrum": {
         "experiment": "spectrum", "words": WORDS, "tasks": ["braille"], "chips": 2, "steps": 3,

@@ -14,7 +14,7 @@ import pytest
 from tests.experiments.kills import STUDIES
 
 ROOT = Path(__file__).parents[2]
-MANY = {"braille": 12, "images": 16, "random-sign": 14, "images-chips": 16, "spectrum": 14,
+MANY = {"braille": 12, "train": 16, "random-sign": 14, "train-chips": 16, "spectrum": 14,
         "variability": 14, "noise": 14}  # fmt: skip
 """A hundred kills, every study among them."""
 
@@ -32,7 +32,7 @@ def killed(study: str, kills: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "study", ["random-sign", "images-chips", "spectrum", "variability", "noise"]
+    "study", ["random-sign", "train-chips", "spectrum", "variability", "noise"]
 )
 def test_two_kills_of_every_study(study: str) -> None:
     found = killed(study, 2)

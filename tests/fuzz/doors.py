@@ -17,7 +17,7 @@ FILES = {
     "deep": b"[" * 100_000, "commas": b"," * 100_000, "lines": b"\n" * 100_000,
     "zip": b"PK\x03\x04",    "gzip": gzip.compress(b"words: [a, b]"),
     "markup": b"[/bold] [red]\n[/x]\n",
-    "json": b'{"experiment": "images", "data": {"size": 8}, "network": {"hidden": [4]}}',
+    "json": b'{"experiment": "train", "task": {"kind": "digits", "size": 8}}',
     "json list": b"[1, 2]", "html": b"<script>x</script>",
     "same": b"a: 1\na: 1\n", "tag": b"!!python/object/apply:os.system ['touch PWNED']",
     "bomb": b"a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b]\n",
@@ -48,7 +48,7 @@ DOORS = {
     "settling": ("show", "settling", "{f}"), "preset": ("device", "show", "{f}.yaml"),
     "fit": ("device", "fit", "{f}"), "base": ("device", "fit", "t.csv", "--base", "{f}.yaml"),
     "device": ("run", "braille", "--set", "chip.device={f}.yaml"),
-    "path": ("run", "images", "--set", "data.name=idx", "--set", "data.path={f}"),
+    "path": ("run", "train", "--set", "task.kind=idx", "--set", "task.path={f}"),
 }  # fmt: skip
 """Where a file is asked for: one must be refused whatever of the above it is."""
 
@@ -92,12 +92,12 @@ ODD = [
 
 def arguments(draws: random.Random, count: int) -> list[Input]:
     """Return commands with odd arguments."""
-    small = ("c.yaml", dump_yaml(STUDIES["images"]).encode())
+    small = ("c.yaml", dump_yaml(STUDIES["train"]).encode())
     lines = [
         ("run", "{x}"), ("run", "c.yaml", "--chips", "{x}"), ("run", "c.yaml", "--seed", "{x}"),
         ("run", "c.yaml", "--workers", "{x}"), ("run", "c.yaml", "--set", "{x}"),
         ("run", "c.yaml", "--set", "{x}=1"), ("run", "c.yaml", "--set", "seed={x}"),
-        ("run", "c.yaml", "--set", "data.{x}=1"), ("run", "c.yaml", "--set",
+        ("run", "c.yaml", "--set", "task.{x}=1"), ("run", "c.yaml", "--set",
         "network.hidden.0={x}"),
         ("run", "c.yaml", "--set", "seed.{x}=1"), ("run", "c.yaml", "--set", "..={x}"),
         ("run", "c.yaml", "--set", "=seed={x}"), ("gradcheck", "c.yaml", "--samples", "{x}"),
@@ -138,7 +138,7 @@ def images(draws: random.Random, count: int) -> list[Input]:
     """Return folders of IDX files, one of each wrong."""
     fine = {"train-images-idx3-ubyte": (64, 8, 8), "train-labels-idx1-ubyte": (64,),
             "t10k-images-idx3-ubyte": (10, 8, 8), "t10k-labels-idx1-ubyte": (10,)}  # fmt: skip
-    line = ("run", "images", "--set", "data.name=idx", "--set", "data.path=.",
+    line = ("run", "train", "--set", "task.kind=idx", "--set", "task.path=.",
             "--set", "network.hidden=[4]")  # fmt: skip
     whole = tuple((name, idx(shape)) for name, shape in fine.items())
     found = [Input(line, False, whole)]

@@ -128,7 +128,7 @@ def come_of(
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop every run where its jobs would begin."""
 
-    def stop(experiment: Any, config: Any, path: Path, workers: int) -> None:
+    def stop(experiment: Any, config: Any, *_: Any) -> None:
         experiment.check(config)
 
     monkeypatch.setattr(sys.modules["madem.cli.run"], "_finish", stop)

@@ -54,7 +54,7 @@ def test_a_fit_page(preset: str, tmp_path: Path) -> None:
     harmless((tmp_path / "f.html").read_text())
 
 
-@pytest.mark.parametrize("study", ["images-chips", "noise"])
+@pytest.mark.parametrize("study", ["train-chips", "noise"])
 def test_a_run_page(study: str, preset: str, tmp_path: Path) -> None:
     held: dict[str, Any] = dict(STUDIES[study])
     key = "chip" if "chip" in held else "machine"

@@ -12,12 +12,17 @@ from typer.testing import CliRunner
 from madem.circuit import Timing
 from madem.cli import app
 from madem.errors import InputError
-from madem.experiments.circuits import bench_of_braille, phases
-from madem.experiments.maps import maps
+from madem.inspect.circuits import Bench, phases
+from madem.inspect.maps import maps
+from madem.inspect.subject import Subject, put_on_bench
 from madem.report.show import crossbar_figure, save, settling_figure, times_figure
 from tests.conftest import small_config
 
 NAME = "classify.two_layer"
+
+
+def bench(*settings: str, name: str = NAME) -> Subject:
+    return put_on_bench(small_config(*settings), None, name)
 
 
 @pytest.fixture
@@ -29,8 +34,8 @@ def config_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", [NAME, "reconstruct.one_layer"])
 def test_maps_obey_ohm_and_wires_take_some(name: str) -> None:
-    ideal = maps(small_config(), None, name, 1, 0)
-    wired = maps(small_config("chip.wire=20 ohm"), None, name, 1, 0)
+    ideal = maps(bench(name=name), 1, 0)
+    wired = maps(bench("chip.wire=20 ohm", name=name), 1, 0)
     assert len(ideal) == len(wired) == 2
     for free, real in zip(ideal, wired, strict=True):
         assert np.array_equal(free.g, real.g)
@@ -44,8 +49,8 @@ def test_maps_obey_ohm_and_wires_take_some(name: str) -> None:
 
 
 def test_phases_settle_one_after_another() -> None:
-    bench = bench_of_braille(small_config(), None, NAME, 0)
-    found = phases(bench, Timing(tau=2e-9))
+    one = Bench(bench())
+    found = phases(one, Timing(tau=2e-9))
     assert [phase.name for phase in found] == ["free", "positive", "negative"]
     free, up, down = found
     for before, high, low in zip(free.layers, up.layers, down.layers, strict=True):
@@ -53,15 +58,15 @@ def test_phases_settle_one_after_another() -> None:
         assert np.abs(high[0] - before[-1]).max() < 1e-3
         assert np.abs(low[0] - before[-1]).max() < 1e-3
     assert 2e-9 < free.settled < 50e-9
-    twice = phases(bench, Timing(tau=4e-9))
+    twice = phases(one, Timing(tau=4e-9))
     assert twice[0].settled == pytest.approx(2 * free.settled, rel=5e-3)
 
 
 def test_figures_hold_what_they_say(tmp_path: Path) -> None:
-    arrays = crossbar_figure(maps(small_config("chip.wire=20 ohm"), None, NAME, 0, 0), "t")
+    arrays = crossbar_figure(maps(bench("chip.wire=20 ohm"), 0, 0), "t")
     titles = [axis.get_title(loc="left") for axis in arrays.axes]
     assert "taken by wires (mV)" in titles
-    found = phases(bench_of_braille(small_config(), None, NAME, 0), Timing())
+    found = phases(Bench(bench()), Timing())
     states = settling_figure(found, "t")
     assert f"settled after {1e9 * found[0].settled:.3g} ns" in states.axes[3].get_xlabel()
     assert len(states.axes[0].lines) == found[0].layers[0].shape[1] + 2
@@ -94,7 +99,7 @@ def test_commands_draw(what: str, config_file: Path, tmp_path: Path) -> None:
         (["settling", "nowhere"], "config: 'nowhere': no such file"),
         (
             ["crossbar", "examples/circuit.yaml"],
-            "'images' has no one network whose crossbar could be shown",
+            "this network lies on none (machine.kind is not chip)",
         ),
     ],
 )

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from madem.experiments.running.rundir import RunDirectory
+    from madem.inspect.subject import Subject
 
 Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the config: key.of.field=value."),
 ]
-BrailleNetwork = Annotated[
-    str | None, typer.Option(help="Which network of a Braille run: classify.two_layer.")
+NetworkName = Annotated[
+    str | None, typer.Option(help="Which network, where there are several; the first by default.")
 ]
 Sample = Annotated[int, typer.Option(min=0, max=100_000, help="Which input, by its number.")]
 Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
@@ -54,3 +55,13 @@ def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory 
     run = RunDirectory(source) if source.is_dir() else None
     held = override(run.config() if run else read_yaml(source, "config"), settings or [])
     return run, find(held).make(held)
+
+
+def open_subject(
+    source: Path, settings: list[str] | None, network: str | None
+) -> tuple[RunDirectory | None, Subject]:
+    """Return the run directory, where it is one, and a network of it on the bench."""
+    from madem.inspect.subject import put_on_bench
+
+    run, config = open_source(source, settings)
+    return run, put_on_bench(config, run, network)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from madem.cli.common import (
-    BrailleNetwork,
     Json,
+    NetworkName,
     Settings,
     Source,
     guarded,
-    open_source,
+    open_subject,
     plain_console,
     write,
 )
@@ -22,20 +22,20 @@ from madem.cli.common import (
 def gradcheck(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = None,
+    network: NetworkName = None,
     samples: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 32,
     json: Json = None,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
 ) -> None:
     """Compare a network's measured gradient with the exact one, and say what spoils it."""
-    from madem.experiments.catalogue import look
+    from madem.inspect.gradcheck import check
     from madem.report.gradcheck import draw, tell
 
-    run, config = open_source(source, settings)
+    run, subject = open_subject(source, settings, network)
     console = plain_console()
     with guarded(run, figure is None):
         with console.status("settling"):
-            found = look(config.experiment, "gradcheck")(config, run, network, samples)
+            found = check(subject, samples)
         tell(found, console)
         if json is not None:
             write(json, found.text())

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from madem.cli.common import (
-    BrailleNetwork,
+    NetworkName,
     Sample,
     Settings,
     Source,
     guarded,
-    open_source,
+    open_subject,
     plain_console,
 )
 
@@ -26,20 +26,20 @@ Out = Annotated[Path | None, typer.Option(help="The figure to write: .svg or .pn
 def show_crossbar(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = None,
+    network: NetworkName = None,
     chip: Annotated[int, typer.Option(min=0, help="Which chip, by its number.")] = 0,
     sample: Sample = 0,
     out: Out = None,
 ) -> None:
     """Draw conductances, voltages, currents and IR drop of a chip's arrays during a read."""
-    from madem.experiments.catalogue import look
+    from madem.inspect.maps import maps
     from madem.report.show import crossbar_figure, save
 
-    run, config = open_source(source, settings)
+    run, subject = open_subject(source, settings, network)
     path = out or _place(source, "crossbar.svg")
-    title = f"{network or 'classify.two_layer'}, chip {chip}, input {sample}"
+    title = f"{subject.plan.name}, chip {chip}, input {sample}"
     with guarded(run, out is None):
-        found = look(config.experiment, "crossbar")(config, run, network, chip, sample)
+        found = maps(subject, chip, sample)
         save(crossbar_figure(found, title), path)
     for one in found:
         told = "ideal wires, no drop"
@@ -54,22 +54,21 @@ def show_crossbar(
 def show_settling(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = None,
+    network: NetworkName = None,
     sample: Sample = 0,
     out: Out = None,
 ) -> None:
-    """Draw how a network's states settle: free, then nudged both ways; every node in full."""
-    from madem.cli.spice import bench_of
-    from madem.experiments.circuits import phases
+    """Draw how a network's states settle: free, then under each nudge; every node in full."""
+    from madem.inspect.circuits import Bench, phases
     from madem.report.show import save, settling_figure
 
-    run, _ = open_source(source, settings)
-    bench = bench_of(source, settings, network, sample)
+    run, subject = open_subject(source, settings, network)
+    bench = Bench(subject, sample)
     path = out or _place(source, "settling.svg")
     with guarded(run, out is None):
         with plain_console().status("settling every node of the circuit (minutes with wires)"):
             found = phases(bench, bench.timing)
-        save(settling_figure(found, f"{bench.name}, input {sample}"), path)
+        save(settling_figure(found, f"{subject.plan.name}, input {sample}"), path)
     for phase in found:
         typer.echo(f"{phase.name}: settled after {1e9 * phase.settled:.3g} ns")
     typer.echo(f"figure: {path}")

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from madem.cli.common import (
-    BrailleNetwork,
     Json,
+    NetworkName,
     Sample,
     Settings,
     Source,
-    open_source,
+    open_subject,
     plain_console,
     write,
 )
 
 if TYPE_CHECKING:
-    from madem.experiments.circuits import Bench
+    from madem.inspect.circuits import Bench
 
 app = typer.Typer(help="Networks as SPICE circuits.", no_args_is_help=True)
 
@@ -28,8 +28,10 @@ app = typer.Typer(help="Networks as SPICE circuits.", no_args_is_help=True)
 def spice_export(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = None,
-    phase: Annotated[str, typer.Option(help="free, positive or negative.")] = "free",
+    network: NetworkName = None,
+    phase: Annotated[
+        str, typer.Option(help="free, positive or negative, as the estimator has.")
+    ] = "free",
     sample: Sample = 0,
     out: Annotated[Path, typer.Option(help="The netlist to write.")] = Path("circuit.cir"),
 ) -> None:
@@ -46,7 +48,7 @@ def spice_export(
 def spice_verify(
     source: Source,
     settings: Settings = None,
-    network: BrailleNetwork = None,
+    network: NetworkName = None,
     sample: Sample = 0,
     json: Json = None,
 ) -> None:
@@ -56,11 +58,10 @@ def spice_verify(
     from rich.table import Table
 
     from madem.circuit import verify
-    from madem.experiments.circuits import PHASES
 
     bench, found = bench_of(source, settings, network, sample), []
     console = plain_console()
-    for phase in PHASES:
+    for phase in bench.phases:
         with console.status(f"{phase} phase: ours, and ngspice"):
             found.append(verify(phase, bench.circuit(phase).circuit).row())
     table = Table("phase", "largest difference", "Kirchhoff", "power balance", "nodes")
@@ -81,8 +82,6 @@ def spice_verify(
 
 def bench_of(source: Path, settings: list[str] | None, network: str | None, sample: int) -> Bench:
     """Return the network of a run or a config, ready to be made into a circuit."""
-    from madem.experiments.catalogue import look
+    from madem.inspect.circuits import Bench
 
-    run, config = open_source(source, settings)
-    bench: Bench = look(config.experiment, "circuit")(config, run, network, sample)
-    return bench
+    return Bench(open_subject(source, settings, network)[1], sample)

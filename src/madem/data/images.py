@@ -18,10 +18,14 @@ from torch.nn import functional
 from madem.data.task import Finite
 from madem.errors import InputError, shown
 from madem.memory import refuse_memory
+from madem.network import Cost, CrossEntropy
 from madem.randomness import stream
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
+
+DECISION: Cost = CrossEntropy()
+"""What training reduces where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ def digits(size: int = 28, seed: int = 0, held_out: int = 360) -> Images:
         from sklearn.datasets import load_digits
     except ImportError:
         raise InputError("data digits needs scikit-learn: pip install scikit-learn") from None
+    if not 8 <= size <= 1024:
+        raise InputError(f"task.size must be from 8 to 1024, but is {size}")
+    refuse_memory({"task.size": 12.0 * 1797 * size**2})
     held = load_digits()
     images = torch.tensor(held.images, dtype=torch.float32)[:, None] / 16
     if size != 8:
@@ -97,6 +104,7 @@ def digit_images(
     train: int | None = None,
     validation: int = 0,
     shift: int = 0,
+    cost: Cost = DECISION,
     seed: int = 0,
 ) -> Finite:
     """Return scikit-learn's 1,797 handwritten digits, 360 of them, drawn by ``seed``, to test.
@@ -108,6 +116,7 @@ def digit_images(
         validation: how many of the training images to leave out of training, to look at; with 0
             looks are at the test images.
         shift: see ``Finite``.
+        cost: what training reduces.
         seed: of the division.
 
     >>> task = digit_images(8, signed=True, validation=300)
@@ -115,7 +124,7 @@ def digit_images(
     ((1, 8, 8), 10, [1137, 300, 360])
     """
     images = digits(size, seed)
-    return _task(images, torch.arange(len(images.train)), signed, train, validation, shift)
+    return _task(images, torch.arange(len(images.train)), signed, train, validation, shift, cost)
 
 
 def idx_images(
@@ -124,6 +133,7 @@ def idx_images(
     train: int | None = None,
     validation: int = 0,
     shift: int = 0,
+    cost: Cost = DECISION,
     seed: int = 0,
 ) -> Finite:
     """Return the images of the four usual IDX files in the folder ``path`` (the MNIST family).
@@ -134,7 +144,7 @@ def idx_images(
     order = torch.arange(len(images.train))
     if validation:
         order = torch.randperm(len(order), generator=stream(seed, "validation"))
-    return _task(images, order, signed, train, validation, shift)
+    return _task(images, order, signed, train, validation, shift, cost)
 
 
 def _task(
@@ -144,9 +154,12 @@ def _task(
     train: int | None,
     validation: int,
     shift: int,
+    cost: Cost,
 ) -> Finite:
     """Return the task; the first of ``order`` are to look at, the next to train on."""
     left = len(order) - validation
+    if not 0 <= shift <= 1024:
+        raise InputError(f"task.shift must be from 0 to 1024, but is {shift}")
     if not 0 <= validation < len(order):
         raise InputError(f"task.validation must be at least 0 and below {len(order)}, the number "
                          f"of training images, but is {validation}")  # fmt: skip
@@ -160,7 +173,8 @@ def _task(
         (images.train[looked], images.train_classes[looked]) if validation else test,
         test,
         images.classes,
-        shift=shift,
+        cost,
+        shift,
     ).mapped(lambda x: 2 * x - 1 if signed else x)
 
 

@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from madem import training
 from madem.data.braille import read_words
-from madem.data.words import Reconstruct, bayes_chances
+from madem.data.words import Classify, Reconstruct, bayes_chances
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig, Training, defaults, make
 from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally
 from madem.experiments.build import DEPTHS, TASKS, Plan, plan
-from madem.experiments.circuits import bench_of_braille
 from madem.experiments.config.base import merged
-from madem.experiments.gradcheck import check_braille
-from madem.experiments.maps import maps
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Job, Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
@@ -353,7 +351,22 @@ def configured(values: Mapping[str, Any]) -> BrailleConfig:
     return make(merged(defaults(read_words()), values))
 
 
-EXPERIMENT = Experiment(
-    "braille", configured, check, jobs_of, summarise,
-    {"gradcheck": check_braille, "circuit": bench_of_braille, "crossbar": maps},
-)  # fmt: skip
+def plans(config: BrailleConfig) -> dict[str, training.Plan]:
+    """Return the plan of every network, by the name of its job."""
+    found = {}
+    for name in [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]:
+        one, chip = planned(config, name, {}), config.chip
+        cells = training.Cells(
+            one.cell, one.base, tuple(one.units), chip.arrays, chip.lines, one.wires, one.seen
+        )
+        making = training.OnChips(one.chips, cells, one.periphery, timing=one.timing)
+        how = one.training
+        schedule = training.Schedule(how.steps, how.batch, tuple(how.rates))
+        task = one.task
+        assert isinstance(task, Classify | Reconstruct)
+        learned = one.network, making, one.estimator, one.rule, schedule
+        found[name] = training.Plan(name, one.seed, task, *learned)
+    return found
+
+
+EXPERIMENT = Experiment("braille", configured, check, jobs_of, summarise, plans)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +11,6 @@ from madem.experiments.running.experiment import Experiment
 
 MODULES = {
     "braille": "madem.experiments.braille",
-    "images": "madem.experiments.images",
     "noise": "madem.experiments.noise.study",
     "spectrum": "madem.experiments.spectrum.study",
     "train": "madem.experiments.train.study",
@@ -27,30 +26,11 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, images, noise, spectrum, train, variability)
+braille, noise, spectrum, train, variability)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")
     found: Experiment = import_module(MODULES[name]).EXPERIMENT
-    return found
-
-
-def look(name: str, what: str) -> Callable[..., Any]:
-    """Return what looks at ``what`` in a network of the experiment ``name``.
-
-    Raises ``InputError`` where the experiment offers no such look.
-
-    >>> look("noise", "gradcheck")
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: experiment 'noise' has no one network whose gradcheck could be shown \
-(allowed: braille, images)
-    """
-    found = experiment(name).looks.get(what)
-    if found is None:
-        able = ", ".join(each for each in MODULES if what in experiment(each).looks)
-        raise InputError(f"experiment {name!r} has no one network whose {what} could be shown "
-                         f"(allowed: {able})")  # fmt: skip
     return found
 
 

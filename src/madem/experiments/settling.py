@@ -2,7 +2,7 @@
 
 ``tau ds/dt = rest(s) - s``, where ``rest`` is what the lines ask of a neuron with one pole ``tau``.
 It neglects the charging of wires, drivers and converters, and read noise; a readout's drivers
-follow at once. ``madem.experiments.circuits.phases`` settles one circuit in full.
+follow at once. ``madem.inspect.circuits.phases`` settles one circuit in full.
 """
 
 from __future__ import annotations

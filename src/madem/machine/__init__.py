@@ -4,7 +4,7 @@ from madem.machine.arrays import Digitised, Lines, Lopsided
 from madem.machine.asked import Asked
 from madem.machine.base import Machine, Observed
 from madem.machine.circuit import CircuitMachine
-from madem.machine.fastslow import FastSlow
+from madem.machine.fastslow import FastSlow, cells_of
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.piped import Piped
 from madem.machine.placement import Placement, lay_on, lay_out, place
@@ -50,6 +50,7 @@ __all__ = [
     "Wired",
     "Writing",
     "Written",
+    "cells_of",
     "draw_lines",
     "lay_on",
     "lay_out",

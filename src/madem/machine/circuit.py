@@ -20,14 +20,25 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from madem.circuit import Built, Crossbar, Current, Source, hopfield, pairs, resistive, system_of
+from madem.circuit import (
+    Built,
+    Crossbar,
+    Current,
+    Source,
+    Timing,
+    hopfield,
+    pairs,
+    resistive,
+    system_of,
+)
 from madem.circuit.elements import Array
 from madem.circuit.newton import Indices, System
 from madem.errors import InputError
 from madem.machine.base import Machine, Observed, Scale, between
+from madem.machine.fastslow import cells_of
 from madem.machine.placement import Side
 from madem.machine.simulated import Simulated
-from madem.machine.stores import SignedPair, Store
+from madem.machine.stores import Store
 from madem.machine.strength import relative
 from madem.machine.writing import Written
 from madem.network import (
@@ -306,32 +317,59 @@ class CircuitMachine(Machine):
                 unit = replace(nudge, target=ones)
             elif isinstance(nudge, Hold):
                 unit = Hold(ones)
-            self.circuits[kind] = Ports.of(self._built(unit, chip, one), inputs, outputs)
+            built = circuit_of(self.inner, one, unit, chip, self.wires)
+            self.circuits[kind] = Ports.of(built, inputs, outputs)
         return self.circuits[kind]
 
-    def _built(self, nudge: Nudge | None, chip: int, x: Tensor) -> Built:
-        """Return the circuit of a chip."""
-        stores, joints = self.inner.stores, self.network.joints
-        if any(isinstance(joint, Resistive | Amplified) for joint in joints):
-            parts = [_held(s, j, chip) for s, j in zip(stores, joints, strict=True)]
-            return resistive(self.network, parts, x, nudge, self.wires)
-        if self.wires is not None:
-            raise InputError("wires of numbers need conductances: a network of resistors, or cells")
-        if not all(type(joint) is Dense for joint in joints):
-            raise InputError("only Dense joints have a circuit of crossbars and neurons")
-        bars, units, wires = [], [], None
-        for store, joint in zip(stores, joints, strict=True):
-            if isinstance(store, SignedPair):
-                wires = None if store.wired is None else store.wired.wires
-                side: Side = "arrays" if store.wired is None else store.wired.side
-                bars.append(crossbars(store.cells.flatten(1, -3)[:, chip] if store.cells.dim() > 3
-                                      else store.cells, side))  # fmt: skip
-                units.append(store.unit)
-            else:
-                weight, *bias = _held(store, joint, chip)
-                bars.append(pairs(weight, bias[0] if bias else None))
-                units.append(1.0)
-        return hopfield(self.network, bars, x, nudge, wires, None, units)
+
+def circuit_of(
+    inner: Simulated,
+    x: Tensor,
+    nudge: Nudge | None = None,
+    chip: int = 0,
+    wires: Wires | None = None,
+    timing: Timing | None = None,
+    volts: float = 1.0,
+    wired: bool = True,
+) -> Built:
+    """Return the circuit of one chip of a simulated machine, with what its stores hold.
+
+    ``x``: input of one sample; ``wires``: of a network of resistors; ``timing``: what takes time,
+    where anything does; ``volts`` on a line of a crossbar stand for a state of one; ``wired``:
+    whether arrays have their wires. Read noise and converters are left out. Raises ``InputError``
+    where there is no such circuit.
+    """
+    network, joints = inner.network, inner.network.joints
+    if not all(line.ideal for line in inner.periphery.lines):
+        raise InputError("lines and neurons that were drawn (machine.spread) have no circuit")
+    if any(isinstance(joint, Resistive | Amplified) for joint in joints):
+        parts = [_held(s, j, chip) for s, j in zip(inner.stores, joints, strict=True)]
+        return resistive(network, parts, x, nudge, wires, timing)
+    if wires is not None:
+        raise InputError("wires of numbers need conductances: a network of resistors, or cells")
+    if not all(type(joint) is Dense for joint in joints):
+        raise InputError("only Dense joints have a circuit of crossbars and neurons")
+    side: Side = "arrays"
+    bars, units = [], list[float]()
+    for store, joint in zip(inner.stores, joints, strict=True):
+        own = cells_of(store)
+        if own is None:
+            weight, *bias = _held(store, joint, chip)
+            bars.append(pairs(weight, bias[0] if bias else None))
+            units.append(1.0)
+            continue
+        cells = own.cells
+        if wired and own.wired is not None:
+            wires, side = own.wired.wires, own.wired.side
+            tiles = own.wired.tiles(*cells.shape[-2:])
+            if tiles.rows * tiles.columns > 1:
+                raise InputError(
+                    f"the joint of layers {joint.ends} lies on {tiles.rows} x {tiles.columns} "
+                    "tiles, which have no circuit with wires: take larger arrays or no wires"
+                )
+        bars.append(crossbars(cells.flatten(1, -3)[:, chip] if cells.dim() > 3 else cells, side))
+        units.append(own.unit)
+    return hopfield(network, bars, x, nudge, wires, timing, units, volts)
 
 
 def _held(store: Store, joint: Joint, chip: int) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from madem.device import read
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.stores import SignedPair, check_fit, part_of
+from madem.machine.stores import SignedPair, Store, check_fit, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Joint
 from madem.network.couplings import Moves
@@ -128,3 +128,9 @@ class FastSlow:
         self.slow.restore(part_of(state, "slow."))
         self.buffer = state["buffer"].clone()
         self.written = int(state["written"])
+
+
+def cells_of(store: Store) -> SignedPair | None:
+    """Return the pairs of cells that compute in ``store``, None where numbers do."""
+    found = store.slow if isinstance(store, FastSlow) else store
+    return found if isinstance(found, SignedPair) else None

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.experiments.brailleconfig import make
-from madem.experiments.build import timing_of
-from madem.experiments.circuits import bench_of_braille, phases
-from madem.experiments.maps import maps
 from madem.experiments.running.rundir import RunDirectory
+from madem.inspect.circuits import Bench, phases
+from madem.inspect.maps import maps
+from madem.inspect.subject import put_on_bench
 from madem.ledger import uncounted
 from madem.report import figures, show
 
@@ -145,17 +145,16 @@ def draw_circuit(folder: RunDirectory, metrics: Mapping[str, Any]) -> dict[str, 
 
     States settle without the wires, with which every figure would take minutes.
     """
-    config = make(folder.config())
-    bare = config.model_copy(update={"chip": config.chip.model_copy(update={"wire": None})})
-    bench = bench_of_braille(bare, folder, DRAWN, 0)
-    found, title = phases(bench, timing_of(config.chip)), figures.TITLES[DRAWN]
+    subject = put_on_bench(make(folder.config()), folder, DRAWN)
+    bench, title = Bench(subject, wired=False), figures.TITLES[DRAWN]
+    found = phases(bench, bench.timing)
     times = {}
     for name in figures.TITLES:
         held = folder.load_tensors(f"jobs/{name}.safetensors")
         if held is not None:
             times[name] = {p: as_array(held[0][f"settling.{p}"]) for p in ("free", "nudged")}
     seconds = {name: metrics[name]["settling"]["seconds"] for name in times}
-    arrays = show.crossbar_figure(maps(config, folder, DRAWN, 0, 0), f"{title}: first chip")
+    arrays = show.crossbar_figure(maps(subject, 0, 0), f"{title}: first chip")
     return {
         "seconds": seconds,
         "circuit": {

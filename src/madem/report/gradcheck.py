@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from madem.errors import InputError, abridged
-from madem.experiments.gradcheck import Check
 from madem.experiments.running.files import write_asked
+from madem.inspect.gradcheck import Check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,8 @@ PARTS = {
     "beta_bias": "bias of beta",
     "settling": "unsettled phases",
     "round_off": "round-off (float32)",
-    "noise": "hardware noise",
-    "wires": "wires unseen by the rule",
+    "noise": "what the machine adds",
+    "wires": "wires, lines unseen by the rule",
 }
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from madem.errors import InputError, nearest
-from madem.experiments.circuits import Phase
-from madem.experiments.maps import Map
 from madem.experiments.running.files import write_asked
+from madem.inspect.circuits import Phase
+from madem.inspect.maps import Map
 from madem.report.figures import COLOURS
 from madem.report.figures import TITLES as NETWORKS
 
@@ -52,6 +52,12 @@ def crossbar_figure(maps: Sequence[Map], title: str) -> Figure:
     return figure
 
 
+def _title(phase: str) -> str:
+    """Return what a phase is called; a strength other than beta stands behind its name."""
+    name, _, strength = phase.partition(" ")
+    return f"{TITLES[name]}{f', {strength} beta' if strength else ''}"
+
+
 def _image(axis: Axes, values: np.ndarray, colours: str, both: float | None, label: str) -> None:
     """Draw one map; ``both``: largest value of a scale around zero."""
     low = -both if both else min(0.0, float(values.min()))
@@ -72,7 +78,7 @@ def settling_figure(phases: Sequence[Phase], title: str) -> Figure:
         for layer, axis in enumerate(grid[:, column]):
             _traces(axis, phase, phase.layers[layer], moved=column > 0)
             axis.set_xlim(0, 1e9 * end)
-        grid[0][column].set_title(TITLES[phase.name])
+        grid[0][column].set_title(_title(phase.name))
         text = f"settled after {1e9 * phase.settled:.3g} ns"
         text += f", {phase.switchings} switchings" if phase.switchings else ""
         grid[-1][column].set_xlabel(f"time (ns); {text}")

@@ -14,7 +14,7 @@ from madem.training.assemble import (
 )
 from madem.training.evaluate import outputs, predicts, score, scores
 from madem.training.plan import Cosine, Exponential, Making, Plan, Schedule, looks_at
-from madem.training.settling import phases_of, prices_of, settling, slow
+from madem.training.settling import phases_of, prices_of, settling, slow, strengths_of
 from madem.training.statistics import Measured, measured
 from madem.training.trainer import Checkpoint, Row, Trainer
 from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
@@ -52,5 +52,6 @@ __all__ = [
     "scores",
     "settling",
     "slow",
+    "strengths_of",
     "train_digitally",
 ]

@@ -134,14 +134,24 @@ def phases_of(plan: Plan, output: Tensor, target: Tensor) -> list[Nudge]:
 
     Raises ``InputError`` for an estimator that does not contrast settlings of a fixed strength.
     """
+    strengths, estimator = strengths_of(plan), plan.estimator
+    assert isinstance(estimator, Contrast)
+    push = estimator.pushing(plan.task.cost, output, target)
+    return [push(strength * estimator.beta) for strength in strengths]  # type: ignore[operator]
+
+
+def strengths_of(plan: Plan) -> list[float | complex]:
+    """Return how strong the nudges of the plan's estimator are, in units of its beta.
+
+    Raises ``InputError`` for an estimator that does not contrast settlings of a fixed strength.
+    """
     estimator = plan.estimator
     if not isinstance(estimator, Contrast) or not isinstance(estimator.beta, float | int):
         raise InputError(
-            f"estimator: {estimator} has no phases of a fixed strength, whose time could be told"
+            f"estimator: {estimator} has no phases of a fixed strength, which could be settled one "
+            "by one"
         )
-    push = estimator.pushing(plan.task.cost, output, target)
-    strengths = dict.fromkeys(s for pair in estimator.pairs for s in pair[:2] if s)
-    return [push(strength * estimator.beta) for strength in strengths]
+    return list(dict.fromkeys(s for pair in estimator.pairs for s in pair[:2] if s))
 
 
 def slow(times: Mapping[str, Tensor]) -> dict[str, float]:

@@ -12,14 +12,14 @@ from madem.documents import dump_yaml, load_yaml
 from madem.errors import InputError
 from madem.experiments.brailleconfig import BrailleConfig, defaults, make
 from madem.experiments.catalogue import MODULES, find
-from madem.experiments.imagesconfig import ImagesConfig, make_images
 from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.spectrum.config import SpectrumConfig
+from madem.experiments.train.config import TrainConfig, make_train
 from madem.experiments.variability.config import VariabilityConfig
 from madem.units import parse
 
 CONFIGS: list[type[BaseModel]] = [
-    BrailleConfig, ImagesConfig, NoiseConfig, SpectrumConfig, VariabilityConfig,
+    BrailleConfig, NoiseConfig, SpectrumConfig, TrainConfig, VariabilityConfig,
 ]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_memory_is_asked_first(
     with pytest.raises(InputError, match=f"GiB, 0.9 GiB are available: lower {keys}"):
         make(defaults(["a", "b"]) | values)
     with pytest.raises(InputError, match=r"lower network.hidden"):
-        make_images({"network": {"hidden": [1_000_000, 1_000_000]}})
+        make_train({"network": {"kind": "hopfield", "hidden": [1_000_000, 1_000_000]}})
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,7 @@ def test_what_is_written_is_read_back(value: Any) -> None:
         ({"experiment": "spectrum", "base": "150 uS"}, "base"),
         ({"experiment": "noise", "machine": {"base": "1 mS"}}, "machine.base"),
         ({"experiment": "variability", "machine": {"base": "1 mS"}}, "machine.base"),
-        ({"experiment": "images", "chip": {"base": "1 mS", "arrays": 99, "lines": 999}},
-         "chip.base"),
+        ({"experiment": "train", "machine": {"kind": "chip", "base": "1 mS"}}, "machine.base"),
     ],
 )  # fmt: skip
 def test_a_base_that_the_device_does_not_reach(values: dict[str, Any], key: str) -> None:

@@ -24,7 +24,7 @@ from tests.experiments.kills import STUDIES
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    (folder / "c.yaml").write_text(dump_yaml(STUDIES["images"]))
+    (folder / "c.yaml").write_text(dump_yaml(STUDIES["train"]))
     assert command("run", str(folder / "c.yaml"), "--out", str(folder / "run")) == 0
     return folder
 
@@ -140,8 +140,8 @@ def test_any_damaged_file_of_a_run_is_one_line_or_made_anew(
 
 @pytest.mark.parametrize(
     "name",
-    ["config.yaml", "jobs", "jobs/images.json", "checkpoints", "summary.json", "report.html",
-     "metrics.json", "config.sha256", ".lock"],
+    ["config.yaml", "jobs", "jobs/train.json", "checkpoints", "summary.json", "report.html",
+     "ledger.json", "config.sha256", ".lock"],
 )  # fmt: skip
 def test_links_in_a_run_are_refused(
     name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -199,7 +199,7 @@ def test_a_run_moved_or_copied_is_the_run(run: Path) -> None:
     wanted = (run / "summary.json").read_bytes()
     moved = run.rename(run.parent / "mövéd $x$ [b]")
     (moved / "summary.json").unlink()
-    (moved / "jobs" / "images.json").unlink()
+    (moved / "jobs" / "train.json").unlink()
     assert command("run", "--resume", str(moved)) == 0
     assert (moved / "summary.json").read_bytes() == wanted
 
@@ -211,4 +211,4 @@ def test_results_are_the_same_for_the_same_seed(run: Path) -> None:
     for name in files:
         if name.name not in (".lock", "machine.json"):
             assert (again / name).read_bytes() == (run / name).read_bytes(), name
-    assert len(json.loads((run / "metrics.json").read_text())) == 3
+    assert len(json.loads((run / "summary.json").read_text())["curve"]) == 4

@@ -83,7 +83,7 @@ class ResistiveConfig(Strict):
     conductances start within ``gain / sqrt(inputs)``; ``input_gain``: volts of an input of 1 on the
     mirrored lines; ``g_min``, ``g_max``: range of the conductances; ``law``: of the diodes,
     ``saturation`` that of Shockley's at 300 K; ``wire``: resistance of a segment of wire of its
-    crossbars, of a driver and of a sense input, for circuits (``madem spice``).
+    crossbars, of a driver and of a sense input, where ``machine.kind`` is circuit.
     """
 
     kind: Literal["resistive"] = "resistive"

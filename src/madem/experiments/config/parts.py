@@ -287,10 +287,15 @@ class Learning(Strict):
                 machine.timing,
             )  # fmt: skip
         refuse_idle(self, ("writing",), f"machine.kind is {machine.kind}", InputError)
+        wire = getattr(self.network, "wire", None)
         if isinstance(machine, IdealConfig):
+            if wire is not None:
+                raise InputError(
+                    f"network.wire does nothing where machine.kind is ideal, but is {wire!r}: "
+                    "leave it out, or let machine.kind be circuit"
+                )
             return Ideal(solver)
         refuse_idle(self, ("solver",), f"machine.kind is {machine.kind}", InputError)
-        wire = getattr(self.network, "wire", None)
         return OnCircuit(None if wire is None else wires_of(wire, "network.wire"))
 
     def _estimator(self, task: Task, network: Network, draws: Generator) -> Estimator:

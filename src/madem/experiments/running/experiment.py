@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from madem.errors import InputError
 from madem.experiments.running.engines import Pool, processes, versions
 from madem.experiments.running.jobs import Job, Tell, run_jobs
 from madem.experiments.running.rundir import RunDirectory
+from madem.training import Plan
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,8 @@ class Experiment:
     ``make``: the config that values describe, defaults filled in, or ``InputError``; ``check``:
     raises ``InputError`` for a config that cannot be built; ``jobs``: all jobs of a run in a
     folder, the longest first, each of which returns what ``jobs/NAME.json`` shall hold;
-    ``summarise``: what the results amount to, once all jobs are done; ``looks``: what commands can
-    look at in one network of it, by name: its ``gradcheck``, its ``circuit``, a ``crossbar``, each
-    from a config, the run or None, and the network's name or None.
+    ``summarise``: what the results amount to, once all jobs are done; ``plans``: the networks that
+    can be looked at, by the name of the job that saves each, ``checkpoints/NAME.safetensors``.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Experiment:
     check: Callable[[Any], None]
     jobs: Callable[[Any, Path], list[Job]]
     summarise: Callable[[Any, RunDirectory], dict[str, Any]]
-    looks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    plans: Callable[[Any], Mapping[str, Plan]] = lambda _: {}
 
     @property
     def model(self) -> type[BaseModel]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from madem.errors import InputError, abridged
 from madem.experiments.running.jobs import Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
+from madem.machine import Machine
+from madem.machine.stores import part_of
 from madem.randomness import stream
 from madem.training import Plan, Trainer, predicts
 
@@ -32,16 +34,14 @@ def checkpointed(job: str) -> str:
     return f"checkpoints/{job}.safetensors"
 
 
-def resumed(trainer: Trainer, folder: RunDirectory, job: str, needed: bool = False) -> Trainer:
+def resumed(trainer: Trainer, folder: RunDirectory, job: str) -> Trainer:
     """Let ``trainer`` go on from the checkpoint of ``job`` in ``folder``, where there is one.
 
-    Raises ``InputError`` where it is damaged, or is ``needed`` and missing.
+    Raises ``InputError`` where it is damaged.
     """
     name = checkpointed(job)
     held = folder.load_tensors(name)
     if held is None:
-        if needed:
-            raise InputError(f"{abridged(folder.path)} holds no checkpoint of {job} yet")
         return trainer
     try:
         trainer.restore(held)
@@ -50,6 +50,22 @@ def resumed(trainer: Trainer, folder: RunDirectory, job: str, needed: bool = Fal
             f"{abridged(folder.path / name)} is damaged; remove it to train this network again"
         ) from None
     return trainer
+
+
+def restored(machine: Machine, folder: RunDirectory, job: str) -> Machine:
+    """Let ``machine`` be as ``job`` last saved it in ``folder``.
+
+    Raises ``InputError`` where nothing is saved yet, or another machine.
+    """
+    held = folder.load_tensors(checkpointed(job))
+    if held is None:
+        raise InputError(f"{abridged(folder.path)} holds no checkpoint of {job} yet")
+    try:
+        machine.restore(part_of(held[0], "machine."))
+    except (InputError, KeyError) as error:
+        raise InputError(f"what {abridged(folder.path)} has saved of {job} is of another config "
+                         f"than this: {error}") from None  # fmt: skip
+    return machine
 
 
 def train(

@@ -61,9 +61,11 @@ class TrainConfig(Learning):
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the network and its batches take at least."""
-        chips = self.machine.chips if isinstance(self.machine, ChipConfig) else 1
-        found = cells_need(chips, (1, *getattr(self.network, "hidden", ()), 1), self.schedule.batch)
-        return {f"machine.{key.replace('layers', 'network')}": n for key, n in found.items()}
+        hidden = getattr(self.network, "hidden", ())
+        if isinstance(self.machine, ChipConfig):
+            found = cells_need(self.machine.chips, (1, *hidden, 1), self.schedule.batch)
+            return {f"machine.{key}": size for key, size in found.items()}
+        return {"network.hidden": sum(cells_need(1, (1, *hidden, 1), self.schedule.batch).values())}
 
 
 def make_train(values: Mapping[str, Any]) -> TrainConfig:

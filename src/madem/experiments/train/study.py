@@ -158,4 +158,4 @@ def plans(config: TrainConfig) -> dict[str, Plan]:
     return {JOB: config.plan()}
 
 
-EXPERIMENT = Experiment("train", make_train, check, jobs_of, summarise)
+EXPERIMENT = Experiment("train", make_train, check, jobs_of, summarise, plans)

@@ -1,0 +1,1 @@
+"""One saved network on the bench: its gradient, its circuit, its arrays."""
