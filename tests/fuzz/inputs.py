@@ -38,7 +38,7 @@ QUANTITIES = [
 ]  # fmt: skip
 """No quantity; ``{u}`` stands for the right unit."""
 
-MAY_BE_NULL = ("wire", "train")
+MAY_BE_NULL = ("wire", "train", "low", "high")
 """Keys that hold something in a study here, though they need not."""
 
 FINE = ["1{u}", "1 {u}", "0 {u}", " 2 {u} ", "1e-6 {u}", "0.000001 {u}"]
@@ -93,6 +93,8 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         yield "null", key not in MAY_BE_NULL
         yield from ((text, isinstance(held, int) and text == "1e-320") for text in PLENTY)
         yield from ((text, isinstance(held, int)) for text in ("2.5", "0.3", "1e-3", "1.0"))
+    elif isinstance(held, dict):
+        yield from ((text, True) for text in ("3", "true", "[]", "''", "abc", "{kind: abc}"))
     elif held[:1].isdigit():
         unit = held.split()[-1]
         yield from ((text.format(u=unit), True) for text in QUANTITIES)

@@ -19,6 +19,9 @@ from madem.randomness import uniform
 DOTS = 6
 """Dots of a Braille cell."""
 
+LONGEST = 1000
+"""The longest word, in Braille cells."""
+
 
 def choose(
     codes: Float[Tensor, "words dots"], shape: tuple[int, ...], flip: float, generator: Generator
@@ -144,7 +147,7 @@ def classify_words(words: tuple[str, ...] = (), letters: int = 10, flip: float =
     >>> classify_words(("a", "b"), 1).outputs
     2
     """
-    return Classify(dots(words or read_words(), letters), flip)
+    return Classify(_codes(words, letters), flip)
 
 
 def reconstruct_words(
@@ -154,7 +157,14 @@ def reconstruct_words(
 
     ``hidden``: probability that a letter is hidden; the others as of ``classify_words``.
     """
-    return Reconstruct(dots(words or read_words(), letters), flip, hidden)
+    return Reconstruct(_codes(words, letters), flip, hidden)
+
+
+def _codes(words: tuple[str, ...], letters: int) -> Tensor:
+    """Return the dots of ``words``, the shipped ones where there are none."""
+    if not 1 <= letters <= LONGEST:
+        raise InputError(f"letters must be from 1 to {LONGEST}, but is {letters}")
+    return dots(words or read_words(), letters)
 
 
 def bayes_chances(

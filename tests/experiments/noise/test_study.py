@@ -144,6 +144,7 @@ def test_the_page_says_what_the_numbers_say(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"task": {"letters": 10**6}}, "task.letters: must be from 1 to 1000"),
         ({"levels": ["1 uS", "2 uS"]}, "levels must begin with 0 and rise"),
         ({"sizes": [6, 6]}, "sizes: each can be given once"),
         ({"machine": {"read_noise": True}}, "machine.read_noise must be false"),
