@@ -19,26 +19,25 @@ import torch
 from rich.progress import track
 
 from madem.data.braille import read_words
-from madem.experiments.braille import planned
-from madem.experiments.brailleconfig import BrailleConfig, defaults, make
+from madem.experiments.braille.config import BrailleConfig, defaults, make
 from madem.experiments.config.base import override
-from madem.experiments.training import Trainer
 from madem.ledger import load_prices, totals
+from madem.training import Trainer
 
 BAR = 5.0
 
 
 def config_of(chips: int, steps: int | None) -> BrailleConfig:
-    settings = [f"chips={chips}"]
+    settings = [f"machine.chips={chips}"]
     if steps is not None:
-        settings.append(f"classify.one_layer.steps={steps}")
+        settings.append(f"classify.one_layer.schedule.steps={steps}")
     return make(override(defaults(read_words()), settings))
 
 
 def seconds(config: BrailleConfig) -> float:
     """Return the processor's seconds of one whole training and its account."""
     begin = time.process_time()
-    trainer = Trainer(planned(config, "classify.one_layer", {}), config.curve_points)
+    trainer = Trainer(config.plan("classify.one_layer"))
     while not trainer.done:
         trainer.advance()
     totals(trainer.ledger.rows(load_prices()))

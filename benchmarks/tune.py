@@ -16,6 +16,7 @@ import argparse
 import json
 import platform
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,18 @@ import torch
 from torch import Tensor
 
 from madem.data.braille import read_words
-from madem.experiments.braille import DEPTHS, TASKS
-from madem.experiments.brailleconfig import defaults, make
-from madem.experiments.brailleyardsticks import ideal_output, programmed, train_digitally
-from madem.experiments.build import Plan, plan
+from madem.experiments.braille.config import NETWORKS, BrailleConfig, defaults, make
+from madem.experiments.braille.study import words_of
 from madem.experiments.config.base import merged
-from madem.experiments.training import Trainer, accuracy
 from madem.randomness import stream
+from madem.training import (
+    Trainer,
+    ideal_outputs,
+    programmed,
+    score,
+    scores,
+    train_digitally,
+)
 from madem.units import parse
 
 SEED, CHIPS, WORDS = 1000, 6, 10_000
@@ -53,31 +59,38 @@ def moved(held: Any, layer: int | None, factor: float) -> Any:
     return [times(v, factor) if layer in (None, i) else v for i, v in enumerate(held)]
 
 
-def chips(one: Plan, x: Tensor, target: Tensor) -> Tensor:
+def chips(config: BrailleConfig, name: str, x: Tensor, target: Tensor) -> Tensor:
     """Return the accuracy of each chip that learned in place."""
-    trainer = Trainer(one, 1)
+    trainer = Trainer(config.plan(name))
     while not trainer.done:
         trainer.advance()
-    return accuracy(one, trainer.machine, x, target, "tuning")
+    return scores(trainer.plan, trainer.machine, x, target, "tuning").mean(-1)
 
 
-def backprop(one: Plan, x: Tensor, target: Tensor) -> Tensor:
+def backprop(config: BrailleConfig, name: str, x: Tensor, target: Tensor) -> Tensor:
     """Return the accuracy of each network trained in exact numbers."""
-    weights = train_digitally(one, one.training.backprop, "backprop")
-    target = target.expand(one.chips, *target.shape)
-    return one.task.cost.correct(ideal_output(one, weights, x), target).double().mean(-1)
+    plan = config.plan(name)
+    weights = train_digitally(plan, config.learner(name).backprop.recipe(plan), "backprop")
+    return score(plan.task.cost, ideal_outputs(plan, weights, x), target).mean(-1)
 
 
-def ex_situ(one: Plan, x: Tensor, target: Tensor) -> Tensor:
+def ex_situ(config: BrailleConfig, name: str, x: Tensor, target: Tensor) -> Tensor:
     """Return the accuracy of each chip that was programmed once."""
-    return accuracy(one, programmed(one), x, target, "tuning")
+    plan, how = config.plan(name), config.learner(name).ex_situ
+    machine = programmed(plan, how.units_of(plan), how.recipe(plan))
+    return scores(plan, machine, x, target, "tuning").mean(-1)
+
+
+PLACES = {"units": "writing", "rates": "schedule", "beta": "estimator", "threshold": "rule"}
+"""Where the chips' own numbers stand in how a network learns."""
 
 
 def begun(kind: str, shipped: Values) -> list[Values]:
     """Return where the search begins: every way of training that is not a number."""
-    held = {key: shipped[key] for key in ("units", "rates")}
+    own = {key: shipped[part][key] for key, part in PLACES.items()}
+    held = {key: own[key] for key in ("units", "rates")}
     if kind == "chips":
-        return [held | {key: shipped[key] for key in ("beta", "threshold")}]
+        return [own]
     plain = held | {"optimiser": "sgd", "bounded": True, "noise": "0 uS", "gain": 0.5}
     adam = plain | {"optimiser": "adam", "rates": [5e-3] * len(held["rates"])}
     if kind == "ex_situ":
@@ -101,7 +114,7 @@ class Search:
         """Start with nothing tried."""
         self.kind, self.name = kind, name
         self.task, self.depth = name.split(".")
-        self.base = defaults(read_words()) | {"chips": CHIPS, "seed": SEED}
+        self.base = merged(defaults(read_words()), {"machine": {"chips": CHIPS}, "seed": SEED})
         self.shipped = self.base[self.task][self.depth]
         self.tried: list[Values] = []
 
@@ -110,10 +123,13 @@ class Search:
         for each in self.tried:
             if each["setting"] == setting:
                 return float(each["mean"])
-        inner = setting if self.kind == "chips" else {self.kind: setting}
-        one = plan(make(merged(self.base, {self.task: {self.depth: inner}})), self.task, self.depth)
-        x, target, _ = one.task.sample((WORDS,), stream(SEED, self.name, "tuning"))
-        share = METERS[self.kind](one, x, target)
+        inner: Values = {self.kind: setting}
+        if self.kind == "chips":
+            inner = {part: {key: setting[key]} for key, part in PLACES.items()}
+        config = make(merged(self.base, {self.task: {self.depth: inner}}))
+        task = words_of(config.plan(self.name))
+        x, target = replace(task, tested=WORDS).held("test", stream(SEED, self.name, "tuning"))
+        share = METERS[self.kind](config, self.name, x, target)
         mean, spread = float(share.mean()), float(share.std())
         self.tried.append({"setting": setting, "mean": mean, "sd": spread})
         print(f"{self.name} {100 * mean:6.2f} % +- {100 * spread:.2f} %  {setting}", flush=True)
@@ -167,12 +183,12 @@ def main() -> None:
     """Tune one of three, and write what was tried."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=METERS)
-    parser.add_argument("--network", choices=[f"{t}.{d}" for t in TASKS for d in DEPTHS])
+    parser.add_argument("--network", choices=list(NETWORKS))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/DATE-tune-KIND.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    names = [options.network] if options.network else [f"{t}.{d}" for t in TASKS for d in DEPTHS]
+    names = [options.network] if options.network else list(NETWORKS)
     tried = {}
     for name in names:
         search = Search(options.kind, name)

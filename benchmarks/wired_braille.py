@@ -17,10 +17,9 @@ from pathlib import Path
 import torch
 
 from madem.data.braille import read_words
-from madem.experiments.braille import DEPTHS, TASKS, planned
-from madem.experiments.brailleconfig import defaults, make
+from madem.experiments.braille.config import NETWORKS, defaults, make
 from madem.experiments.config.base import override
-from madem.experiments.training import Trainer
+from madem.training import Trainer
 
 
 def main() -> None:
@@ -33,21 +32,20 @@ def main() -> None:
     torch.set_num_threads(1)
     kinds = {
         "no wires": [],
-        "terminals": [f"chip.wire={options.wire}"],
-        "cells": [f"chip.wire={options.wire}", "chip.voltages=cells"],
+        "terminals": [f"machine.wire={options.wire}"],
+        "cells": [f"machine.wire={options.wire}", "machine.voltages=cells"],
     }
     rows, total = [], dict.fromkeys(kinds, 0.0)
-    for name in [f"{task}.{depth}" for task in TASKS for depth in DEPTHS]:
+    for name in NETWORKS:
         took = {}
         for kind, settings in kinds.items():
-            base = override(defaults(read_words()), [f"chips={options.chips}", *settings])
-            trainer = Trainer(planned(make(base), name, {}), 1)
-            trainer.looks = set()
+            base = override(defaults(read_words()), [f"machine.chips={options.chips}", *settings])
+            trainer = Trainer(make(override(base, [f"{name}.schedule.looks=1"])).plan(name))
             begun = time.process_time()
             for _ in range(options.steps):
                 trainer.advance()
             took[kind] = time.process_time() - begun
-            total[kind] += took[kind] * trainer.plan.training.steps / options.steps
+            total[kind] += took[kind] * trainer.plan.schedule.steps / options.steps
         rows.append({"name": name, **took})
         ratios = {kind: took[kind] / took["no wires"] for kind in kinds}
         print(f"{name:24}" + "".join(f"{kind}: {took[kind]:6.2f} s ({ratios[kind]:.2f})  "

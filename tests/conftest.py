@@ -10,7 +10,7 @@ import torch
 
 from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
-from madem.experiments.brailleconfig import BrailleConfig, defaults, make
+from madem.experiments.braille.config import NETWORKS, BrailleConfig, defaults, make
 from madem.experiments.config.base import override
 from madem.fast.native import kernels
 
@@ -29,19 +29,18 @@ def skip_without(instructions: str | None) -> None:
 
 
 SMALL = (
-    "chips=2",
+    "machine.chips=2",
     "letters=2",
     "test_samples=200",
-    "curve_points=3",
     "test_flips=[0.0, 0.2]",
-    "classify.one_layer.steps=30",
-    "classify.two_layer.steps=30",
-    "reconstruct.one_layer.steps=30",
-    "reconstruct.two_layer.steps=30",
-    "classify.two_layer.hidden=5",
-    "reconstruct.two_layer.hidden=5",
+    *(f"{name}.schedule.steps=30" for name in NETWORKS),
+    *(f"{name}.schedule.looks=3" for name in NETWORKS),
+    *(f"{name}.network.hidden=[5]" for name in NETWORKS if "two" in name),
 )
 """A whole run in a few seconds: words of two letters, thirty steps."""
+
+LOOKS = tuple(f"{name}.schedule.looks=8" for name in NETWORKS)
+"""Settings for more looks than those of a small run."""
 
 
 def small_config(*settings: str) -> BrailleConfig:

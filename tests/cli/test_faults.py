@@ -187,10 +187,10 @@ def test_a_progress_of_one(tmp_path: Path) -> None:
 def test_an_interrupted_run_is_one_line_however_often(
     kills: tuple[signal.Signals, ...], tmp_path: Path
 ) -> None:
-    held = STUDIES["braille"] | {"chips": 4}
-    network = {"steps": 20000, "batch": 8}
+    held = STUDIES["braille"] | {"machine": {"chips": 4}}
+    one = {"schedule": {"steps": 20000, "batch": 8}}
     for task in ("classify", "reconstruct"):
-        held[task] = {"one_layer": network, "two_layer": network | {"hidden": 5}}
+        held[task] = {"one_layer": one, "two_layer": one | {"network": {"hidden": [5]}}}
     (tmp_path / "c.yaml").write_text(dump_yaml(held))
     out = tmp_path / "run"
     words = [sys.executable, "-m", "madem", "run", str(tmp_path / "c.yaml"), "--out", str(out)]

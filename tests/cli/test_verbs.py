@@ -21,12 +21,14 @@ TRAIN: dict[str, Any] = {
     "experiment": "train", "task": {"kind": "digits", "size": 8, "train": 64},
     "network": {"kind": "hopfield", "hidden": [4]}, "schedule": {"epochs": 1},
 }  # fmt: skip
+ONE = {"schedule": {"steps": 4, "looks": 2}}
+TWO = ONE | {"network": {"hidden": [4]}}
 STUDIES: dict[str, dict[str, Any]] = {
     "braille": {
-        "experiment": "braille", **WORDS, "chips": 1, "test_samples": 100, "curve_points": 2,
+        "experiment": "braille", **WORDS, "machine": {"chips": 1}, "test_samples": 100,
         "test_flips": [0.2], "compare_writing": False,
-        "classify": {"one_layer": {"steps": 4}, "two_layer": ONCE},
-        "reconstruct": {"one_layer": {"steps": 4}, "two_layer": ONCE},
+        "classify": {"one_layer": ONE, "two_layer": TWO},
+        "reconstruct": {"one_layer": ONE, "two_layer": TWO},
     },
     "train": TRAIN,
     "train a convolution": TRAIN | {

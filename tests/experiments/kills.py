@@ -22,7 +22,6 @@ import torch
 
 from madem.cli import main
 from madem.documents import dump_yaml
-from madem.experiments import braille
 from madem.experiments.catalogue import MODULES
 from madem.experiments.running import trained
 
@@ -35,13 +34,14 @@ TRAIN: dict[str, Any] = {
     "rule": "adam",
     "schedule": {"epochs": 3, "rates": [0.01], "batch": 16},
 }
-NETWORK = {"steps": 12, "batch": 8}
+ONE = {"schedule": {"steps": 12, "batch": 8, "looks": 3}}
+TWO = ONE | {"network": {"hidden": [5]}}
 STUDIES: dict[str, dict[str, Any]] = {
     "braille": {
-        "experiment": "braille", "words": WORDS, "letters": 2, "chips": 2, "test_samples": 100,
-        "curve_points": 3, "test_flips": [0.2],
-        "classify": {"one_layer": NETWORK, "two_layer": NETWORK | {"hidden": 5}},
-        "reconstruct": {"one_layer": NETWORK, "two_layer": NETWORK | {"hidden": 5}},
+        "experiment": "braille", "words": WORDS, "letters": 2, "test_samples": 100,
+        "machine": {"chips": 2}, "test_flips": [0.2],
+        "classify": {"one_layer": ONE, "two_layer": TWO},
+        "reconstruct": {"one_layer": ONE, "two_layer": TWO},
     },
     "train": TRAIN,
     "random-sign": TRAIN | {"estimator": "random-sign"},
@@ -172,6 +172,6 @@ if __name__ == "__main__":
         *(f"madem.report.{name}" for name in MODULES),
     ):
         import_module(name)  # once, and not in every child
-    braille.CHECKPOINT_EVERY = trained.EVERY = 5
+    trained.EVERY = 5
     with tempfile.TemporaryDirectory() as made:
         print(json.dumps(killed(Path(made), sys.argv[1], int(sys.argv[2]))))

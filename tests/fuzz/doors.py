@@ -47,7 +47,7 @@ DOORS = {
     "verify": ("spice", "verify", "{f}"), "crossbar": ("show", "crossbar", "{f}"),
     "settling": ("show", "settling", "{f}"), "preset": ("device", "show", "{f}.yaml"),
     "fit": ("device", "fit", "{f}"), "base": ("device", "fit", "t.csv", "--base", "{f}.yaml"),
-    "device": ("run", "braille", "--set", "chip.device={f}.yaml"),
+    "device": ("run", "braille", "--set", "machine.device={f}.yaml"),
     "path": ("run", "train", "--set", "task.kind=idx", "--set", "task.path={f}"),
 }  # fmt: skip
 """Where a file is asked for: one must be refused whatever of the above it is."""

@@ -10,7 +10,7 @@ from madem.errors import InputError, clipped, nearest
 from madem.experiments.running.experiment import Experiment
 
 MODULES = {
-    "braille": "madem.experiments.braille",
+    "braille": "madem.experiments.braille.study",
     "noise": "madem.experiments.noise.study",
     "spectrum": "madem.experiments.spectrum.study",
     "train": "madem.experiments.train.study",

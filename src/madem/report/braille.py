@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.experiments.brailleconfig import make
+from madem.experiments.braille.config import make
 from madem.experiments.running.rundir import RunDirectory
 from madem.inspect.circuits import Bench, phases
 from madem.inspect.maps import maps

@@ -15,11 +15,12 @@ import pytest
 
 from madem.cli import main
 from madem.errors import InputError
-from madem.experiments import braille
-from madem.experiments.braille import EXPERIMENT
-from madem.experiments.brailleconfig import make
+from madem.experiments.braille import study as braille
+from madem.experiments.braille.config import make
+from madem.experiments.braille.study import EXPERIMENT
+from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
-from madem.experiments.training import Trainer, looks_at
+from madem.training import Trainer, looks_at
 from tests.conftest import SMALL, small_config
 
 
@@ -74,7 +75,7 @@ class Killed(BaseException):
 def test_a_killed_run_resumes_bit_for_bit(
     after: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(braille, "CHECKPOINT_EVERY", 7)
+    monkeypatch.setattr(trained, "EVERY", 7)
     heard = 0
 
     def kill(progress: Progress) -> None:
@@ -92,20 +93,20 @@ def test_a_killed_run_resumes_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    "settings", [(), ("chip.wire=20 ohm",), ("chip.wire=20 ohm", "chip.voltages=cells")]
+    "settings", [(), ("machine.wire=20 ohm",), ("machine.wire=20 ohm", "machine.voltages=cells")]
 )
 def test_a_checkpoint_is_where_it_goes_on(settings: tuple[str, ...]) -> None:
     config = small_config(*settings)
-    whole = Trainer(braille.planned(config, "classify.two_layer", {}), 3)
+    whole = Trainer(config.plan("classify.two_layer"))
     for _ in range(12):
         whole.advance()
-    held = whole.checkpoint()
-    part = Trainer(whole.plan, 3)
+    held = whole.state()
+    part = Trainer(config.plan("classify.two_layer"))
     part.restore(held)
     for _ in range(8):
         whole.advance()
         part.advance()
-    (ours, note), (theirs, other) = whole.checkpoint(), part.checkpoint()
+    (ours, note), (theirs, other) = whole.state(), part.state()
     assert note == other
     assert all(bool((ours[key] == theirs[key]).all()) for key in ours)
 
@@ -184,8 +185,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     folder = braille.RunDirectory(tmp_path)
-    other = Trainer(braille.planned(small_config(), "classify.one_layer", {}), 3)
-    folder.save_tensors("checkpoints/classify.two_layer.safetensors", *other.checkpoint())
+    other = Trainer(small_config().plan("classify.one_layer"))
+    folder.save_tensors("checkpoints/classify.two_layer.safetensors", *other.state())
     with pytest.raises(InputError, match="classify.two_layer.* is damaged"):
         braille.train_job(
             small_config(), tmp_path, "classify.two_layer", "classify.two_layer", {}, deaf
@@ -196,7 +197,7 @@ def test_looks_are_spread_and_end_at_the_end() -> None:
     looks = looks_at(3000, 25)
     assert looks[0] == 1
     assert looks[-1] == 3000
-    assert looks == sorted(set(looks))
+    assert list(looks) == sorted(set(looks))
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -214,7 +215,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("run",), "experiment is missing (allowed: braille, "),
         (("run", "braille", "--set", "sede=1"), "unknown key 'sede': did you mean 'seed'"),
         (("run", "braille", "--words", "none.txt"), "--words: 'none.txt': no such file"),
-        (("run", "braille", "--chips", "0"), "chips: input should be greater"),
+        (("run", "braille", "--chips", "0"), "machine.chips: input should be greater"),
         (("run", "braille", "--chip", "3"), "No such option: --chip"),
         (("run", "--resume", "none"), "'none' is not a run directory"),
         (("run", "braille", "--resume", "none"), "--resume takes its config from"),
@@ -222,7 +223,10 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("report", "none"), "'none' is not a run directory"),
         (("device", "show", "taox"), "unknown preset 'taox': did you mean 'taox-1t1m'"),
         (("devise", "list"), "No such command 'devise'"),
-        (("run", "braille", "--set", "classify.two_layer.hidden=40"), "61 x 80 with pairs"),
+        (
+            ("run", "braille", "--set", "classify.two_layer.network.hidden=[40]"),
+            "61 x 80 with pairs",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -74,7 +74,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def refuse_idle(
-    config: Strict, keys: Iterable[str], where: str, error: type[ValueError] = ValueError
+    config: BaseModel, keys: Iterable[str], where: str, error: type[ValueError] = ValueError
 ) -> None:
     """Raise ``error`` for a key that was changed, though it does nothing ``where``."""
     for key in keys:

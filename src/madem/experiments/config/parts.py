@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Generator
 
 from madem.circuit import Timing
@@ -235,11 +235,13 @@ class WritingConfig(Strict):
     units: tuple[Unit, ...] = ("100 uS",)
 
 
-class Learning(Strict):
+class Learning(BaseModel):
     """What learns, and how: a network, how it settles, and how its gradient is measured and used.
 
     ``writing`` is of chips.
     """
+
+    model_config = Strict.model_config
 
     network: NetworkConfig = HopfieldConfig()
     solver: Annotated[Part, SOLVERS] = SOLVERS.part("sweep")

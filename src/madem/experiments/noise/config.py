@@ -11,7 +11,7 @@ from pydantic import Field
 
 from madem.data.task import Finite, Task
 from madem.errors import InputError
-from madem.experiments.config.base import made, merged
+from madem.experiments.config.base import Strict, made, merged
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS, Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
@@ -23,7 +23,7 @@ from madem.units import parse
 Size = Annotated[int, Field(ge=2, le=10_000_000)]
 
 
-class NoiseConfig(Learning):
+class NoiseConfig(Learning, Strict):
     """Chips that differ in nothing but the noise of their reads learn training sets that end.
 
     ``sizes``: of the training sets, which are drawn from ``task``; ``levels``: standard deviation

@@ -45,7 +45,7 @@ class YardsticksConfig(Strict):
     )
 
 
-class TrainConfig(Learning):
+class TrainConfig(Learning, Strict):
     """A network that learns a task on a machine, and what that is measured against, if anything."""
 
     experiment: Literal["train"] = "train"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from madem.errors import InputError
-from madem.experiments.config.base import made, merged
+from madem.experiments.config.base import Strict, made, merged
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS, Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import (
@@ -25,7 +25,7 @@ from madem.training import Plan
 CENTRED = ESTIMATORS.part({"kind": "centred", "beta": 2.0})
 
 
-class VariabilityConfig(Learning):
+class VariabilityConfig(Learning, Strict):
     """One network on many chips, ``machine.chips`` of every level; all levels below are ours.
 
     ``target``: the accuracy at which a chip counts as good. ``defect_rates``: shares of cells that

@@ -8,42 +8,40 @@ from pathlib import Path
 import pytest
 import torch
 
-from madem.experiments.braille import EXPERIMENT, nearly_learned, planned
-from madem.experiments.brailleconfig import Digital
-from madem.experiments.brailleyardsticks import programmed, train_digitally, units_of
+from madem.experiments.braille.study import EXPERIMENT, nearly_learned
+from madem.experiments.config.parts import DigitalConfig
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.settling import prices_of
-from madem.experiments.training import Trainer
 from madem.ledger import load_prices, totals
 from madem.machine import SignedPair
 from madem.report.braille import content, result
 from madem.report.page import si, write_report
-from tests.conftest import small_config
+from madem.training import Trainer, prices_of, programmed, train_digitally
+from tests.conftest import LOOKS, small_config
 from tests.experiments.running.test_experiment import deaf
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    EXPERIMENT.run(small_config("curve_points=8", "compare_writing=false"), path, deaf, workers=1)
+    EXPERIMENT.run(small_config(*LOOKS, "compare_writing=false"), path, deaf, workers=1)
     return path
 
 
 def test_what_nearly_learning_took_is_what_the_ledger_had_heard_by_then(finished: Path) -> None:
     """The same chips trained again to that look, and no further, at the run's own prices."""
-    config = small_config("curve_points=8")
+    config = small_config(*LOOKS)
     summary = json.loads((finished / "summary.json").read_text())
     for name in ("classify.one_layer", "reconstruct.two_layer"):
         task, depth = name.split(".")
         part = summary["tasks"][task][depth]
-        near, plan = part["nearly_learned"], planned(config, name, {})
-        again = Trainer(plan, 1)
-        while again.step * plan.training.batch < near["words"]:
+        near, plan = part["nearly_learned"], config.plan(name)
+        again = Trainer(plan)
+        while again.step * plan.schedule.batch < near["words"]:
             again.advance()
         spent = totals(again.ledger.rows(prices_of(plan, load_prices(), part["settling_seconds"])))
         for scope in ("array_only", "all_in"):
             assert near[scope] == pytest.approx(spent[scope], rel=1e-9)
-        assert near["words"] == again.step * plan.training.batch
+        assert near["words"] == again.step * plan.schedule.batch
 
 
 def test_inference_is_that_of_one_word(finished: Path) -> None:
@@ -86,27 +84,34 @@ def test_every_difference_is_of_the_same_words(finished: Path) -> None:
 
 def test_what_is_programmed_fits_the_chip() -> None:
     """Weights are trained in the range of the pair, so that the cells hold what was meant."""
-    switches = [f"chip.{name}=false" for name in
+    switches = [f"machine.{name}=false" for name in
                 ("programming_error", "stuck_cells", "device_spread", "read_noise")]  # fmt: skip
+    config = small_config(*switches)
     for name in ("classify.one_layer", "reconstruct.two_layer"):
-        plan = planned(small_config(*switches), name, {})
-        how = plan.training.ex_situ
-        meant, held = train_digitally(plan, how, "ex situ"), programmed(plan)
-        for weight, store, unit in zip(meant, held.stores, units_of(plan, how), strict=True):
+        plan, how = config.plan(name), config.learner(name).ex_situ
+        units, recipe = how.units_of(plan), how.recipe(plan)
+        meant, held = train_digitally(plan, recipe, "ex situ"), programmed(plan, units, recipe)
+        room = plan.making.cells.cell.high - plan.making.cells.base
+        for mine, store, unit in zip(meant, held.stores, units, strict=True):
             assert isinstance(store, SignedPair)
-            assert float(weight.abs().max()) <= (plan.cell.high - plan.base) / unit * (1 + 1e-6)
+            weight = torch.cat([mine[0], mine[1].unsqueeze(-1)], -1)
+            assert float(weight.abs().max()) <= room / unit * (1 + 1e-6)
             torch.testing.assert_close(store.parameters[0], weight, rtol=1e-4, atol=1e-4)
 
 
 def test_a_recipe_without_numbers_has_the_chips_own() -> None:
-    plan = planned(small_config(), "classify.two_layer", {})
-    assert units_of(plan, Digital()) == plan.units
-    free = train_digitally(plan, Digital(bounded=False, rates=(30.0, 30.0)), "backprop")
-    bound = train_digitally(plan, Digital(rates=(30.0, 30.0)), "backprop")
-    for w, b, unit in zip(free, bound, plan.units, strict=True):
-        limit = (plan.cell.high - plan.base) / unit
-        assert float(b.abs().max()) <= limit * (1 + 1e-6)
-        assert float(w.abs().max()) > limit
+    plan = small_config().plan("classify.two_layer")
+    units = DigitalConfig().units_of(plan)
+    assert units == (700e-6, 100e-6)
+    fast = {"rates": (30.0, 30.0)}
+    free, bound = (
+        train_digitally(plan, DigitalConfig(bounded=bounded, **fast).recipe(plan), "backprop")
+        for bounded in (False, True)
+    )
+    room = plan.making.cells.cell.high - plan.making.cells.base
+    for w, b, unit in zip(free, bound, units, strict=True):
+        assert float(b[0].abs().max()) <= room / unit * (1 + 1e-6)
+        assert float(w[0].abs().max()) > room / unit
 
 
 def test_the_page_says_numbers_and_no_verdict(finished: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from madem.data.braille import read_words
-from madem.experiments.braille import EXPERIMENT
-from madem.experiments.brailleconfig import defaults, make
+from madem.experiments.braille.config import defaults, make
+from madem.experiments.braille.study import EXPERIMENT
 from madem.experiments.config.base import override
 from tests.experiments.running.test_experiment import deaf
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow

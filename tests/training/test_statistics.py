@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from madem.experiments.statistics import measured
 from madem.randomness import stream
+from madem.training.statistics import measured
 
 
 def test_one_chip_has_the_binomial_error() -> None:

@@ -9,11 +9,10 @@ import torch
 
 from madem.circuit import Timing, hopfield, pairs, transient
 from madem.errors import InputError
-from madem.experiments.build import plan
-from madem.experiments.settling import ITEMS, follow, prices_of, settling, slow
 from madem.ledger import load_prices
 from madem.machine import Simulated
 from madem.network import Box, Current, Free, Layer, Network
+from madem.training.settling import ITEMS, follow, prices_of, settling, slow
 from tests.conftest import small_config
 from tests.zoo import DTYPE, batch_of, machine_of
 
@@ -70,15 +69,15 @@ def test_what_does_not_settle_is_reported() -> None:
 
 
 def test_chips_and_what_their_prices_become() -> None:
-    config = small_config("chip.neuron_tau=2 ns")
-    one = plan(config, "classify", "two_layer")
-    machine = one.machine(one.initial_weights(), one.units)
+    config = small_config("machine.neuron_tau=2 ns")
+    one = config.plan("classify.two_layer")
+    machine = one.making.assemble(one)
     found = settling(one, machine, samples=20)
     assert found["free"].shape == (2, 20)
     assert found["nudged"].shape == (2, 40)
     again = settling(one, machine, samples=20)
     assert all(torch.equal(found[phase], again[phase]) for phase in found)
-    half = plan(small_config("chip.neuron_tau=1 ns"), "classify", "two_layer")
+    half = small_config("machine.neuron_tau=1 ns").plan("classify.two_layer")
     for phase, times in settling(half, machine, samples=20).items():
         torch.testing.assert_close(2 * times, found[phase], rtol=1e-9, atol=0)
     both = found["nudged"].reshape(2, 2, 20)  # every word twice, for either sign, from rest
@@ -96,5 +95,5 @@ def test_chips_and_what_their_prices_become() -> None:
 
 @pytest.mark.parametrize("text", ["0 ns", "-1 ns", "1", "1 pF"])
 def test_a_pole_that_is_none(text: str) -> None:
-    with pytest.raises(InputError, match=r"chip\.neuron_tau"):
-        small_config(f"chip.neuron_tau={text}")
+    with pytest.raises(InputError, match=r"machine\.neuron_tau"):
+        small_config(f"machine.neuron_tau={text}")

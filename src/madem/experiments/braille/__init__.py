@@ -1,0 +1,1 @@
+"""The main job: Braille words on two crossbars, two tasks, one and two layers, and yardsticks."""
