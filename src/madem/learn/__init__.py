@@ -31,12 +31,10 @@ from madem.learn.rules import (
 )
 from madem.learn.yardsticks import (
     Agreement,
-    Digital,
     FiniteDifference,
     Implicit,
     Unrolled,
     agreements,
-    backpropagate,
     compare,
     settled_cost,
 )
@@ -47,7 +45,6 @@ __all__ = [
     "Agreement",
     "Contrast",
     "Descent",
-    "Digital",
     "Equilibrium",
     "Estimator",
     "FiniteDifference",
@@ -62,7 +59,6 @@ __all__ = [
     "Sparse",
     "Unrolled",
     "agreements",
-    "backpropagate",
     "centred",
     "compare",
     "contrastive",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ from torch import Tensor
 from madem.errors import InputError
 from madem.learn.estimators import Estimator, Gradient
 from madem.machine import Settled, Simulated
-from madem.network import Cost, Coupling, Matrix, Network, Problem
-from madem.solver import Solver, Sweep, conjugate_gradients
+from madem.network import Cost, Coupling, Network, Problem
+from madem.solver import Solver, conjugate_gradients
 
 
 @dataclass(frozen=True)
@@ -207,59 +206,3 @@ def settled_cost(
     rest = solver.settle(problem)
     each = cost.value(problem.output(rest.states), target)
     return (each.mean(-1) if each.shape[-1] else each).sum()
-
-
-@dataclass(frozen=True)
-class Digital:
-    """How weights are trained in exact numbers: the optimiser, one value per layer of the rest.
-
-    ``optimiser`` makes one of ``torch.optim`` from its groups of parameters; ``rates``: learning
-    rates at the start, falling to zero as a half cosine; ``limits``: largest magnitude of a weight,
-    infinite where it is free; ``noise``: standard deviation of what every weight is off, drawn anew
-    in every step, so that what is learned forgives it.
-    """
-
-    optimiser: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-    rates: Sequence[float]
-    limits: Sequence[float]
-    noise: Sequence[float]
-
-
-def backpropagate(
-    network: Network,
-    weights: Sequence[Tensor],
-    cost: Cost,
-    batch: Callable[[], tuple[Tensor, Tensor]],
-    how: Digital,
-    draws: torch.Generator,
-    steps: int,
-    tell: Callable[[int], None] = lambda _: None,
-) -> tuple[Tensor, ...]:
-    """Return ``weights`` after ``steps`` of digital training by backpropagation.
-
-    ``weights``: one tensor ``(*chips, post, pre + 1)`` a coupling; ``batch`` returns inputs and
-    targets, of which every chip has its own; ``draws`` gives the noise; ``tell`` hears of every
-    step. Raises ``InputError`` where there are no steps.
-    """
-    if steps < 1:
-        raise InputError(f"steps must be at least 1, but is {steps}")
-    leaves = [weight.detach().clone().requires_grad_() for weight in weights]
-    groups = [{"params": [w], "lr": rate} for w, rate in zip(leaves, how.rates, strict=True)]
-    optimiser = how.optimiser(groups)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
-        x, target = batch()
-        used = [
-            w + sigma * torch.randn(w.shape, generator=draws) if sigma else w
-            for w, sigma in zip(leaves, how.noise, strict=True)
-        ]
-        loss = settled_cost(network, Sweep(), [Matrix.of_lines(w) for w in used], x, target, cost)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        cosine.step()
-        with torch.no_grad():
-            for w, limit in zip(leaves, how.limits, strict=True):
-                w.clamp_(-limit, limit)
-        tell(step + 1)
-    return tuple(leaf.detach() for leaf in leaves)

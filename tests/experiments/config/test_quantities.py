@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from madem.documents import dump_yaml, load_yaml
 from madem.errors import InputError
-from madem.experiments.brailleconfig import BrailleConfig, defaults, make
+from madem.experiments.braille.config import BrailleConfig, defaults, make
 from madem.experiments.catalogue import MODULES, find
 from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.spectrum.config import SpectrumConfig
@@ -53,9 +53,9 @@ def test_the_shipped_defaults_fit_a_small_computer(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "keys"),
     [
-        ({"chips": 1_000_000}, "chips"),
-        ({"test_samples": 100_000_000, "letters": 1000, "chips": 1}, "test_samples"),
-        ({"chip": {"lines": 100_000}}, "chip.lines"),
+        ({"machine": {"chips": 1_000_000}}, "chips"),
+        ({"test_samples": 100_000_000, "letters": 1000, "machine": {"chips": 1}}, "test_samples"),
+        ({"machine": {"lines": 100_000}}, "machine.lines"),
     ],
 )
 def test_memory_is_asked_first(
