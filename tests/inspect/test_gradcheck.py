@@ -59,10 +59,10 @@ def test_gradcheck_of_the_examples(
 
 @pytest.mark.parametrize("network", ["classify.one_layer", "reconstruct.two_layer"])
 def test_chips_tell_their_noise(network: str, tmp_path: Path) -> None:
-    (tmp_path / "b.yaml").write_text("experiment: braille\nchips: 2\n")
+    (tmp_path / "b.yaml").write_text("experiment: braille\nmachine: {chips: 2}\n")
     found = {}
     for noisy in ("true", "false"):
-        switches = ["--set", f"chip.read_noise={noisy}", "--set", f"chip.converters={noisy}"]
+        switches = ["--set", f"machine.read_noise={noisy}", "--set", f"machine.converters={noisy}"]
         out = tmp_path / f"{noisy}.json"
         assert command(
             "gradcheck", str(tmp_path / "b.yaml"), "--network", network, *switches,

@@ -35,7 +35,7 @@ def config_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", [NAME, "reconstruct.one_layer"])
 def test_maps_obey_ohm_and_wires_take_some(name: str) -> None:
     ideal = maps(bench(name=name), 1, 0)
-    wired = maps(bench("chip.wire=20 ohm", name=name), 1, 0)
+    wired = maps(bench("machine.wire=20 ohm", name=name), 1, 0)
     assert len(ideal) == len(wired) == 2
     for free, real in zip(ideal, wired, strict=True):
         assert np.array_equal(free.g, real.g)
@@ -63,7 +63,7 @@ def test_phases_settle_one_after_another() -> None:
 
 
 def test_figures_hold_what_they_say(tmp_path: Path) -> None:
-    arrays = crossbar_figure(maps(bench("chip.wire=20 ohm"), 0, 0), "t")
+    arrays = crossbar_figure(maps(bench("machine.wire=20 ohm"), 0, 0), "t")
     titles = [axis.get_title(loc="left") for axis in arrays.axes]
     assert "taken by wires (mV)" in titles
     found = phases(Bench(bench()), Timing())

@@ -67,7 +67,7 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
     ...
     madem.errors.InputError: layer 1 does not fit a 64 x 64 array: 61 lines by 40 outputs need \
 61 x 80 with pairs along the outputs or 122 x 40 with pairs along the inputs: take arrays of \
-80 lines (chip.lines)
+80 lines (machine.lines)
     """
     if len(shapes) == 1 and arrays >= 2:
         post, pre = shapes[0]
@@ -75,7 +75,7 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
             return [Placement(post, pre, "arrays", (0, 1))]
         raise InputError(
             f"layer 1 does not fit two {lines} x {lines} arrays: {pre} lines by {post} outputs "
-            f"need {pre} x {post} on each: take arrays of {max(pre, post)} lines (chip.lines)"
+            f"need {pre} x {post} on each: take arrays of {max(pre, post)} lines (machine.lines)"
         )
     if len(shapes) > arrays:
         raise InputError(
@@ -93,7 +93,7 @@ def place(shapes: Sequence[tuple[int, int]], arrays: int = 2, lines: int = 64) -
                 f"layer {index + 1} does not fit a {lines} x {lines} array: {pre} lines by {post} "
                 f"outputs need {pre} x {2 * post} with pairs along the outputs "
                 f"or {2 * pre} x {post} with pairs along the inputs: take arrays of {enough} lines "
-                "(chip.lines)"
+                "(machine.lines)"
             )
         placed.append(Placement(post, pre, side, (index,)))
     return placed

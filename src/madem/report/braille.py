@@ -118,7 +118,7 @@ def draw_all(
         "states": {},
         "confusion": [],
         "waterfall": {},
-        "writing": figures.writing(summary) if "writing" in summary else None,
+        "writing": figures.writing(summary) if summary["writing"] else None,
     }
     for name, title in figures.TITLES.items():
         held = folder.load_tensors(f"jobs/{name}.safetensors")

@@ -211,7 +211,8 @@ UNNAMED: dict[str, str] = {
     "Placement": RESULT,
     "Static": RESULT, "Preset": RESULT, "Lines": RESULT, "SWITCHES": RESULT, "Tiles": RESULT,
     "Current": RESULT, "Spring": RESULT, "Hold": RESULT,
-    "Amplifier": OF_A_COUPLING, "Convolution": OF_A_COUPLING, "Matrix": OF_A_COUPLING,
+    "Amplifier": OF_A_COUPLING, "Convolution": OF_A_COUPLING, "Filter": OF_A_COUPLING,
+    "Matrix": OF_A_COUPLING,
     "ResistorConvolution": OF_A_COUPLING, "Resistors": OF_A_COUPLING, "Digitised": OF_A_COUPLING,
     "Lopsided": OF_A_COUPLING, "Converter": OF_A_COUPLING, "Partial": OF_A_COUPLING,
     "Wired": OF_A_COUPLING, "Custom": CODE, "Energy": CODE,
@@ -219,7 +220,7 @@ UNNAMED: dict[str, str] = {
     "Equilibrium": WHOLE, "equilibrium": WHOLE,
     "Exact": WHOLE, "SignedPair": WHOLE, "FastSlow": WHOLE, "Asked": WHOLE,
     **dict.fromkeys((
-        "agreements", "compare", "conjugate_gradients", "draw", "draw_lines",
+        "agreements", "cells_of", "compare", "conjugate_gradients", "draw", "draw_lines",
         "drift", "drops", "effective", "lay_on", "lay_out", "names", "place", "preset", "program",
         "pulse", "read", "settled_cost", "turned", "without",
     ), FUNCTION),

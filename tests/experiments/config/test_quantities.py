@@ -53,7 +53,7 @@ def test_the_shipped_defaults_fit_a_small_computer(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "keys"),
     [
-        ({"machine": {"chips": 1_000_000}}, "chips"),
+        ({"machine": {"chips": 1_000_000}}, "machine.chips"),
         ({"test_samples": 100_000_000, "letters": 1000, "machine": {"chips": 1}}, "test_samples"),
         ({"machine": {"lines": 100_000}}, "machine.lines"),
     ],

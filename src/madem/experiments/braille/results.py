@@ -21,10 +21,12 @@ class Spent(Result):
     all_in: Scope
 
 
-class Nearly(Spent):
+class Nearly(Result):
     """The first look at which a network reads nearly what it reads at its best, and its totals."""
 
     words: int
+    array_only: Scope
+    all_in: Scope
 
 
 class Errors(Result):

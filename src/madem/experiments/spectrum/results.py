@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-
-class Result(BaseModel):
-    """A part of a summary: frozen, and nothing else than it says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from madem.experiments.running.results import Result
 
 
 class Candidate(Result):

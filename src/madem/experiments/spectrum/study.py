@@ -11,6 +11,7 @@ import numpy as np
 
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrum import results
 from madem.experiments.spectrum.benches import TUNING, bench_of
@@ -27,7 +28,7 @@ COSTLY = ("tiki-taka", "contrastive", "coupled", "sparse", "centred", "positive"
 """Rules in the order of their time, so that the longest jobs begin first."""
 
 Each = TypeVar("Each")
-Made = TypeVar("Made", bound=results.Result)
+Made = TypeVar("Made", bound=Result)
 
 
 def check(config: SpectrumConfig) -> None:
