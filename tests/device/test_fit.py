@@ -160,7 +160,7 @@ def pulse_intervals(
         held = trains(soft_cell(), devices, pulses, seed)
         held = replace(held, reads=held.reads * 1e6)
         best = _tried(RESPONSES[0], held, _starts(RESPONSES[0], held)[1], Effort())
-        found = (*_population(best, 1e-6), *_shared(best, 1e-6))
+        found = (*_population(best, held, 1e-6)[0], *_shared(best, 1e-6))
         fits.append({p.key: (p.low, p.high) for p in found})
     return fits
 

@@ -8,8 +8,8 @@ Conductances are in units that the caller chooses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -201,14 +201,14 @@ def mean_path(model: Model, trains: Trains, theta: Array) -> Array:
 
 @dataclass(frozen=True)
 class Scored:
-    """A fit: estimates, a covariance a device, log-likelihood, standardised innovations.
+    """A fit: estimates, covariance and log-likelihood of each device, standardised innovations.
 
     ``theta``, ``(devices, parameters)``: those after ``OWN`` are the same in every row.
     """
 
     theta: Array
     covariance: Array
-    log_likelihood: float
+    log_likelihood: Array
     residuals: Array
 
 
@@ -217,7 +217,7 @@ class _Look:
     """What one look at the likelihood gives, a row per device."""
 
     aim: float
-    plain: float
+    plain: Array
     pull: Array
     info: Array
     residuals: Array
@@ -241,7 +241,7 @@ def _look(
     weight = valid / seen.variance
     error = trains.reads[:, 1:] - seen.mean
     squared = error**2 * weight
-    plain = -0.5 * (squared + valid * np.log(2 * np.pi * seen.variance)).sum()
+    plain = gather(-0.5 * (squared + valid * np.log(2 * np.pi * seen.variance)).sum(1))
     relative = seen.by_variance / seen.variance
     info = gather(np.einsum("akp,bkp,kp->kab", seen.by_mean, seen.by_mean, weight))
     info += gather(0.5 * np.einsum("akp,bkp,kp->kab", relative, relative, valid))
@@ -251,8 +251,8 @@ def _look(
     pull = gather(slope.sum(2).T) - off / width
     pull[:, VARIANCES] += tilt / len(theta)
     return _Look(
-        float(plain + tilt @ theta[0, VARIANCES] - 0.5 * (off**2).sum()),
-        float(plain),
+        float(plain.sum() + tilt @ theta[0, VARIANCES] - 0.5 * (off**2).sum()),
+        plain,
         pull,
         info,
         error / np.sqrt(seen.variance),
@@ -347,3 +347,32 @@ def covariance(info: Array) -> Array:
     return np.concatenate(
         [np.concatenate([mine, between], 2), np.concatenate([between.mT, everyone], 2)], 1
     )
+
+
+def lower_fall(model: Model, trains: Trains, found: Scored, further: Array) -> Array:
+    """Return by how much each device's log-likelihood falls with its lower bound moved down.
+
+    ``further``, ``(devices,)``: how far; the device's other numbers are fitted to it again.
+    """
+    theta = found.theta.copy()
+    theta[:, 2] -= further
+    theta[:, 3] = np.log(np.exp(theta[:, 3]) + further)
+    return found.log_likelihood - own_score(model, trains, theta, (0, 1, 3)).log_likelihood
+
+
+def own_score(model: Model, trains: Trains, start: Array, free: Sequence[int]) -> Scored:
+    """Return a quick fit in which parameters other than ``free`` stay at ``start``."""
+    width = np.full(start.shape[1], 1e-6)
+    width[list(free)] = 1.0
+    width[2] *= float(np.exp(start[:, 3]).mean())
+    return score(model, trains, start, width, Effort(20, 1e-2, 0))
+
+
+def mirrored(trains: Trains, found: Scored) -> tuple[Trains, Scored]:
+    """Return trains upside down, and the fit to them, without its covariance turned."""
+    theta = found.theta.copy()
+    theta[:, 0] += theta[:, 1]
+    theta[:, 1] *= -1
+    theta[:, 2] = -(theta[:, 2] + np.exp(theta[:, 3]))
+    theta[:, 6:8] = theta[:, 6:8][:, ::-1]
+    return replace(trains, reads=-trains.reads, up=~trains.up), replace(found, theta=theta)

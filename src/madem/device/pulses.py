@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.stats import chi2, kstest, t
+from scipy.stats import kstest
 
 from madem.device import filtering
-from madem.device.filtering import COMMON, OWN, Array, Effort, Model, Scored, mean_path, score
+from madem.device.filtering import (
+    COMMON,
+    OWN,
+    Array,
+    Effort,
+    Flags,
+    Model,
+    Scored,
+    lower_fall,
+    mean_path,
+    mirrored,
+    own_score,
+    score,
+)
 from madem.device.fitting import (
     SCALES,
     Candidate,
@@ -22,6 +36,7 @@ from madem.device.fitting import (
     preferred,
     tried,
 )
+from madem.device.population import Population
 from madem.device.tables import Trains
 from madem.errors import InputError
 
@@ -44,6 +59,10 @@ SHORT = 32
 """Trains are cut into pieces of at most so many pulses for the search."""
 NEAR = 60.0
 """Candidates within so much of the best one's BIC on short trains are fitted to whole ones."""
+EVIDENCE = 5.0
+"""A log-likelihood higher by as much is very strong evidence (Kass and Raftery, JASA 1995)."""
+MARGINS = (-0.02, 0.05)
+"""Bounds are looked for so far beyond what was seen, in shares of it: just inside, just outside."""
 LOOSE = 0.7
 """A logarithm with a standard error above it is not determined: the number could be its double."""
 
@@ -79,18 +98,19 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     names = {"constant step": "linear-step"}
     form = best.model.name.removesuffix(JITTER)
     residuals = best.scored.residuals[trains.valid]
+    parameters, few = _population(best, scaled, unit)
     return Fit(
         kind="pulses",
         devices=len(trains.names),
         samples=int(trains.valid.sum()),
         candidates=[best.candidate, *(each.candidate for each in every[every.index(first) + 1 :])],
-        parameters=[*_population(best, unit), *_shared(best, unit)],
+        parameters=[*parameters, *_shared(best, unit)],
         goodness={
             "variance of standardised residuals": (float(residuals.var()), "1"),
             "Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05"),
         },
         forms={"response": names.get(form, form)},
-        notes=[*_notes(best, len(trains.names)), *lost, *notes],
+        notes=[*_notes(best, len(trains.names)), *few, *lost, *notes],
         curves=_curves(best, scaled, unit),
     )
 
@@ -138,8 +158,8 @@ def _check_turns(trains: Trains) -> None:
             )
 
 
-def _start(trains: Trains, margin: float) -> Array:
-    """Return first guesses; the bounds lie ``margin`` of the seen range beyond it."""
+def _start(trains: Trains, below: float, above: float) -> Array:
+    """Return first guesses; bounds lie shares ``below``, ``above`` of the seen range beyond it."""
     rows = []
     for index in range(len(trains.names)):
         mine = trains.device == index
@@ -153,8 +173,8 @@ def _start(trains: Trains, margin: float) -> Array:
             for flags in (trains.up, ~trains.up)
         )
         noise = max(float(moves[valid].std()) / 3, small)
-        low = held.min() - margin * span
-        rows.append([np.log(up), np.log(down / up), low, np.log((1 + 2 * margin) * span), -0.7,
+        low = held.min() - below * span
+        rows.append([np.log(up), np.log(down / up), low, np.log((1 + below + above) * span), -0.7,
                      np.log(noise)])  # fmt: skip
     start = np.array(rows, dtype=np.float64)
     start[:, OWN:] = start[:, OWN:].mean(0)
@@ -164,8 +184,8 @@ def _start(trains: Trains, margin: float) -> Array:
 def _starts(model: Model, trains: Trains) -> list[Array]:
     """Return starts with bounds just inside and just outside of what was seen."""
     found = []
-    for margin in (-0.02, 0.05):
-        start = _start(trains, margin)
+    for margin in MARGINS:
+        start = _start(trains, margin, margin)
         found.append(np.concatenate([start, np.tile(model.start, (len(start), 1))], 1))
     return found
 
@@ -194,7 +214,7 @@ def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[T
     told(f"fitting {model.name}")
     short = _short(trains)
     looks = [_tried(model, short, start, GLANCE) for start in _starts(model, short)]
-    best = max(looks, key=lambda each: each.scored.log_likelihood).scored.theta
+    best = max(looks, key=lambda each: each.scored.log_likelihood.sum()).scored.theta
     found = [_tried(model, short, best, SEARCH)]
     if model.name != "constant step":  # there both spreads are one
         told(f"fitting {model.name}{JITTER}")
@@ -205,8 +225,26 @@ def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[T
 
 def _whole(found: Tried, trains: Trains, best: Tried) -> Tried:
     """Return what was found on short trains on whole ones, fitted again where it may be best."""
-    near = _bic(found) < _bic(best) + NEAR
-    return _tried(found.model, trains, found.scored.theta, SEARCH if near else LOOK)
+    if _bic(found) >= _bic(best) + NEAR:
+        return _tried(found.model, trains, found.scored.theta, LOOK)
+    theta = _elsewhere(found, _short(trains))
+    return _tried(found.model, trains, theta, SEARCH)
+
+
+def _elsewhere(found: Tried, trains: Trains) -> Array:
+    """Return the estimates, with other bounds of single devices where those fit far better.
+
+    A climb moves a bound no further than the next place where the likelihood falls on both sides.
+    """
+    theta = found.scored.theta
+    best = _tried(found.model, trains, theta, LOOK).scored.log_likelihood
+    for margins in itertools.product(MARGINS, MARGINS):
+        start = np.concatenate([theta[:, :2], _start(trains, *margins)[:, 2:4], theta[:, OWN:]], 1)
+        other = own_score(found.model, trains, start, range(OWN))
+        better = other.log_likelihood > best + 1
+        theta = np.where(better[:, None], other.theta, theta)
+        best = np.where(better, other.log_likelihood, best)
+    return theta
 
 
 def _tried(model: Model, trains: Trains, start: Array, effort: Effort) -> Tried:
@@ -216,7 +254,8 @@ def _tried(model: Model, trains: Trains, start: Array, effort: Effort) -> Tried:
     found = score(model, trains, start, width, effort)
     count = OWN * len(trains.names) + 2 + len(model.shape)
     samples = int(trains.valid.sum())
-    return Tried(model, found, Candidate(model.name, found.log_likelihood, count, samples))
+    fit = float(found.log_likelihood.sum())
+    return Tried(model, found, Candidate(model.name, fit, count, samples))
 
 
 def _determined(every: Sequence[Tried]) -> tuple[Tried, list[str]]:
@@ -259,60 +298,80 @@ def _check_bounds(best: Tried, errors: Array) -> None:
             )
 
 
-def _population(best: Tried, unit: float) -> list[Parameter]:
-    """Return means over devices, and spreads where there are several."""
-    theta, cov = best.scored.theta, best.scored.covariance
-    step, ratio, span = np.exp(theta[:, 0]), np.exp(theta[:, 1]), np.exp(theta[:, 3])
+def _reached(best: Tried, trains: Trains) -> dict[str, Flags]:
+    """Return which devices tell where each bound lies: one further out fits them far less well.
 
-    def gradient(*pairs: tuple[int, Array]) -> Array:
-        slope = np.zeros_like(theta)
-        for index, value in pairs:
-            slope[:, index] += value
-        errors: Array = np.sqrt(np.einsum("ka,kab,kb->k", slope, cov, slope))
-        return errors
-
-    nominal_up = step.mean() >= (step * ratio).mean()
-    nominal = step if nominal_up else step * ratio
-    nominal_se = gradient((0, nominal), (1, np.zeros_like(step) if nominal_up else nominal))
-    uneven = (step - step * ratio) / nominal.mean()
-    uneven_se = gradient((0, uneven), (1, -step * ratio / nominal.mean()))
-    lean = float(uneven.mean())  # a ratio of means: nominal steps vary in it too
-    uneven = uneven - lean * (nominal / nominal.mean() - 1)
-    high, high_se = theta[:, 2] + span, gradient((2, np.ones_like(span)), (3, span))
-    low, low_se = theta[:, 2], gradient((2, np.ones_like(span)))
-    return [
-        *_mean_and_spread("pulse_step", nominal * unit, nominal_se * unit, "pulse_spread"),
-        *_mean_and_spread("high", high * unit, high_se * unit, "high_spread"),
-        *_mean_and_spread("low", low * unit, low_se * unit, "low_spread", relative=False),
-        *_mean_and_spread("up_down", uneven, uneven_se, "", text=""),
-    ]
-
-
-def _mean_and_spread(
-    key: str, values: Array, errors: Array, spread: str, relative: bool = True, text: str = "uS"
-) -> list[Parameter]:
-    """Return a mean with Student's interval, and a spread freed of the devices' own errors.
-
-    ``values``, ``errors``: of each device, SI; ``relative``: whether the spread is one of the mean.
+    Where no pulse ran into a bound the likelihood is flat beyond it, and an error from its bend at
+    the maximum would be far too small.
     """
-    count, mean = len(values), float(values.mean())
-    if count == 1:
-        error, wide = float(errors[0]), 1.96
-    else:
-        error, wide = float(values.std(ddof=1)) / math.sqrt(count), float(t.ppf(0.975, count - 1))
-    edges = (mean - wide * error, mean + wide * error)
-    found = [Parameter(key, mean, error, *edges, text, SCALES[text])]
-    if not spread or count < 3:
-        return found
-    own, total = float((errors**2).mean()), float(values.var(ddof=1))
-    freedom = count - 1
-    ends = [freedom * total / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
-    low, middle, high = (math.sqrt(max(v - own, 0.0)) for v in (ends[0], total, ends[1]))
-    error = total * math.sqrt(2 / freedom) / (2 * max(middle, math.sqrt(total) / 3))
-    f, text = (1 / abs(mean), "percent") if relative else (1.0, text)
-    scale = SCALES[text]
-    found.append(Parameter(spread, middle * f, error * f, low * f, high * f, text, scale))
+    scored, span = best.scored, np.exp(best.scored.theta[:, 3])
+    slopes = {"low": _slope(scored, (2, 1.0)), "high": _slope(scored, (2, 1.0), (3, span))}
+    found = {}
+    for key, (held, fit) in (("low", (trains, scored)), ("high", mirrored(trains, scored))):
+        errors = np.sqrt(np.einsum("ka,kab,kb->k", slopes[key], scored.covariance, slopes[key]))
+        far = np.maximum(span / 10, 4 * errors)
+        found[key] = lower_fall(best.model, held, fit, far) > EVIDENCE
     return found
+
+
+def _slope(scored: Scored, *pairs: tuple[int, Array | float]) -> Array:
+    """Return how a number of each device moves with its parameters: pairs of index and slope."""
+    slope = np.zeros_like(scored.theta)
+    for index, value in pairs:
+        slope[:, index] = value
+    return slope
+
+
+def _several(scored: Scored, values: Array, slope: Array, told: Flags) -> Population:
+    """Return the number ``values`` of the devices ``told``, with its errors, own and common."""
+    cov, slope = scored.covariance[told], slope[told]
+    common = np.linalg.cholesky(cov[0, OWN:, OWN:])
+    together = np.linalg.solve(common, np.einsum("ka,kac->ck", slope, cov[:, :, OWN:])).T
+    whole = np.einsum("ka,kab,kb->k", slope, cov, slope)
+    return Population(values[told], np.sqrt(whole - (together**2).sum(1)), together)
+
+
+def _population(best: Tried, trains: Trains, unit: float) -> tuple[list[Parameter], list[str]]:
+    """Return means over devices, spreads where there are several, and notes of what is left out.
+
+    Raises ``InputError`` where too few devices tell where a bound lies.
+    """
+    scored, reached = best.scored, _reached(best, trains)
+    theta, everyone = scored.theta, np.ones(len(trains.names), dtype=bool)
+    step, ratio, span = np.exp(theta[:, 0]), np.exp(theta[:, 1]), np.exp(theta[:, 3])
+    falls = step.mean() < (step * ratio).mean()
+    nominal = step * ratio if falls else step
+    uneven = (step - step * ratio) / nominal.mean()
+    lean = float(uneven.mean())  # a ratio of means: nominal steps vary in it too
+    found, notes = [], []
+    for key, values, pairs in (
+        ("pulse_step", nominal, ((0, nominal), (1, nominal * falls))),
+        ("high", theta[:, 2] + span, ((2, 1.0), (3, span))),
+        ("low", theta[:, 2], ((2, 1.0),)),
+        ("up_down", uneven - lean * (nominal / nominal.mean() - 1),
+         ((0, uneven), (1, -step * ratio / nominal.mean()))),
+    ):  # fmt: skip
+        told = reached.get(key, everyone)
+        count, devices = int(told.sum()), len(told)
+        if count < min(2, devices):
+            raise InputError(
+                f"the data do not determine {key} ({count} of {devices} devices reach that bound): "
+                "trains that approach both bounds are needed"
+            )
+        seen = _several(scored, values, _slope(scored, *pairs), told)
+        if key not in reached:  # errors grow with the step: weights would lean to small ones
+            seen = replace(seen, errors=np.full(devices, np.sqrt((seen.errors**2).mean())))
+        size, text = (1.0, "") if key == "up_down" else (unit, "uS")
+        found.append(seen.mean(key, text, size))
+        name = {"pulse_step": "pulse_spread", "up_down": ""}.get(key, f"{key}_spread")
+        if name and count > 2:
+            relative = key != "low"
+            size = size / abs(found[-1].value) if relative else size
+            found.append(seen.spread(name, "percent" if relative else "uS", size))
+        if count < devices:
+            left = "" if count > 2 else f"; {name} is left out, the base's is kept"
+            notes.append(f"{key} is told by {count} of {devices} devices: no others reach it{left}")
+    return found, notes
 
 
 def _shared(best: Tried, unit: float) -> list[Parameter]:
@@ -342,6 +401,10 @@ def _shared(best: Tried, unit: float) -> list[Parameter]:
             pair = best.scored.covariance[0][np.ix_([index, -1], [index, -1])]
             value, error = value * shrink, math.sqrt(slope @ pair @ slope)
         edges = (value - 1.96 * error, value + 1.96 * error)
+        if name == "amplitude_down" and abs(theta[index]) > 1.96 * errors[index]:
+            # of a known sign: its logarithm, mostly -gamma, is what is normal
+            factor = math.exp(1.96 * error / abs(value))
+            edges = (min(value / factor, value * factor), max(value / factor, value * factor))
         found.append(Parameter(f"response.{name}", value, error, *edges))
     return found
 
