@@ -256,10 +256,12 @@ MODELS: dict[str, Model] = {
 class Coverage:
     """Of each number, in how many draws its interval held the truth, and the mean estimate.
 
-    A draw in which another model was chosen counts as a miss of the numbers that it does not have.
+    A draw in which another model was chosen counts as a miss of the numbers that it does not have;
+    one whose notes say that the number is left out counts in ``left_out`` alone.
     """
 
     held: Mapping[str, float]
+    left_out: Mapping[str, int]
     mean: Mapping[str, float]
     chosen: Mapping[str, int]
     refused: int
@@ -270,6 +272,7 @@ def coverage(model: Model, draws: int) -> Coverage:
     held: dict[str, list[bool]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
     chosen: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     refused = 0
     for seed in range(draws):
         try:
@@ -280,11 +283,15 @@ def coverage(model: Model, draws: int) -> Coverage:
         chosen[fit.candidates[0].name] += 1
         found = {p.key: p for p in fit.parameters}
         for key, truth in model.truth.items():
+            if key not in found and any(f"{key} is left out" in note for note in fit.notes):
+                left_out[key] += 1
+                continue
             held[key].append(key in found and found[key].low <= truth <= found[key].high)
             if key in found:
                 values[key].append(found[key].value)
     return Coverage(
         {key: float(np.mean(each)) for key, each in held.items()},
+        left_out,
         {key: float(np.mean(each)) for key, each in values.items()},
         chosen,
         refused,
@@ -306,7 +313,9 @@ def main() -> None:
         found = coverage(model, given.draws)
         seconds = (time.process_time() - start) / given.draws
         numbers = ", ".join(
-            f"`{key}` {100 * share:.0f} %" + _ratio(found.mean.get(key), model.truth[key])
+            f"`{key}` {100 * share:.0f} %"
+            + (f" of {given.draws - found.left_out[key]}" if found.left_out[key] else "")
+            + _ratio(found.mean.get(key), model.truth[key])
             for key, share in found.held.items()
         )
         right = f"{found.chosen[model.name]} of {given.draws}"

@@ -17,8 +17,9 @@ from madem.device.fit import fit_files
 from madem.device.fitting import Fit
 from madem.device.forms import Telegraph, White
 from madem.device.noise import fit_noise
+from madem.device.population import populations
 from madem.device.programming import fit_errors
-from madem.device.pulses import RESPONSES, _population, _shared, _starts, _tried, fit_pulses
+from madem.device.pulses import RESPONSES, _shared, _starts, _tried, fit_pulses
 from madem.device.retention import fit_retention
 from madem.device.tables import Table, Trains
 from madem.randomness import stream
@@ -160,7 +161,7 @@ def pulse_intervals(
         held = trains(soft_cell(), devices, pulses, seed)
         held = replace(held, reads=held.reads * 1e6)
         best = _tried(RESPONSES[0], held, _starts(RESPONSES[0], held)[1], Effort())
-        found = (*_population(best, held, 1e-6)[0], *_shared(best, 1e-6))
+        found = (*populations(best.model, best.scored, held, 1e-6)[0], *_shared(best, 1e-6))
         fits.append({p.key: (p.low, p.high) for p in found})
     return fits
 

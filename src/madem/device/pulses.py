@@ -17,12 +17,9 @@ from madem.device.filtering import (
     OWN,
     Array,
     Effort,
-    Flags,
     Model,
     Scored,
-    lower_fall,
     mean_path,
-    mirrored,
     own_score,
     score,
 )
@@ -36,7 +33,7 @@ from madem.device.fitting import (
     preferred,
     tried,
 )
-from madem.device.population import Population
+from madem.device.population import populations
 from madem.device.tables import Trains
 from madem.errors import InputError
 
@@ -59,8 +56,6 @@ SHORT = 32
 """Trains are cut into pieces of at most so many pulses for the search."""
 NEAR = 60.0
 """Candidates within so much of the best one's BIC on short trains are fitted to whole ones."""
-EVIDENCE = 5.0
-"""A log-likelihood higher by as much is very strong evidence (Kass and Raftery, JASA 1995)."""
 MARGINS = (-0.02, 0.05)
 """Bounds are looked for so far beyond what was seen, in shares of it: just inside, just outside."""
 LOOSE = 0.7
@@ -98,7 +93,7 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     names = {"constant step": "linear-step"}
     form = best.model.name.removesuffix(JITTER)
     residuals = best.scored.residuals[trains.valid]
-    parameters, few = _population(best, scaled, unit)
+    parameters, few = populations(best.model, best.scored, scaled, unit)
     return Fit(
         kind="pulses",
         devices=len(trains.names),
@@ -296,82 +291,6 @@ def _check_bounds(best: Tried, errors: Array) -> None:
                 f"the data do not determine {said[index]} (relative uncertainty "
                 f"{100 * worst[index]:.0f} %): {needs[index]} are needed"
             )
-
-
-def _reached(best: Tried, trains: Trains) -> dict[str, Flags]:
-    """Return which devices tell where each bound lies: one further out fits them far less well.
-
-    Where no pulse ran into a bound the likelihood is flat beyond it, and an error from its bend at
-    the maximum would be far too small.
-    """
-    scored, span = best.scored, np.exp(best.scored.theta[:, 3])
-    slopes = {"low": _slope(scored, (2, 1.0)), "high": _slope(scored, (2, 1.0), (3, span))}
-    found = {}
-    for key, (held, fit) in (("low", (trains, scored)), ("high", mirrored(trains, scored))):
-        errors = np.sqrt(np.einsum("ka,kab,kb->k", slopes[key], scored.covariance, slopes[key]))
-        far = np.maximum(span / 10, 4 * errors)
-        found[key] = lower_fall(best.model, held, fit, far) > EVIDENCE
-    return found
-
-
-def _slope(scored: Scored, *pairs: tuple[int, Array | float]) -> Array:
-    """Return how a number of each device moves with its parameters: pairs of index and slope."""
-    slope = np.zeros_like(scored.theta)
-    for index, value in pairs:
-        slope[:, index] = value
-    return slope
-
-
-def _several(scored: Scored, values: Array, slope: Array, told: Flags) -> Population:
-    """Return the number ``values`` of the devices ``told``, with its errors, own and common."""
-    cov, slope = scored.covariance[told], slope[told]
-    common = np.linalg.cholesky(cov[0, OWN:, OWN:])
-    together = np.linalg.solve(common, np.einsum("ka,kac->ck", slope, cov[:, :, OWN:])).T
-    whole = np.einsum("ka,kab,kb->k", slope, cov, slope)
-    return Population(values[told], np.sqrt(whole - (together**2).sum(1)), together)
-
-
-def _population(best: Tried, trains: Trains, unit: float) -> tuple[list[Parameter], list[str]]:
-    """Return means over devices, spreads where there are several, and notes of what is left out.
-
-    Raises ``InputError`` where too few devices tell where a bound lies.
-    """
-    scored, reached = best.scored, _reached(best, trains)
-    theta, everyone = scored.theta, np.ones(len(trains.names), dtype=bool)
-    step, ratio, span = np.exp(theta[:, 0]), np.exp(theta[:, 1]), np.exp(theta[:, 3])
-    falls = step.mean() < (step * ratio).mean()
-    nominal = step * ratio if falls else step
-    uneven = (step - step * ratio) / nominal.mean()
-    lean = float(uneven.mean())  # a ratio of means: nominal steps vary in it too
-    found, notes = [], []
-    for key, values, pairs in (
-        ("pulse_step", nominal, ((0, nominal), (1, nominal * falls))),
-        ("high", theta[:, 2] + span, ((2, 1.0), (3, span))),
-        ("low", theta[:, 2], ((2, 1.0),)),
-        ("up_down", uneven - lean * (nominal / nominal.mean() - 1),
-         ((0, uneven), (1, -step * ratio / nominal.mean()))),
-    ):  # fmt: skip
-        told = reached.get(key, everyone)
-        count, devices = int(told.sum()), len(told)
-        if count < min(2, devices):
-            raise InputError(
-                f"the data do not determine {key} ({count} of {devices} devices reach that bound): "
-                "trains that approach both bounds are needed"
-            )
-        seen = _several(scored, values, _slope(scored, *pairs), told)
-        if key not in reached:  # errors grow with the step: weights would lean to small ones
-            seen = replace(seen, errors=np.full(devices, np.sqrt((seen.errors**2).mean())))
-        size, text = (1.0, "") if key == "up_down" else (unit, "uS")
-        found.append(seen.mean(key, text, size))
-        name = {"pulse_step": "pulse_spread", "up_down": ""}.get(key, f"{key}_spread")
-        if name and count > 2:
-            relative = key != "low"
-            size = size / abs(found[-1].value) if relative else size
-            found.append(seen.spread(name, "percent" if relative else "uS", size))
-        if count < devices:
-            left = "" if count > 2 else f"; {name} is left out, the base's is kept"
-            notes.append(f"{key} is told by {count} of {devices} devices: no others reach it{left}")
-    return found, notes
 
 
 def _shared(best: Tried, unit: float) -> list[Parameter]:
