@@ -92,8 +92,8 @@ def _least_errors(model: Model, scored: Scored, trains: Trains) -> dict[str, Arr
     """Return the least that the error of each device's bounds can be, from bounds further out.
 
     Where no pulse ran into a bound the likelihood is flat beyond it, and an error from its bend at
-    the maximum would be far too small: infinite where the profile likelihood does not end, from its
-    fall where that is no strong evidence, else zero.
+    the maximum would be far too small. Infinite where the profile likelihood does not end; from its
+    fall where that is no strong evidence and far from what the error says; else zero.
     """
     span = np.exp(scored.theta[:, 3])
     slopes = {"low": _slope(scored, (2, 1.0)), "high": _slope(scored, (2, 1.0), (3, span))}
@@ -103,7 +103,8 @@ def _least_errors(model: Model, scored: Scored, trains: Trains) -> dict[str, Arr
         far = np.maximum(span / 10, 4 * errors)
         fall = lower_fall(model, held, fit, far)
         weak = np.where(fall > 1.96**2 / 2, far / np.sqrt(2 * np.maximum(fall, 1)), np.inf)
-        found[key] = np.where(fall > EVIDENCE, 0.0, weak)
+        strong = np.minimum((far / errors) ** 2 / 10, EVIDENCE)  # a fifth of what the error says
+        found[key] = np.where(fall > strong, 0.0, weak)
     return found
 
 
@@ -121,7 +122,8 @@ def _several(scored: Scored, values: Array, slope: Array, told: Flags) -> Popula
     common = np.linalg.cholesky(cov[0, OWN:, OWN:])
     together = np.linalg.solve(common, np.einsum("ka,kac->ck", slope, cov[:, :, OWN:])).T
     whole = np.einsum("ka,kab,kb->k", slope, cov, slope)
-    return Population(values[told], np.sqrt(whole - (together**2).sum(1)), together)
+    own = np.maximum(whole - (together**2).sum(1), 1e-12 * whole)  # of round-off
+    return Population(values[told], np.sqrt(own), together)
 
 
 def populations(
@@ -158,7 +160,9 @@ def populations(
             )
         seen = _several(scored, values, _slope(scored, *pairs), told)
         errors = np.maximum(seen.errors, least_error[told])
-        if key not in least:  # errors grow with the step: weights would lean to small ones
+        if key in least:  # errors go with the values: sharp ones count no more than the median
+            errors = np.maximum(errors, np.median(errors))
+        else:  # they grow with the step: weights would lean to small ones
             errors = np.full(devices, np.sqrt((errors**2).mean()))
         seen = replace(seen, errors=errors)
         size, text = (1.0, "") if key == "up_down" else (unit, "uS")
