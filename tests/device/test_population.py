@@ -36,6 +36,13 @@ def test_intervals_cover_the_truth_with_errors_of_many_sizes(together: float) ->
     assert (np.mean(held, 0) >= 0.92).all() and (np.mean(held, 0) <= 0.98).all()
 
 
+def test_devices_all_alike_have_the_common_error_alone() -> None:
+    mean = Population(np.full(4, 7.0), np.full(4, 0.1), np.full((4, 1), 0.5)).mean("low", "", 1.0)
+    assert (mean.value, mean.error) == (7.0, 0.5)
+    assert mean.high == pytest.approx(7 + 1.96 * 0.5, rel=1e-4)
+    assert Population(np.full(4, 7.0), np.ones(4), np.zeros((4, 1))).mean("low", "", 1.0).error == 0
+
+
 def test_one_device_has_its_own_error_alone() -> None:
     mean = Population(np.array([7.0]), np.array([0.3]), np.array([[0.4]])).mean("high", "", 1.0)
     assert (mean.value, mean.error) == (7.0, pytest.approx(0.5))

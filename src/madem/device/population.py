@@ -1,26 +1,25 @@
-"""Means and spreads over devices that are known well, badly or not at all (a random-effects model).
+"""Means and spreads over devices, and which devices tell where their bounds lie.
 
 Each device's number is its true one plus an error of its own and an error that all have in common;
-the true ones are normal over devices. Sources: R. C. Paule and J. Mandel, Journal of Research of
-the National Bureau of Standards 87 (1982) 377 (the spread); W. Viechtbauer, Statistics in Medicine
-26 (2007) 37 (its interval by Cochran's Q); J. Hartung and G. Knapp, Statistics in Medicine 20
-(2001) 1771 (the error of the mean).
+the true ones are normal over devices. All devices that tell a number count the same: their errors
+go with their values, so that weights by them would lean to one side.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import chi2, t
 
-from madem.device.filtering import OWN, Array, Flags, Model, Scored, lower_fall, mirrored
+from madem.device.filtering import OWN, Array, Model, Scored, lower_fall, mirrored
 from madem.device.fitting import SCALES, Parameter
 from madem.device.tables import Trains
 from madem.errors import InputError
 
+FAR = 4.0
+"""A device whose error is above so many medians tells next to nothing and is left out."""
 EVIDENCE = 5.0
 """A log-likelihood higher by as much is very strong evidence (Kass and Raftery, JASA 1995)."""
 
@@ -33,7 +32,7 @@ class Population:
     k)``: what ``k`` independent standard normal errors, the same for all devices, do to each.
 
     >>> seen = Population(np.array([9.0, 11.0, 10.0]), np.ones(3), np.zeros((3, 0)))
-    >>> seen.variance(2.0)  # the devices differ by no more than their own errors explain
+    >>> seen.spread("low_spread", "", 1.0).value  # no more than their own errors explain
     0.0
     """
 
@@ -41,51 +40,31 @@ class Population:
     errors: Array
     together: Array
 
-    def variance(self, level: float) -> float:
-        """Return the variance over devices at which Cochran's Q is ``level``; 0 where none is."""
-
-        def beyond(variance: float) -> float:
-            mean, weight = self._weighed(variance)
-            return float(weight @ (self.values - mean) ** 2) - level
-
-        if beyond(0.0) <= 0:
-            return 0.0
-        top = float(((self.values - self.values.mean()) ** 2).sum()) / level
-        return float(brentq(beyond, 0.0, top, xtol=1e-12 * top))
-
     def mean(self, key: str, unit: str, size: float) -> Parameter:
-        """Return the mean as a parameter; ``size``: what one of the values is in SI units."""
-        count, common = len(self.values), self.together
+        """Return the mean as a parameter; ``size``: what one of the values is in SI units.
+
+        Its interval is Student's, wider by what is common (degrees of freedom by Satterthwaite).
+        """
+        count, value = len(self.values), float(self.values.mean())
+        common = float((self.together.mean(0) ** 2).sum())
         if count == 1:
-            value, wide = float(self.values[0]), 1.96
-            error = math.hypot(float(self.errors[0]), *common[0])
+            error, wide = math.sqrt(float(self.errors[0]) ** 2 + common), 1.96
         else:
-            variance = self.variance(count - 1.0)
-            value, weight = self._weighed(variance)
-            scatter = float(weight @ (self.values - value) ** 2) / (count - 1)
-            own = scatter / float(weight.sum())
-            both = own + float(((weight @ common / weight.sum()) ** 2).sum())
-            freedom = (count - 1) * (both / own) ** 2  # Satterthwaite: what is common is normal
-            error, wide = math.sqrt(both), float(t.ppf(0.975, freedom))
+            own = float(self.values.var(ddof=1)) / count
+            freedom = (count - 1) * (1 + common / max(own, 1e-9 * common + 1e-300)) ** 2
+            error, wide = math.sqrt(own + common), float(t.ppf(0.975, freedom))
         edges = (size * (value - wide * error), size * (value + wide * error))
         return Parameter(key, size * value, size * error, *edges, unit, SCALES[unit])
 
     def spread(self, key: str, unit: str, size: float) -> Parameter:
-        """Return the standard deviation over three devices or more as a parameter."""
-        freedom = len(self.values) - 1.0
-        levels = [float(chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
-        low, middle, high = (
-            math.sqrt(self.variance(level)) for level in (levels[0], freedom, levels[1])
-        )
-        total = len(self.values) / float(self._weighed(middle**2)[1].sum())
+        """Return the standard deviation over devices, freed of their own errors, as a parameter."""
+        freedom = len(self.values) - 1
+        own, total = float((self.errors**2).mean()), float(self.values.var(ddof=1))
+        ends = [freedom * total / float(chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
+        low, middle, high = (math.sqrt(max(v - own, 0.0)) for v in (ends[0], total, ends[1]))
         error = total * math.sqrt(2 / freedom) / (2 * max(middle, math.sqrt(total) / 3))
-        value, error, low, high = (size * each for each in (middle, error, low, high))
-        return Parameter(key, value, error, low, high, unit, SCALES[unit])
-
-    def _weighed(self, variance: float) -> tuple[float, Array]:
-        """Return the weighted mean, and the weights, with ``variance`` over devices."""
-        weight: Array = 1 / (variance + self.errors**2)
-        return float(weight @ self.values / weight.sum()), weight
+        middle, error, low, high = (size * each for each in (middle, error, low, high))
+        return Parameter(key, middle, error, low, high, unit, SCALES[unit])
 
 
 def _least_errors(model: Model, scored: Scored, trains: Trains) -> dict[str, Array]:
@@ -116,14 +95,20 @@ def _slope(scored: Scored, *pairs: tuple[int, Array | float]) -> Array:
     return slope
 
 
-def _several(scored: Scored, values: Array, slope: Array, told: Flags) -> Population:
-    """Return the number ``values`` of the devices ``told``, with its errors, own and common."""
-    cov, slope = scored.covariance[told], slope[told]
-    common = np.linalg.cholesky(cov[0, OWN:, OWN:])
-    together = np.linalg.solve(common, np.einsum("ka,kac->ck", slope, cov[:, :, OWN:])).T
-    whole = np.einsum("ka,kab,kb->k", slope, cov, slope)
-    own = np.maximum(whole - (together**2).sum(1), 1e-12 * whole)  # of round-off
-    return Population(values[told], np.sqrt(own), together)
+def _several(scored: Scored, values: Array, slope: Array, least: Array | float) -> Population:
+    """Return a number of the devices that tell it, with its own and common errors.
+
+    ``least``: what errors of its own are at least. Left out are devices without a finite error, or
+    with one far above that of the others.
+    """
+    common = np.linalg.cholesky(scored.covariance[0, OWN:, OWN:])
+    joined = np.einsum("ka,kac->ck", slope, scored.covariance[:, :, OWN:])
+    together = np.linalg.solve(common, joined).T
+    whole = np.einsum("ka,kab,kb->k", slope, scored.covariance, slope)
+    errors = np.maximum(np.sqrt(np.maximum(whole - (together**2).sum(1), 0.0)), least)
+    finite = errors[np.isfinite(errors)]
+    told = errors <= FAR * np.median(finite) if len(finite) else np.zeros(len(errors), bool)
+    return Population(values[told], errors[told], together[told])
 
 
 def populations(
@@ -150,21 +135,13 @@ def populations(
         ("up_down", uneven - leaning + lean,
          ((0, uneven - leaning), (1, -step * ratio / nominal.mean() - falls * leaning))),
     ):  # fmt: skip
-        least_error = least.get(key, np.zeros(len(theta)))
-        told = np.isfinite(least_error)
-        count, devices = int(told.sum()), len(told)
+        seen = _several(scored, values, _slope(scored, *pairs), least.get(key, 0.0))
+        count, devices = len(seen.values), len(theta)
         if count < min(2, devices):
             raise InputError(
                 f"the data do not determine {key} ({count} of {devices} devices reach that bound): "
                 "trains that approach both bounds are needed"
             )
-        seen = _several(scored, values, _slope(scored, *pairs), told)
-        errors = np.maximum(seen.errors, least_error[told])
-        if key in least:  # errors go with the values: sharp ones count no more than the median
-            errors = np.maximum(errors, np.median(errors))
-        else:  # they grow with the step: weights would lean to small ones
-            errors = np.full(devices, np.sqrt((errors**2).mean()))
-        seen = replace(seen, errors=errors)
         size, text = (1.0, "") if key == "up_down" else (unit, "uS")
         found.append(seen.mean(key, text, size))
         name = {"pulse_step": "pulse_spread", "up_down": ""}.get(key, f"{key}_spread")
@@ -174,5 +151,5 @@ def populations(
             found.append(seen.spread(name, "percent" if relative else "uS", size))
         if count < devices:
             left = "" if count > 2 else f"; {name} is left out, the base's is kept"
-            notes.append(f"{key} is told by {count} of {devices} devices: no others reach it{left}")
+            notes.append(f"{key} is told by {count} of {devices} devices: the others do not{left}")
     return found, notes
