@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,9 @@ BAD_FILES: dict[str, tuple[dict[str, object], dict[str, str], str]] = {
     "complex": ({"x": X * 1j, "y": Y}, {}, "x must be numbers"),
     "no samples": ({"x": X[:0], "y": Y[:0]}, {}, "x must be numbers of shape"),
     "one class": ({"x": X, "y": 0 * Y}, {}, "y is '0' in every row"),
+    "nothing to predict": (
+        {"x": X, "y": np.zeros((30, 0))}, {"predict": "numbers"}, "y must be numbers of shape",
+    ),
 }  # fmt: skip
 
 
@@ -100,6 +106,50 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         npz_table(str(tmp_path / "none.npz"))
 
 
+def refused(path: Path) -> None:
+    with pytest.raises(InputError, match="is damaged, or no .npz file of numpy"):
+        npz_table(str(path))
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_every_byte_may_be_hit(how: int, tmp_path: Path) -> None:
+    file, array = tmp_path / "a.npz", io.BytesIO()
+    np.save(array, X)
+    with zipfile.ZipFile(file, "w", how) as packed:
+        packed.writestr("x.npy", array.getvalue())
+        packed.writestr("y.npy", array.getvalue())
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 23):
+        hit = bytearray(whole)
+        hit[place] ^= 16
+        file.write_bytes(hit)
+        with pytest.raises(InputError):  # of two columns is y, which is no label either
+            npz_table(str(file))
+
+
+HEADERS = {
+    "too large": "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000000000000, 4)}",
+    "cut": "{'descr': '<f8', 'fortran_order': False, 'shape': (30",
+    "no numbers": "{'descr': '<f8', 'fortran_order': False, 'shape': (True, True)}",
+    "no text": "{[]: 1}",
+    "open": "'''",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_lie(name: str, tmp_path: Path) -> None:
+    head = HEADERS[name].encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("x.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head)
+        packed.writestr("y.npy", b"")
+    refused(tmp_path / "a.npz")
+
+
+def test_bytes_are_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, y=np.array([b"caf\xc3\xa9", b"\xff", b"a"])[Y])
+    assert npz_table(str(tmp_path / "a.npz")).names == ("\\xff", "a", "caf\u00e9")
+
+
 CODE = """
 import numpy as np
 def numbers(): return np.arange(60).reshape(30, 2)
@@ -111,6 +161,16 @@ def tensors():
     import torch
     return torch.rand(30, 2, requires_grad=True), torch.arange(30)
 number = 3
+def leaves(): raise SystemExit(0)
+class Odd:
+    def __str__(self): raise KeyError("odd")
+    __repr__ = __array__ = lambda self, *_, **__: str(self)
+def odd(): return Odd(), Odd()
+def odd_labels(): return numbers(), [Odd()] * 30
+def odd_alone(): return Odd()
+class Mute(Exception):
+    __str__ = Odd.__str__
+def mute(): raise Mute
 """
 
 
@@ -131,6 +191,12 @@ def test_a_function_returns_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("mine:fails", "raised ValueError: no luck"),
         ("mine:ragged", "inputs is no array"),
         ("mine:tensors", "inputs is no array"),
+        ("mine:leaves", "raised SystemExit: 0"),
+        ("leaving:rows", "cannot be imported: SystemExit"),
+        ("mine:odd", "inputs is no array: KeyError"),
+        ("mine:odd_labels", "targets is no array: KeyError"),
+        ("mine:odd_alone", "raised KeyError"),
+        ("mine:mute", "raised .*Mute: <exception"),
         ("mine", "must be module:function or file.py:function"),
         ("nowhere:rows", "cannot be imported: ModuleNotFoundError"),
         ("broken:rows", "cannot be imported: SyntaxError"),
@@ -141,6 +207,7 @@ def test_functions_that_cannot_be_used(
 ) -> None:
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / "broken.py").write_text("def rows(:")
+    (tmp_path / "leaving.py").write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=told) as caught:
         python_table(function)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from madem.data.folders import folder_images
 from madem.errors import InputError
@@ -42,6 +43,16 @@ def test_greys_and_signs(leaves: Path) -> None:
     assert (plain.shift, signed.shift) == (0, 1)
 
 
+def never(*_: object, **__: object) -> None:
+    pytest.fail("a program was run")
+
+
+@pytest.mark.parametrize("shift", [-1, 1025])
+def test_shifts_that_cannot_be_made(shift: int, leaves: Path) -> None:
+    with pytest.raises(InputError, match=f"shift must be from 0 to 1024, but is {shift}"):
+        folder_images(str(leaves), shift=shift)
+
+
 def test_folders_that_cannot_be_used(leaves: Path) -> None:
     def refused(told: str) -> None:
         with pytest.raises(InputError, match=told) as caught:
@@ -54,6 +65,13 @@ def test_folders_that_cannot_be_used(leaves: Path) -> None:
     Image.fromarray(np.zeros((3, 4), np.uint16)).save(extra)
     refused("a.png' has more than 8 bits for a pixel")
     extra.write_text("no image")
+    refused("a.png' is no image that can be read")
+    extra.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(EpsImagePlugin, "Ghostscript", never)
+        refused("a.png' is no image that can be read")
+    extra.unlink()
+    os.mkfifo(extra)
     refused("a.png' is no image that can be read")
     extra.unlink()
     extra.mkdir()

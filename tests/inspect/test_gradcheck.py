@@ -179,7 +179,7 @@ BAD = {
     "writing does nothing where machine.kind is ideal": ["writing.units=[1 uS]"],
     "holds no train-images": ["task={kind: idx, path: /nowhere}"],
     "task.size must be from 8 to 1024, but is 7": ["task.size=7"],
-    "task.shift must be from 0 to 1024, but is -1": ["task.shift=-1"],
+    "task.shift: must be from 0 to 1024, but is -1": ["task.shift=-1"],
     "network.wire does nothing where machine.kind is ideal":
         ["network={kind: resistive, wire: 1 ohm}"],
     "must be at most 1437, the number of samples to train": ["schedule.batch=1438"],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import runpy
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import format_exception_only
 from typing import Any
 
 import numpy as np
@@ -56,14 +58,12 @@ def npz_table(
         refuse_memory({f"the size of {abridged(path)}": 1.0 * (sizes[inputs] + sizes[target])})
         with np.load(path, allow_pickle=False) as held:
             found = held[inputs], held[target]
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except ValueError as error:
+    except Exception as error:  # whatever numpy and what unpacks find in a file
         what = "holds pickled objects, which are not loaded: save arrays of numbers or text"
-        said = what if "allow_pickle" in str(error) else "holds an array that is damaged"
+        said = what if "allow_pickle" in str(error) else "is damaged, or no .npz file of numpy"
         raise InputError(f"{where} {said}") from None
-    except (OSError, EOFError, zipfile.BadZipFile):
-        raise InputError(f"{where} is damaged, or no .npz file of numpy") from None
     names = f"{where}: {inputs}", f"{where}: {target}"
     rows = as_rows(found[0], found[1], predict, names)
     return finite(rows, shares, reach, seed)
@@ -85,16 +85,25 @@ def python_table(
     """
     where = f"task.function: {shown(function)}"
     call = _function(function, where)
-    try:
+    with _telling(f"{where} raised"):
         found = call()
-    except Exception as error:
-        raise InputError(f"{where} raised {type(error).__name__}: {error}") from error
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise InputError(f"{where} must return two arrays, inputs and targets, but returned "
-                         f"{shown(found)}")  # fmt: skip
-    names = f"{where}: inputs", f"{where}: targets"
-    rows = as_rows(found[0], found[1], predict, names)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise InputError(f"{where} must return two arrays, inputs and targets, but returned "
+                             f"{shown(found)}")  # fmt: skip
+        names = f"{where}: inputs", f"{where}: targets"
+        rows = as_rows(found[0], found[1], predict, names)
     return finite(rows, shares, reach, seed)
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Tell in one line after ``what`` of all that a person's code raises, its exit included."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise InputError(f"{what} {format_exception_only(error)[-1]}") from error
 
 
 def _function(function: str, where: str) -> Callable[[], Any]:
@@ -103,11 +112,9 @@ def _function(function: str, where: str) -> Callable[[], Any]:
     if not colon or not module or not name:
         raise InputError(f"{where} must be module:function or file.py:function")
     file = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
-    try:
+    with _telling(f"{where} cannot be imported:"):
         held = (runpy.run_path(str(file)) if file.is_file()
                 else vars(importlib.import_module(module)))  # fmt: skip
-    except Exception as error:
-        raise InputError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     found: Callable[[], Any] | None = held.get(name)
     if not callable(found):
         names = [each for each in held if not each.startswith("_")]
@@ -128,9 +135,11 @@ def as_rows(x: Any, target: Any, predict: Predict, names: tuple[str, str]) -> Ro
     goal = _array(target, names[1])
     if goal.dtype.kind == "O":
         goal = np.array([str(each) for each in goal.flatten()]).reshape(goal.shape)
+    if goal.dtype.kind == "S":
+        goal = np.char.decode(goal, "utf-8", "backslashreplace")
     classes = predict == "classes"
     fits = goal.ndim == 1 if classes else goal.ndim in (1, 2) and goal.dtype.kind in "biuf"
-    if not fits or goal.dtype.kind not in "biufUS" or len(goal) != len(inputs):
+    if not fits or goal.dtype.kind not in "biufU" or len(goal) != len(inputs) or 0 in goal.shape:
         allowed = "labels of shape" if classes else "numbers of shape"
         raise InputError(f"{names[1]} must be {allowed} ({len(inputs)},), one for each sample, but "
                          f"is {_kind(goal)}")  # fmt: skip
@@ -145,10 +154,8 @@ def as_rows(x: Any, target: Any, predict: Predict, names: tuple[str, str]) -> Ro
 
 
 def _array(value: Any, name: str) -> Array:
-    try:
+    with _telling(f"{name} is no array:"):
         return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name} is no array: {error}") from None
 
 
 def _kind(found: Array) -> str:

@@ -27,8 +27,8 @@ def folder_images(
     """Return the images in the folders of ``path``; the name of its folder is an image's class.
 
     Args:
-        path: a folder of at least two folders of images, all of one size, that Pillow reads;
-            what begins with a dot is passed over.
+        path: a folder of at least two folders of images, all of one size, that Pillow reads (of
+            EPS, which is a program, none); what begins with a dot is passed over.
         colour: three channels, red, green and blue, and not one of greys.
         signed: whether pixels are from -1 to 1, and not from 0.
         shift: see ``Finite``.
@@ -73,13 +73,16 @@ def _within(kind: Path, where: str) -> list[Path]:
 def _image(file: Path, mode: str, shape: Sequence[int] | None = None) -> np.ndarray:
     """Return an image, ``(channels, rows, columns)``, refused unless it has ``shape``."""
     try:
+        if not file.is_file():  # a pipe would wait
+            raise ValueError
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
+                if image.format == "EPS":  # a program, which Ghostscript would run
+                    raise ValueError
                 deep = image.mode.startswith(("I", "F"))
                 pixels = np.atleast_3d(np.asarray(image.convert(mode))).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning):  # fmt: skip
+    except Exception:  # whatever Pillow's many readers find in a file
         raise InputError(f"task.path: {abridged(file)} is no image that can be read") from None
     if deep:
         raise InputError(f"task.path: {abridged(file)} has more than 8 bits for a pixel: save it "

@@ -158,8 +158,6 @@ def _task(
 ) -> Finite:
     """Return the task; the first of ``order`` are to look at, the next to train on."""
     left = len(order) - validation
-    if not 0 <= shift <= 1024:
-        raise InputError(f"task.shift must be from 0 to 1024, but is {shift}")
     if not 0 <= validation < len(order):
         raise InputError(f"task.validation must be at least 0 and below {len(order)}, the number "
                          f"of training images, but is {validation}")  # fmt: skip

@@ -102,6 +102,11 @@ class Finite:
     names: tuple[str, ...] = ()
     spreads: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a shift that no image has room for."""
+        if not 0 <= self.shift <= 1024:
+            raise InputError(f"shift must be from 0 to 1024, but is {self.shift}")
+
     @property
     def inputs(self) -> tuple[int, ...]:
         """Return the shape of one sample."""
