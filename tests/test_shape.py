@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import statistics
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +120,15 @@ def test_no_class_inherits_twice() -> None:
             above = ours.get(ast.unparse(base))
             if above is not None:
                 assert not any(ast.unparse(b) in ours for b in above.bases), node.name
+
+
+def test_every_module_that_states_shapes_is_checked() -> None:
+    stating = {
+        "madem." + ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in FILES
+        if "from jaxtyping" in file.read_text()
+    }
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())
+    options = project["tool"]["pytest"]["ini_options"]["addopts"]
+    checked = next(o for o in options if o.startswith("--jaxtyping-packages="))
+    assert stating == set(checked.partition("=")[2].split(",")) - {"beartype.beartype"}

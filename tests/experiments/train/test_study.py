@@ -32,7 +32,7 @@ CASES: dict[str, tuple[dict[str, Any], float]] = {
     "a skip and a recurrent joint on noisy chips": ({
         "network": SKIPPED, "machine": CHIP, "writing": {"units": ["200 uS"]},
         "rule": {"kind": "accumulate", "threshold": "5 uS"},
-        "solver": {"kind": "sweep", "tolerance": 1e-3, "budget": 60}, "schedule": {"rates": [0.1]},
+        "solver": {"kind": "sweep", "tolerance": 1e-3, "budget": 30}, "schedule": {"rates": [0.1]},
     }, 0.5),
     "Tiki-Taka on images": ({
         "network": READOUT, "rule": "descent", "schedule": {"rates": [0.5]},
@@ -135,7 +135,7 @@ def test_a_circuit_learns_as_the_ideal_network_does() -> None:
     parts = {
         "task": DIGITS, "network": READOUT, "rule": "descent",
         "estimator": {"kind": "centred", "beta": 0.5},
-        "schedule": {"steps": 60, "batch": 16, "rates": [0.3], "looks": 2},
+        "schedule": {"steps": 60, "batch": 16, "rates": [0.3], "looks": 1},
     }  # fmt: skip
     trained = {}
     for kind in ("ideal", "circuit"):
