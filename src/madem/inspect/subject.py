@@ -74,7 +74,7 @@ class Subject:
         for store in twin.stores:
             pairs = cells_of(store)
             if pairs is not None:
-                pairs.fluctuation = 0.0
+                pairs.fluctuate(0.0)
         around = replace(twin.periphery, dac_bits=None, adc_bits=None, partial=())
         return Simulated(twin.network, solver, twin.stores, around)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
-import torch
 from torch import Generator, Tensor
 
 from madem.ledger import Ledger
@@ -44,9 +43,7 @@ def kept(
     """Return chips, the rule's memory, the ledger's totals, and the streams of ``owners``."""
     held = {f"memory.{i}": tensor for i, tensor in enumerate(memory)}
     held |= {f"machine.{name}": tensor for name, tensor in machine.state().items()}
-    for item, parts in ledger.totals.items():
-        for part, total in zip(("count", "watts"), parts, strict=True):
-            held[f"ledger.{part}.{item}"] = torch.as_tensor(total, dtype=torch.float64)
+    held |= {f"ledger.{name}": total for name, total in ledger.state().items()}
     return held | streams(*owners)
 
 
@@ -59,9 +56,6 @@ def bring_back(
 ) -> tuple[Tensor, ...]:
     """Let everything be as ``kept`` found it; return the memory, in the shapes of ``memory``."""
     machine.restore(part_of(held, "machine."))
-    items = [key.removeprefix("ledger.count.") for key in held if "ledger.count." in key]
-    ledger.totals = {
-        item: (held[f"ledger.count.{item}"], held[f"ledger.watts.{item}"]) for item in items
-    }
+    ledger.restore(part_of(held, "ledger."))
     rewind(held, *owners)
     return tuple(held[f"memory.{i}"].view_as(own) for i, own in enumerate(memory))
