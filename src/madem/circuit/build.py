@@ -171,7 +171,7 @@ def resistive(
 ) -> Built:
     """Return the circuit of a resistive network with the input ``x``, ``(inputs,)``, V.
 
-    ``parameters``: a list a joint, as the network draws them; ``nudge`` of a batch of one.
+    ``parameters``: one list per joint, as the network draws them; ``nudge`` of a batch of one.
     Raises ``InputError`` for joints and laws that have no circuit.
     """
     elements: list[Element] = []
@@ -219,7 +219,7 @@ def hopfield(
     unit: Sequence[float] | None = None,
     volts: float = 1.0,
 ) -> Built:
-    """Return the circuit of a Hopfield network whose weights lie on ``crossbars``, a list a joint.
+    """Return the circuit of a Hopfield network whose weights lie on ``crossbars``, one list per joint.
 
     ``x``: input of one sample, ``(inputs,)``; ``unit``: conductance of weight one of every joint,
     S; ``volts`` on a line stand for a state of one. Raises ``InputError`` for joints that are not

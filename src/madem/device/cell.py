@@ -47,8 +47,8 @@ class Cell:
     ``low``, ``low_spread``: smallest conductance, and its spread over the cells.
     ``fold``: bounds of a cell that would lie beyond it are reflected there; 0: nowhere.
     ``stuck_low``, ``stuck_high``: between these stuck cells lie; 0 for ``stuck_high`` is ``high``.
-    ``up_down``, ``up_down_spread``: by what share of the step pulses up exceed pulses down (the
-    weaker direction loses it), and half its spread over the cells.
+    ``up_down``: asymmetry ``(up - down) / step`` of pulses; the weaker direction is reduced by it.
+    ``up_down_spread``: half of its standard deviation over cells.
     ``pulse_jitter``: spread over pulses that does not shrink with the response, in steps.
     ``response``, ``scatter``, ``error``, ``noise``, ``retention``: see ``madem.device.forms``.
 

@@ -160,7 +160,7 @@ def wide(value: Tensor, like: Tensor) -> Tensor:
 Beta = float | OutputMove | RelativeMove
 Number = float | complex
 Pair = tuple[Number, Number, Number]
-"""High and low strength in units of beta, and the weight of their contrast times beta."""
+"""``(high, low, weight)``: adds ``weight / beta (dE at high beta - dE at low beta)``."""
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ class Equilibrium(nn.Module):
         return x, start
 
     def _check_start(self, x: Tensor, start: Sequence[Tensor]) -> None:
-        """Refuse states that are not one a layer, finite, for every sample of ``x``."""
+        """Refuse states that are not one per layer, finite, for every sample of ``x``."""
         inputs, *layers = self.network.state_shapes
         batch = tuple(x.shape[: max(x.dim() - len(inputs), 0)])
         wanted = [(*batch, *shape) for shape in layers]

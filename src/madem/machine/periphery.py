@@ -231,7 +231,7 @@ class Periphery:
         return Digitised(coupling, own.rows, own.columns, Converter(self.adc_bits, own.limit))
 
     def put(self, x: Tensor, ends: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> Tensor:
-        """Return the input, of ``shape`` per sample, as its drivers put it on the lines."""
+        """Return the input, of ``shape`` per sample, converted, and with each driver's offset."""
         joints = zip(self.lines, ends, strict=False)
         offsets = [line.driven for line, own in joints if 0 in own and line.driven is not None]
         x = self.drive(x)

@@ -87,7 +87,7 @@ class Simulated(Machine):
 
     @property
     def exact(self) -> bool:
-        """Whether every settling meets the same couplings and is seen as it is."""
+        """Whether weights do not fluctuate, and states are read without converters or offsets."""
         return self.periphery.exact and not self.restless
 
     @property
@@ -291,7 +291,10 @@ class Simulated(Machine):
         return self.periphery.sense(problem.reaction(settled.rest.states), None)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
-        """Change the parameters by ``changes``, as well as their stores can."""
+        """Ask each store to change its parameters by ``changes``; return what was really written.
+
+        Devices miss what they were asked for by their programming error.
+        """
         parts = zip(self.stores, self.parted(changes), strict=True)
         written = tuple(store.write(mine) for store, mine in parts)
         for each in written:

@@ -1,8 +1,8 @@
 """Arrays with wires: the weights between their terminals, solved anew or followed from a solve.
 
-The matrix ``A`` of an array changes with one cell by ``dA / dg_k = shares_k drops_k``: the voltage
-across the cell a volt at each driver, times the current into each sense input an ampere through
-the cell. By reciprocity the shares are the drops of a transposed read, so two sets of unit reads
+The matrix ``A`` of an array changes with one cell by ``dA / dg_k = shares_k drops_k``. Drops are the
+voltage across the cell per volt applied at each driver; shares are the current into each sense
+input per ampere injected at the cell. By reciprocity the shares are the drops of a transposed read, so two sets of unit reads
 give the exact derivative by every cell. A few writes later it is still right to second order in
 what they changed; an array is solved anew once they have changed more than a stated share of it.
 """
@@ -89,7 +89,7 @@ class Wired:
         return effective(self.lay(cells).contiguous(), self.wires, TOLERANCE)
 
     def worth(self, before: Tensor, after: Tensor) -> bool:
-        """Return whether writes change cells so little that their derivatives pay."""
+        """Return whether the last write was so small that following it is cheaper than solving."""
         moved = (after - before).abs().sum((-2, -1)) / before.sum((-2, -1))
         return self.seen or bool((moved < FOLLOWED / 5).all())
 

@@ -83,7 +83,10 @@ class Coupling(Protocol):
     """
 
     def felt(self, end: int) -> tuple[int, ...]:
-        """Return the ends whose states the pull on ``end`` depends on; linearly, or its own too."""
+        """Return which ends' states enter the current into ``end``.
+
+        Where ``end`` itself is among them, the current is not linear in its own state.
+        """
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the current into ``end`` that the other ends cause."""
@@ -323,7 +326,7 @@ class Custom(Coupling):
     ends: int = 2
 
     def felt(self, end: int) -> tuple[int, ...]:
-        """Return all ends: nobody knows."""
+        """Return all ends: the function may use any of them."""
         del end
         return tuple(range(self.ends))
 

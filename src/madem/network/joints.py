@@ -248,7 +248,7 @@ class Energy:
         """Leave the shapes to the function."""
 
     def initial(self, draws: Generator) -> list[Tensor]:
-        """Return zeros: the user knows better."""
+        """Return zeros: set the parameters before training."""
         return [torch.zeros(shape, device=draws.device) for shape in self.parameters.values()]
 
     def couple(self, parameters: Sequence[Tensor]) -> Custom:

@@ -138,11 +138,11 @@ class Network:
         )
 
     def initial(self, draws: Generator) -> list[list[Tensor]]:
-        """Draw parameters to start from, a list a joint."""
+        """Draw parameters to start from, one list per joint."""
         return [joint.initial(draws) for joint in self.joints]
 
     def couple(self, parameters: Sequence[Sequence[Tensor]]) -> list[Coupling]:
-        """Return the couplings with ``parameters``, a list a joint."""
+        """Return the couplings with ``parameters``, one list per joint."""
         made = [
             joint.couple(list(mine)) for joint, mine in zip(self.joints, parameters, strict=True)
         ]

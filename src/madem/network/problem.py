@@ -1,4 +1,7 @@
-"""What comes to rest: bound physics, in absolute states or as a displacement from a state."""
+"""A network bound to its parameters and to one input: the energy that comes to its minimum.
+
+States are absolute, or displacements from a given state.
+"""
 
 from __future__ import annotations
 

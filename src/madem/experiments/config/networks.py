@@ -45,7 +45,7 @@ class HopfieldConfig(Strict):
     """Dense layers of signed weights, ``E = sum |s|^2 / 2 - sum s_l . (W_l s_{l-1} + b_l)``.
 
     ``hidden``: units of the hidden layers, from the input up, of the ``law``; ``gain``: weights
-    start uniform within ``gain / sqrt(inputs)``, one value a joint or one for all; ``readout``:
+    start uniform within ``gain / sqrt(inputs)``, one value per joint or one for all; ``readout``:
     whether the outputs are sensed outside the energy, so that they feed nothing back in the free
     phase; ``voltage_gain``, ``current_gain``: of the bidirectional amplifiers behind every layer
     but the input, none where both are 1: a current gain below 1 weakens the feedback, so that fewer

@@ -228,7 +228,7 @@ class ScheduleConfig(Strict):
 class WritingConfig(Strict):
     """How a change is written on chips: the ``way``, and ``units``, the conductance of weight one.
 
-    ``units``: one value a joint, or one for all.
+    ``units``: one value per joint, or one for all.
     """
 
     way: Annotated[Part, WRITINGS] = WRITINGS.part("verified")

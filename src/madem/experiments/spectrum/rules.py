@@ -1,4 +1,7 @@
-"""The rules of the spectrum: what each knows of its chip, finds as a gradient, and writes."""
+"""The learning rules that are compared.
+
+For each: what it knows of its chip, how it computes a gradient, and how that is written.
+"""
 
 from __future__ import annotations
 
