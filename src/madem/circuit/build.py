@@ -219,11 +219,12 @@ def hopfield(
     unit: Sequence[float] | None = None,
     volts: float = 1.0,
 ) -> Built:
-    """Return the circuit of a Hopfield network whose weights lie on ``crossbars``, one list per joint.
+    """Return the circuit of a Hopfield network whose weights lie on ``crossbars``.
 
-    ``x``: input of one sample, ``(inputs,)``; ``unit``: conductance of weight one of every joint,
-    S; ``volts`` on a line stand for a state of one. Raises ``InputError`` for joints that are not
-    dense and for laws other than ``Box`` and ``Free`` of unit leak and ``Readout``.
+    ``crossbars``: one list per joint; ``x``: input of one sample, ``(inputs,)``; ``unit``:
+    conductance of weight one of every joint, S; ``volts`` on a line stand for a state of one.
+    Raises ``InputError`` for joints that are not dense and for laws other than ``Box`` and ``Free``
+    of unit leak and ``Readout``.
     """
     if not all(type(joint) is Dense for joint in network.joints):
         raise InputError("only Dense joints have a circuit of crossbars and neurons")

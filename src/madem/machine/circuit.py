@@ -282,7 +282,7 @@ class CircuitMachine(Machine):
         return self.network.bind(self.inner.couple(held), at.states[0])
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
-        """Ask each store to change its parameters by ``changes``; return what was really written."""
+        """Ask each store to change its parameters by ``changes``; return what was written."""
         self.circuits = {}
         return self.inner.write(changes)
 

@@ -1,10 +1,11 @@
 """Arrays with wires: the weights between their terminals, solved anew or followed from a solve.
 
-The matrix ``A`` of an array changes with one cell by ``dA / dg_k = shares_k drops_k``. Drops are the
-voltage across the cell per volt applied at each driver; shares are the current into each sense
-input per ampere injected at the cell. By reciprocity the shares are the drops of a transposed read, so two sets of unit reads
-give the exact derivative by every cell. A few writes later it is still right to second order in
-what they changed; an array is solved anew once they have changed more than a stated share of it.
+The matrix ``A`` of an array changes with one cell by ``dA / dg_k = shares_k drops_k``. Drops are
+the voltage across the cell per volt applied at each driver; shares are the current into each sense
+input per ampere injected at the cell. By reciprocity the shares are the drops of a transposed read,
+so two sets of unit reads give the exact derivative by every cell. A few writes later it is still
+right to second order in what they changed; an array is solved anew once they have changed more than
+a stated share of it.
 """
 
 from __future__ import annotations
