@@ -234,3 +234,24 @@ def test_networks_of_ones_own_become_no_circuit() -> None:
     ):
         with pytest.raises(InputError, match=message):
             hopfield(Network(2, (Layer(2, law),), (joint,)), bars, x, nudge)
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("printf 'a = nan\\n'", "found no operating point"),
+        ("printf 'a = b\\n'", "found no operating point"),
+        ("printf '\\351 = 1\\n'", "found no operating point"),
+        ("kill -SEGV $$", "found no operating point"),
+        ("sleep 9 & sleep 9", "came to no end within 0.5 s"),
+    ],
+)
+def test_an_ngspice_that_fails_is_one_line(
+    script: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ngspice").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "ngspice").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("madem.circuit.spice.PATIENCE", 0.5)
+    with pytest.raises(InputError, match=told):
+        operating_point(Circuit((Source("v", "a", "0", 1.0), Resistor("r", "a", "0", 0.5))))

@@ -40,6 +40,9 @@ from madem.errors import InputError, nearest
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-18 vntol=1e-15 gmin=1e-18 itl1=2000"
 IN_TIME = ".options reltol=1e-6 abstol=1e-15 vntol=1e-9 gmin=1e-18 itl4=200"
+NUMBER = r"[-+]?\d\.\d+e[-+]\d+"
+PATIENCE = 1800.0
+"""Seconds after which ngspice is given up."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def operating_point(circuit: Circuit, guess: Mapping[str, float] | None = None) 
     """
     told = run(netlist(circuit, ("op", "print all"), guess))
     seen = {name: float(value) for name, value in
-            re.findall(r"^([\w.]+) = (\S+)$", told, re.MULTILINE)}  # fmt: skip
+            re.findall(rf"^([\w.]+) = ({NUMBER})$", told, re.MULTILINE)}  # fmt: skip
     missing = [node for node in circuit.nodes if instance(node) not in seen]
     if missing:
         raise InputError(
@@ -183,8 +186,7 @@ def waveforms(
     tran = f"tran {step!r} {stop!r} 0 {step!r} uic"
     control = (tran, "set wr_singlescale", f"wrdata waves.txt {named}", "shell cat waves.txt")
     told = run(netlist(circuit, control, begin=start or {}))
-    number = r"[-+]?\d\.\d+e[-+]\d+"
-    rows = re.findall(rf"^\s*((?:{number}\s+){{{len(nodes) + 1}}})$", told, re.MULTILINE)
+    rows = re.findall(rf"^\s*((?:{NUMBER}\s+){{{len(nodes) + 1}}})$", told, re.MULTILINE)
     found = np.array([row.split() for row in rows], float).reshape(-1, len(nodes) + 1)
     if not len(found) or found[-1, 0] < 0.999 * stop:
         raise InputError(
@@ -196,16 +198,19 @@ def waveforms(
 def run(text: str) -> str:
     """Run ngspice on a netlist and return what it prints.
 
-    Raises ``InputError`` where it is not installed.
+    Raises ``InputError`` where it is not installed, or does not come to an end.
     """
     if shutil.which("ngspice") is None:
         raise InputError("ngspice is not installed; on Debian: apt-get install ngspice")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "circuit.cir").write_text(text)
-        done = subprocess.run(
-            ["ngspice", "-b", "circuit.cir"], cwd=folder, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                ["ngspice", "-b", "circuit.cir"], cwd=folder, capture_output=True, text=True,
+                check=False, errors="replace", timeout=PATIENCE,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise InputError(f"ngspice came to no end within {PATIENCE:g} s") from None
     return done.stdout + done.stderr
 
 
