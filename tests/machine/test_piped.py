@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,45 @@ def test_a_faulty_chip_is_one_clear_line(line: str) -> None:
         Piped(NETWORK, [sys.executable, "-c", FAULTS[line]], 2.0).settle(torch.zeros(1, 3))
     assert len(str(caught.value)) < 300
     assert "\n" not in str(caught.value)
+
+
+def scripted(answer: str) -> list[str]:
+    """Return a chip that, for every line, does what ``answer`` says with ``asked`` and ``say``."""
+    return [sys.executable, "-c", f"""
+import json, sys, time
+HELD = {{"parameters": [[[0] * 3] * 2, [0] * 2]}}
+REST = {{"states": [[[1, 2]]], "output": [[1, 2]], "converged": [True]}}
+say = lambda held: print(json.dumps(held), flush=True)
+for number, line in enumerate(sys.stdin):
+    asked = json.loads(line)["verb"]
+    held = HELD if asked in ("show", "write") else REST
+    {answer}
+"""]  # fmt: skip
+
+
+def test_what_comes_too_late_is_no_answer_to_the_next_question() -> None:
+    late = Piped(NETWORK, scripted("time.sleep(1.5 * (number == 1)); say(held)"), 1.0)
+    with pytest.raises(InputError, match="did not answer 'settle' within 1 s, and was ended"):
+        late.settle(torch.zeros(1, 3))
+    for _ in range(2):
+        with pytest.raises(InputError, match="process was ended"):
+            late.settle(torch.zeros(1, 3))
+    twice = Piped(NETWORK, scripted("say(held); time.sleep(0.2); say(REST)"))
+    time.sleep(0.5)
+    with pytest.raises(InputError, match="spoke before it was asked 'settle': .*states"):
+        twice.settle(torch.zeros(1, 3))
+
+
+def test_a_chip_is_asked_for_finite_numbers_alone() -> None:
+    machine = Piped(NETWORK, scripted("say(held)"), float("inf"))
+    for x in (torch.full((1, 3), float("nan")), torch.zeros(1, 3).long()):
+        with pytest.raises(InputError, match="finite real numbers|of torch.int64"):
+            machine.settle(x)
+    for change in (torch.full((2, 3), float("inf")), torch.zeros(3, 2)):
+        with pytest.raises(InputError, match="finite real numbers|shapes of the parameters"):
+            machine.write([change, torch.zeros(2)])
+    assert machine.settle(torch.zeros(1, 3)).output.tolist() == [[1, 2]]
+    machine.close()
 
 
 def test_what_it_cannot_do_is_refused_before_it_is_asked() -> None:

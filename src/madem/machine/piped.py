@@ -27,6 +27,9 @@ from madem.network import Current, Network, Nudge
 LONGEST = 1 << 28
 """Bytes of the longest answer that is taken."""
 
+WAITING = 1e6
+"""Seconds of the longest wait that the system knows."""
+
 
 class Piped(Machine):
     """The chip that ``command`` drives, asked over its standard input and output.
@@ -34,8 +37,8 @@ class Piped(Machine):
     ``network``: what the chip computes, whose joints name the shapes of its parameters;
     ``timeout``: s, within which it must answer. The activities that it senses are contrasted here;
     what it does with a change is its own: ``parameters`` are what it last said that it holds.
-    ``close()`` ends the process. Raises ``InputError`` where it does not start, ends, is silent, or
-    answers anything else.
+    ``close()`` ends the process. Raises ``InputError`` where it does not start, ends, is silent,
+    when it is ended too, or answers anything else.
     """
 
     def __init__(self, network: Network, command: Sequence[str], timeout: float = 60.0) -> None:
@@ -71,10 +74,10 @@ class Piped(Machine):
         """Let the chip come to rest with ``x``, ``(batch, *inputs)``, under a current or free."""
         del start
         shapes = self.network.state_shapes
-        if tuple(x.shape[1:]) != shapes[0]:
+        if tuple(x.shape[1:]) != shapes[0] or not x.is_floating_point():
             raise InputError(
                 f"x must have the shape (batch, {', '.join(map(str, shapes[0]))}), but has "
-                f"{tuple(x.shape)}: a chip in another process is one chip"
+                f"{tuple(x.shape)} of {x.dtype}: a chip in another process is one chip"
             )
         push = None
         if isinstance(nudge, Current) and not isinstance(nudge.beta, complex):
@@ -95,6 +98,8 @@ class Piped(Machine):
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Ask the chip to change its parameters by ``changes``."""
+        if [change.shape for change in changes] != [p.shape for p in self.held]:
+            raise InputError("changes must have the shapes of the parameters")
         wanted = [change.tolist() for change in changes]
         self.held = self._parameters(self._ask({"verb": "write", "changes": wanted}))
         return tuple(None for _ in self.network.joints)
@@ -108,8 +113,19 @@ class Piped(Machine):
                 for name, p, shape in parts]  # fmt: skip
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to ``question``."""
-        line = self._exchange(json.dumps(question).encode() + b"\n", question["verb"])
+        """Return the answer to ``question``; what comes too late must not be taken for the next."""
+        if not self.close.alive:
+            raise InputError("the chip's process was ended: start it anew")
+        try:
+            asked = json.dumps(question, allow_nan=False).encode() + b"\n"
+        except (TypeError, ValueError):
+            what = f"{question['verb']!r} must ask a chip for finite real numbers, but has others"
+            raise InputError(what) from None
+        try:
+            line = self._exchange(asked, question["verb"])
+        except BaseException:
+            self.close()
+            raise
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
@@ -123,14 +139,16 @@ class Piped(Machine):
 
     def _exchange(self, question: bytes, verb: str) -> bytes:
         """Send a line while reading, so that neither side waits for the other; return a line."""
-        answer, end = bytearray(), time.monotonic() + self.timeout
+        answer, end = bytearray(), time.monotonic() + min(self.timeout, WAITING)
         with selectors.DefaultSelector() as ready:
             ready.register(self.process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
             ready.register(self.process.stdin, selectors.EVENT_WRITE)  # type: ignore[arg-type]
             while not answer.endswith(b"\n"):
                 events = ready.select(max(0.0, end - time.monotonic()))
                 if not events:
-                    raise InputError(f"the chip did not answer {verb!r} within {self.timeout:g} s")
+                    raise InputError(f"the chip did not answer {verb!r} within {self.timeout:g} s, "
+                                     "and was ended")  # fmt: skip
+                early = bool(question)
                 for key, _ in events:
                     try:
                         if key.fileobj is self.process.stdin:
@@ -144,6 +162,9 @@ class Piped(Machine):
                     answer += got
                     if not got:
                         raise self._ended(verb)
+                    if early:
+                        raise InputError(f"the chip spoke before it was asked {verb!r}: "
+                                         f"{shown(got[:60].decode(errors='replace'))}")  # fmt: skip
                     if len(answer) > LONGEST:
                         raise InputError(f"the answer to {verb!r} is longer than {LONGEST} bytes")
         return bytes(answer)
@@ -154,7 +175,6 @@ class Piped(Machine):
         code = self.process.wait()
         self.told.seek(0)
         last = self.told.read().decode(errors="replace").strip().splitlines()[-1:]
-        self.close()
         said = f", and last said {shown(last[0])}" if last else ""
         return InputError(f"the chip's process ended at {verb!r} with exit code {code}{said}")
 
