@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from madem.documents import load_keys
@@ -82,7 +83,6 @@ def test_one_schema_has_all_studies(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_schemas_agree_with_what_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     assert command("config", "schema") == 0
     check = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
     for path in EXAMPLES:

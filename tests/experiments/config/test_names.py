@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Annotated, Any, get_type_hints
 
+import jsonschema
 import pytest
 
 from madem.errors import InputError
@@ -184,7 +185,6 @@ def test_the_schema_of_a_part() -> None:
 
 
 def test_the_schema_agrees_with_what_is_accepted() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(Example.model_json_schema())
     for values, _ in GOOD:
         assert check.is_valid(values), values
