@@ -14,6 +14,7 @@ import pytest
 import torch
 from jaxtyping import config
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations, prune
 
 from madem.errors import InputError
@@ -24,6 +25,7 @@ from madem.learn import (
     OutputMove,
     centred,
     contrastive,
+    equilibrium,
     holomorphic,
     positive,
     richardson,
@@ -469,6 +471,8 @@ def test_transforms_of_functions_are_refused_in_words() -> None:
         torch.func.vmap(module)(torch.rand(3, 2, 6))
     with pytest.raises(InputError, match="cannot be transformed by torch.func"):
         torch.func.grad(lambda x: module(x).sum())(torch.rand(2, 6))
+    with forward_ad.dual_level(), pytest.raises(InputError, match="cannot be transformed"):
+        module(forward_ad.make_dual(torch.rand(2, 6), torch.rand(2, 6)))
 
 
 def test_images_as_outputs() -> None:
@@ -495,6 +499,7 @@ WRONG = {
     "must be a Network or a Machine, but is a int": lambda: Equilibrium(3),  # type: ignore[arg-type]
     "but is the class Network": lambda: Equilibrium(Network),  # type: ignore[arg-type]
     "a machine has its own": lambda: Equilibrium(machine_of("pair"), solver=Sweep()),
+    "solver must be a Solver": lambda: equilibrium(nn.Sequential(nn.Linear(2, 1)), 2, solver="s"),  # type: ignore[arg-type]
     "must be a Contrast by currents": lambda: Equilibrium(ZOO["pair"], contrastive()),
     "but is Implicit": lambda: Equilibrium(ZOO["pair"], Implicit()),  # type: ignore[arg-type]
     "x must be a tensor, but is a ndarray": lambda: two_layers()(np.zeros((2, 6))),  # type: ignore[arg-type]

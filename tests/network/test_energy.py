@@ -298,6 +298,9 @@ BAD = {
         Resistive((2,), 1), (2.0, 1.0), (1.0, 0.5)
     ),
     "must be positive, one number": lambda: Amplified(Resistive((2,), 1), 0.0, 1.0),
+    "inputs must be a positive integer, or several, but is -4": lambda: Network(-4, ()),
+    "units must be a positive integer, or several, but is 1.5": lambda: Layer(1.5, Free()),  # type: ignore[arg-type]
+    "or several, but is .2, 0.": lambda: Layer((2, 0), Free()),
     "low must be below high": lambda: Box(1.0, 1.0),
     "leak must be zero or positive": lambda: Free(-1.0),
     "saturation must be positive": lambda: Shockley(0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -61,8 +62,6 @@ class Equilibrium(nn.Module):
         machine: Machine
         if isinstance(network, type) or not isinstance(network, Network | Machine):
             raise InputError(f"network must be a Network or a Machine, but is {_kind(network)}")
-        if solver is not None and not isinstance(solver, Solver):
-            raise InputError(f"solver must be a Solver, as Sweep(), but is {_kind(solver)}")
         if not isinstance(network, Network):
             if solver is not None:
                 raise InputError("solver: a machine has its own; give it to the machine")
@@ -104,10 +103,10 @@ class Equilibrium(nn.Module):
             with _plain(x):
                 output: Tensor = _Settle.apply(self, x, start, *held)
         except RuntimeError as error:
-            if "setup_context" not in str(error):  # what PyTorch asks for under torch.func
+            if not re.search("setup_context|jvp", str(error)):  # what torch.func asks for
                 raise
             raise InputError(
-                "an Equilibrium cannot be transformed by torch.func (vmap, grad, jacrev): its "
+                "an Equilibrium cannot be transformed by torch.func (vmap, grad, jvp): its "
                 "samples settle together, and its gradient is measured. Give it x of the shape "
                 "(batch, *inputs), and call backward()"
             ) from None

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
 from madem.fast import bind
 from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import Digitised, Fluctuating, behind
@@ -77,8 +77,11 @@ class Simulated(Machine):
         network: Network, parameters: Sequence[Sequence[Tensor]], solver: Solver | None = None
     ) -> Simulated:
         """Return the ideal machine with ``parameters``, a list per joint."""
+        solver = solver or Sweep()
+        if not isinstance(solver, Solver):
+            raise InputError(f"solver must be a Solver, as Sweep(), but is {shown(solver)}")
         pairs = zip(network.joints, parameters, strict=True)
-        return Simulated(network, solver or Sweep(), [Exact(j, p) for j, p in pairs])
+        return Simulated(network, solver, [Exact(j, p) for j, p in pairs])
 
     @property
     def parameters(self) -> list[Tensor]:

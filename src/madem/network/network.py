@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
 
-from madem.errors import InputError
+from madem.errors import InputError, shown
 from madem.network.amplifiers import Amplified, Amplifier
 from madem.network.couplings import Coupling, Shape
 from madem.network.joints import Dense, Joint
 from madem.network.laws import Law, Weighted, leakless
 from madem.network.problem import Problem, Site
+
+
+def _refuse_shape(name: str, given: int | Shape) -> None:
+    shape = given if isinstance(given, tuple | list) else (given,)
+    if not all(isinstance(n, Integral) and n > 0 for n in shape):
+        raise InputError(f"{name} must be a positive integer, or several, but is {shown(given)}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,10 @@ class Layer:
 
     units: int | Shape
     law: Law
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither a number of neurons nor a shape of them."""
+        _refuse_shape("units", self.units)
 
     @property
     def shape(self) -> Shape:
@@ -57,6 +68,7 @@ class Network:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
+        _refuse_shape("inputs", self.inputs)
         if not self.layers:
             raise InputError("layers must hold at least one layer, but is empty")
         for layer in self.layers[:-1]:
