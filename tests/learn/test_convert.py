@@ -183,7 +183,7 @@ def test_what_would_become_another_model_of_images_is_refused(reason: str) -> No
 )
 def test_a_shape_of_no_sample_is_refused(inputs: object) -> None:
     with pytest.raises(InputError, match="inputs must be the number of inputs of one sample or"):
-        equilibrium.__wrapped__(nn.Sequential(Linear(4, 3)), inputs)  # type: ignore[attr-defined]
+        equilibrium(nn.Sequential(Linear(4, 3)), inputs)  # type: ignore[arg-type]
 
 
 def test_a_readout_behind_an_activation_is_refused() -> None:

@@ -465,6 +465,7 @@ def test_a_gradient_that_is_no_number_is_refused_and_named(value: float) -> None
         y.backward(slope)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_transforms_of_functions_are_refused_in_words() -> None:
     module = two_layers()
     with pytest.raises(InputError, match="cannot be transformed by torch.func"):

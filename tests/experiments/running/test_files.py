@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from madem.errors import InputError
-from madem.experiments.running.files import locked, read_file, write_asked, write_atomically
+from madem.experiments.running.files import LOCK, locked, read_file, write_asked, write_atomically
 
 
 def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
@@ -100,3 +100,12 @@ def test_one_at_a_time_and_a_kill_lets_go(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     with locked(tmp_path):
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_the_lock_writes_into_no_file_of_others(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "run").mkdir()
+    os.link(tmp_path / "theirs", tmp_path / "run" / LOCK)
+    with locked(tmp_path / "run"):
+        pass
+    assert (tmp_path / "theirs").read_text() == "precious"

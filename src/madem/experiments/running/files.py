@@ -102,8 +102,9 @@ def locked(folder: Path) -> Iterator[None]:
             if error.errno not in UNLOCKABLE:
                 raise
         with suppress(OSError):  # who holds it is good to know; a full disk is told elsewhere
-            os.ftruncate(file, 0)
-            os.write(file, f"{os.getpid()}\n".encode())
+            if os.fstat(file).st_nlink == 1:  # else it is another's file as well
+                os.ftruncate(file, 0)
+                os.write(file, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(file)

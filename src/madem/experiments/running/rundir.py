@@ -22,7 +22,7 @@ from madem.experiments.running.files import LOCK, leftovers, locked, read_file, 
 DERIVED = ("summary.json", "metrics.json", "ledger.json", "tuning.json")
 """Made from the jobs whenever they are asked for, so that they need no checksum."""
 
-FORMAT = 1
+FORMAT = 2
 """Of files of tensors: it rises when what they hold changes. Files without one are of format 0."""
 
 
@@ -36,7 +36,8 @@ class RunDirectory:
     process that is at work.
 
     What cannot be made anew carries the SHA-256 of its content, so that damage is found: every
-    other content than what was written is refused. Links inside the folder are never followed.
+    other content than what was written is refused, that of another file or run too. Links inside
+    the folder are never followed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -161,8 +162,7 @@ class RunDirectory:
     def save_tensors(self, name: str, tensors: dict[str, Tensor], note: Any = None) -> None:
         """Write ``tensors``, a ``note`` (what JSON knows), format and checksum as ``name``."""
         whole = {key: value.contiguous() for key, value in tensors.items()}
-        held = {"format": FORMAT, "note": note}
-        held["sha256"] = _seal(whole, held)
+        held = {"format": FORMAT, "note": note, "sha256": self._seal(name, whole, note)}
         self.write(name, save(whole, {"held": json.dumps(held)}))
 
     def load_tensors(self, name: str) -> tuple[dict[str, Tensor], Any] | None:
@@ -176,12 +176,12 @@ class RunDirectory:
         try:
             size = int.from_bytes(content[:8], "little")
             held = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["held"])
-            tensors, seal, note = load(content), held.pop("sha256"), held["note"]
-            if seal != _seal(tensors, held):
+            tensors, found, note = load(content), held.get("format", 0), held["note"]
+            if found == FORMAT and held["sha256"] != self._seal(name, tensors, note):
                 raise ValueError
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError):
             raise self._damaged(name) from None
-        if (found := held.get("format", 0)) != FORMAT:
+        if found != FORMAT:
             raise InputError(
                 f"{abridged(self.path / name)} has format {found}, but this madem reads format "
                 f"{FORMAT}: go on with the madem that wrote it, or start in another folder"
@@ -195,6 +195,11 @@ class RunDirectory:
             name = f"jobs/{job}.safetensors"
             raise InputError(f"{abridged(self.path)} is damaged: {name} is missing")
         return found[0]
+
+    def _seal(self, name: str, tensors: dict[str, Tensor], note: Any) -> str:
+        """Return the SHA-256 of tensors, their names and note, the file's name and the config."""
+        said = [FORMAT, note, name, sha256(self.read("config.yaml") or b"").hexdigest()]
+        return sha256(save(tensors, {"note": json.dumps(said)})).hexdigest()
 
     def _damaged(self, name: str) -> InputError:
         return InputError(
@@ -211,12 +216,6 @@ def resumed(path: Path) -> str:
 def _text(values: Any) -> bytes:
     """Return ``values`` as JSON, always the same."""
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _seal(tensors: dict[str, Tensor], held: dict[str, Any]) -> str:
-    """Return the SHA-256 of ``tensors``, their names and what else is held (at first a note)."""
-    said = [held["format"], held["note"]] if "format" in held else held["note"]
-    return sha256(save(tensors, {"note": json.dumps(said)})).hexdigest()
 
 
 def _first_difference(held: Any, wanted: Any, path: str = "") -> str:
