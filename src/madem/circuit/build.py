@@ -32,6 +32,7 @@ from madem.circuit.elements import (
     Table,
 )
 from madem.circuit.newton import Operating
+from madem.circuit.transient import Transient
 from madem.errors import InputError
 from madem.network import (
     Amplified,
@@ -96,9 +97,9 @@ class Built:
     outputs: tuple[str, ...]
     volts: float
 
-    def states(self, at: Operating) -> list[Array]:
-        """Return the states of every layer at an operating point."""
-        return [np.array([at[node] for node in layer]) / self.volts for layer in self.layers]
+    def states(self, at: Operating | Transient) -> list[Array]:
+        """Return the states of every layer, ``(units,)`` at rest and ``(k, units)`` in time."""
+        return [np.stack([at[n] for n in layer], -1) / self.volts for layer in self.layers]
 
     def output(self, at: Operating) -> Array:
         """Return what the outputs read."""
@@ -234,7 +235,6 @@ def hopfield(
     elements.append(Source("one", "bias", GROUND, volts))
     layers = [tuple(f"s{number}_{k}" for k in range(math.prod(layer.shape)))
               for number, layer in enumerate(network.layers, 1)]  # fmt: skip
-    senses: dict[tuple[int, int], list[tuple[str, float]]] = {}
     driven = _driven(network, layers, nudge, volts, elements)
     for number, (joint, parts) in enumerate(zip(network.joints, crossbars, strict=True), 1):
         lower, upper = joint.ends
@@ -244,18 +244,18 @@ def hopfield(
         for index, bar in enumerate(parts):
             name, line = f"tile{number}_{index}", timing.line if timing else 0.0
             words = [lines.signed(below[k], sign) for k, sign in bar.rows]
-            bits = [lines.sense(senses, upper, column, one) for column in bar.columns]
+            bits = [lines.sense(upper, column, one) for column in bar.columns]
             elements += array(name, bar.g, Terminals(words, bits), wires, line)
             back = driven[upper - 1]
             if lower == 0 or back is None:
                 continue
             bits = [lines.signed(back[k], sign) for k, sign in bar.columns]
-            words = [lines.sense(senses, lower, row, one) if row[0] < len(below) - 1 else GROUND
+            words = [lines.sense(lower, row, one) if row[0] < len(below) - 1 else GROUND
                      for row in bar.rows]  # fmt: skip
             elements += array(f"{name}t", bar.g, Terminals(words, bits), wires, line)
     for number, (layer, nodes) in enumerate(zip(network.layers, layers, strict=True), 1):
         for k, node in enumerate(nodes):
-            own = senses.get((number, k), [])
+            own = lines.senses.get((number, k), [])
             pushed = nudge if number == len(layers) and layer.law.loaded else None
             elements += _neuron(f"neuron{number}_{k}", node, layer.law, own, pushed, k, volts,
                                 timing)  # fmt: skip
@@ -286,6 +286,7 @@ class _Lines:
     volts: float
     elements: list[Element] = field(default_factory=list)
     inverted: dict[str, str] = field(default_factory=dict)
+    senses: dict[tuple[int, int], list[tuple[str, float]]] = field(default_factory=dict)
 
     def signed(self, node: str, sign: int) -> str:
         """Return the node that carries ``sign`` times the voltage of ``node``."""
@@ -296,16 +297,10 @@ class _Lines:
             self.elements.append(Amplifier(f"inverter_{node}", node, f"{node}n", -1.0))
         return self.inverted[node]
 
-    def sense(
-        self,
-        senses: dict[tuple[int, int], list[tuple[str, float]]],
-        layer: int,
-        line: tuple[int, int],
-        unit: float,
-    ) -> str:
+    def sense(self, layer: int, line: tuple[int, int], unit: float) -> str:
         """Return a new virtual ground that adds its current to a neuron's drive."""
         k, sign = line
-        own = senses.setdefault((layer, k), [])
+        own = self.senses.setdefault((layer, k), [])
         part = f"neuron{layer}_{k}"
         node, name = f"i{layer}_{k}_{len(own)}", f"{part}.sense{len(own)}"
         self.elements.append(Source(name, node, GROUND, 0.0))
@@ -344,9 +339,7 @@ def _stage(
 
 def _unit(law: Law, k: int, units: int) -> Law:
     """Return the law of one unit of a layer."""
-    if type(law) is Halves:
-        return law.laws[0 if k < units - units // 2 else 1]
-    return law
+    return law.laws[k >= law.sizes(units)[0]] if type(law) is Halves else law
 
 
 def _law(law: Law, part: str, node: str, load: float) -> list[Element]:
@@ -374,11 +367,9 @@ def _law(law: Law, part: str, node: str, load: float) -> list[Element]:
 def _walls(law: Box, name: str, node: str, stiff: float) -> Table:
     """Return a table that conducts beyond the limits alone."""
     low, high = law.low, law.high
-    if math.isinf(low):
-        return Table(name, node, GROUND, (high - 1, high, high + 1), (0.0, 0.0, 1.0), stiff)
-    if math.isinf(high):
-        return Table(name, node, GROUND, (low - 1, low, low + 1), (-1.0, 0.0, 0.0), stiff)
-    return Table(name, node, GROUND, (low - 1, low, high, high + 1), (-1.0, 0.0, 0.0, 1.0), stiff)
+    flows = {high - 1: 0.0} if math.isinf(low) else {low - 1: -1.0, low: 0.0}
+    flows |= {low + 1: 0.0} if math.isinf(high) else {high: 0.0, high + 1: 1.0}
+    return Table(name, node, GROUND, tuple(flows), tuple(flows.values()), stiff)
 
 
 def _pushed(nudge: Nudge | None, nodes: Sequence[str], share: float) -> list[Element]:

@@ -26,12 +26,18 @@ BOLTZMANN, ELEMENTARY_CHARGE = 1.38064852e-23, 1.6021766208e-19
 
 
 @dataclass(frozen=True)
-class Resistor:
-    """A resistor of ``siemens`` from ``a`` to ``b``; negative ones are active."""
+class Between:
+    """What lies between the nodes ``a`` and ``b``."""
 
     name: str
     a: str
     b: str
+
+
+@dataclass(frozen=True)
+class Resistor(Between):
+    """A resistor of ``siemens`` from ``a`` to ``b``; negative ones are active."""
+
     siemens: float
 
 
@@ -46,22 +52,16 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Current:
+class Current(Between):
     """A current source: ``amperes`` are drawn from ``a`` and pushed into ``b``."""
 
-    name: str
-    a: str
-    b: str
     amperes: float
 
 
 @dataclass(frozen=True)
-class Capacitor:
+class Capacitor(Between):
     """A capacitor of ``farads``; it matters in time alone."""
 
-    name: str
-    a: str
-    b: str
     farads: float
 
 
@@ -130,16 +130,13 @@ class Device(Protocol):
 
 
 @dataclass(frozen=True)
-class Diode:
+class Diode(Between):
     """A Shockley diode, ``i = I (exp(v / V) - 1)``: ``saturation`` A, ``thermal`` V.
 
     >>> float(Diode("d", "a", "b", 1e-9, 0.025).flow(np.array([0.0]))[1][0])
     40.0
     """
 
-    name: str
-    a: str
-    b: str
     saturation: float
     thermal: float
 
@@ -159,21 +156,21 @@ class Diode:
         return np.expm1(rise), np.exp(rise) / self.thermal
 
     def limited(self, wanted: Array, before: Array) -> Array:
-        """Rise no faster than as the logarithm of the step, as the current does."""
-        return _logarithmic(wanted, before, self.thermal)
+        """Rise, above 0.1 V or so, no faster than as the logarithm, which the current needs."""
+        steep = (wanted - before > 2 * self.thermal) & (wanted > 5 * self.thermal)
+        base = np.maximum(before, 0.0)
+        grown = base + self.thermal * np.log1p(np.maximum(wanted - base, 0.0) / self.thermal)
+        return np.where(steep, np.maximum(grown, np.minimum(wanted, 2 * self.thermal)), wanted)
 
 
 @dataclass(frozen=True)
-class Sinh:
+class Sinh(Between):
     """A memristor cell whose current bends up: ``i = g V sinh(v / V)``, ``siemens`` g, ``bend`` V.
 
     >>> Sinh("c", "a", "b", 1e-4, 0.5).flow(np.array([0.0]))[1].tolist()
     [1.0]
     """
 
-    name: str
-    a: str
-    b: str
     siemens: float
     bend: float
 
@@ -201,16 +198,13 @@ class Sinh:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Between):
     """A measured device: current at given voltages, linear between and beyond them.
 
     >>> Table("t", "a", "b", (-1.0, 0.0, 1.0), (-1.0, 0.0, 3.0)).flow(np.array([0.5, -2.0]))[0]
     array([ 1.5, -2. ])
     """
 
-    name: str
-    a: str
-    b: str
     volts: tuple[float, ...]
     amperes: tuple[float, ...]
     scale: float = 1.0
@@ -232,15 +226,10 @@ class Table:
         return flows[piece] + slopes[piece] * (volts - at[piece]), slopes[piece]
 
     def limited(self, wanted: Array, before: Array) -> Array:
-        """Stop a little into the next piece: what lies beyond is not yet known to be on the way."""
+        """Stop within the next piece: what lies beyond is not yet known to be on the way."""
         at, piece = np.array(self.volts), self.piece(before)
-        inner = np.concatenate([[-np.inf], at[1:-1], [np.inf]])
-        low, high = inner[piece], inner[piece + 1]
-        ends = np.concatenate([[-np.inf], (at[1:-1] + at[:-2]) / 2])[np.maximum(piece, 0)]
-        tops = np.concatenate([(at[1:-1] + at[2:]) / 2, [np.inf]])[piece]
-        down, up = wanted < low, wanted > high
-        return np.where(down, np.maximum(wanted, ends), np.where(up, np.minimum(wanted, tops),
-                                                                 wanted))  # fmt: skip
+        middles = np.concatenate([[-np.inf], (at[:-1] + at[1:]) / 2, [np.inf]])
+        return np.clip(wanted, middles[piece], middles[piece + 2])
 
 
 Element = Resistor | Source | Current | Capacitor | Amplifier | Neuron | Device
@@ -323,35 +312,20 @@ def check_name(name: object) -> None:
 
 def _check(element: Element) -> None:
     """Refuse an element whose names or numbers are none."""
-    for name in (element.name, *ends(element)):
+    sensed = element.senses if isinstance(element, Neuron) else ()
+    for name in (element.name, *ends(element), *(source for source, _ in sensed)):
         check_name(name)
-    if not is_dataclass(element):
-        return
-    for field in fields(element):
-        value = getattr(element, field.name)
-        if field.name in ("volts", "amperes") and isinstance(value, tuple):
-            numbers: tuple[object, ...] = value
-        elif field.name == "senses":
-            numbers = tuple(factor for _, factor in value)
-            for sensed, _ in value:
-                check_name(sensed)
-        elif field.name in NUMBERS:
-            numbers = (value,)
-        else:
+    for field in fields(element) if is_dataclass(element) else ():
+        if "float" not in str(field.type):
             continue
-        for number in numbers:
+        value = getattr(element, field.name)
+        for each in value if isinstance(value, tuple) else (value,):
+            number = each[1] if isinstance(each, tuple) else each  # of a source that is sensed
             unbounded = field.name in ("low", "high") and number in (-math.inf, math.inf)
             if not isinstance(number, Real) or not (unbounded or math.isfinite(number)):
                 raise InputError(
                     f"{field.name} of {element.name!r} must be finite, but is {repr(number)[:60]}"
                 )
-
-
-NUMBERS = {
-    "siemens", "volts", "amperes", "farads", "voltage_gain", "current_gain", "tau", "offset", "low",
-    "high", "saturation", "thermal", "bend", "scale",
-}  # fmt: skip
-"""Fields of elements that hold numbers."""
 
 
 def part_of(name: str) -> str:
@@ -361,12 +335,3 @@ def part_of(name: str) -> str:
     'tile1'
     """
     return name.rpartition(".")[0]
-
-
-def _logarithmic(wanted: Array, before: Array, thermal: float) -> Array:
-    """Limit a rise above 0.1 V or so to what the current would need."""
-    rise = wanted - before
-    steep = (rise > 2 * thermal) & (wanted > 5 * thermal)
-    base = np.maximum(before, 0.0)
-    grown = base + thermal * np.log1p(np.maximum(wanted - base, 0.0) / thermal)
-    return np.where(steep, np.maximum(grown, np.minimum(wanted, 2 * thermal)), wanted)

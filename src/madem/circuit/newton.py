@@ -98,6 +98,10 @@ class System:
         """The number of unknowns, without ground."""
         return len(self.given) - 1
 
+    def largest(self, x: Array) -> float:
+        """Return the largest magnitude of what ``x`` holds for nodes, 0 where there are none."""
+        return float(np.abs(x[: len(self.index) - 1]).max(initial=0.0))
+
     def flows(self, x: Array) -> Array:
         """Return all currents and branch voltages that do not vanish, an entry a row."""
         total: Array = self.linear @ x - self.given
@@ -157,10 +161,6 @@ class Operating:
         """Return the current that flows into the plus side of a source."""
         return float(self.x[self.system.branches[source]])
 
-    def drop(self, a: str, b: str) -> float:
-        """Return the voltage from ``b`` to ``a``."""
-        return self[a] - self[b]
-
 
 def system_of(circuit: Circuit) -> System:
     """Return the equations of ``circuit``.
@@ -199,8 +199,9 @@ def system_of(circuit: Circuit) -> System:
             place += [(out, row, 1.0), (row, out, 1.0)]
             weight.append((row, out, element.tau))
     return System(
-        circuit, index, branches, _matrix(place, last + 1), given, _matrix(weight, last + 1),
-        _groups(circuit, index), _neurons(circuit, branches, last + 1),
+        circuit, index, branches, _matrix(place, last + 1, last + 1), given,
+        _matrix(weight, last + 1, last + 1), _groups(circuit, index),
+        _neurons(circuit, branches, last + 1),
     )  # fmt: skip
 
 
@@ -230,8 +231,8 @@ def solve(
         iterations += 1
         factor, right = _linearised(system, x, tangents)
         found = np.append(factor(right), 0.0)
-        scale = max(float(np.abs(found[: len(system.index) - 1]).max(initial=0.0)), 1e-30)
-        moved = _largest(found - x, len(system.index) - 1) / scale
+        scale = max(system.largest(found), 1e-30)
+        moved = system.largest(found - x) / scale
         x, ahead = found, []
         for group, at in zip(system.groups, tangents, strict=True):
             new = group.device.limited(group.across(x), at)
@@ -248,7 +249,7 @@ def solve(
     for _ in range(2):
         factor, _ = _linearised(system, x, [group.across(x) for group in system.groups])
         x = x - np.append(factor(system.flows(x)[:-1]), 0.0)
-    return Operating(system, x, _kirchhoff(system, x), balance(system, x), iterations)
+    return Operating(system, x, system.largest(system.flows(x)), balance(system, x), iterations)
 
 
 def sensitivity(at: Operating, cost: Mapping[str, float]) -> dict[str, float]:
@@ -327,22 +328,12 @@ def _linearised(
     return factored.solve, right[:-1]
 
 
-def _largest(step: Array, nodes: int) -> float:
-    return float(np.abs(step[:nodes]).max(initial=0.0))
-
-
-def _kirchhoff(system: System, x: Array) -> float:
-    """Return the largest sum of currents at a node, A."""
-    return _largest(system.flows(x), len(system.index) - 1)
-
-
 def _two(a: int, b: int, value: float) -> list[tuple[int, int, float]]:
     return [(a, a, value), (b, b, value), (a, b, -value), (b, a, -value)]
 
 
-def _matrix(entries: list[tuple[int, int, float]], size: int) -> sparse.csr_matrix:
+def _matrix(entries: list[tuple[int, int, float]], *shape: int) -> sparse.csr_matrix:
     rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-    shape = size, size
     return sparse.csr_matrix((np.array(values, float), (rows, columns)), shape=shape)
 
 
@@ -373,30 +364,24 @@ def _neurons(circuit: Circuit, branches: Mapping[str, int], size: int) -> Neuron
     entries = [
         (k, branches[name], factor) for k, e in enumerate(found) for name, factor in e.senses
     ]
-    rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-    drive = sparse.csr_matrix(
-        (np.array(values, float), (rows, columns)), shape=(len(found), size)
-    )  # fmt: skip
     numbers = (np.array([getattr(e, key) for e in found], float) for key in
                ("offset", "low", "high"))  # fmt: skip
     names = tuple(e.name for e in found)
-    return Neurons(names, np.array([branches[name] for name in names], int), drive, *numbers)
+    rows = np.array([branches[name] for name in names], int)
+    return Neurons(names, rows, _matrix(entries, len(found), size), *numbers)
 
 
 def _check_grounded(circuit: Circuit, index: Mapping[str, int]) -> None:
     """Refuse nodes that no current can leave."""
-    pairs = []
+    pairs: list[tuple[int, ...]] = []
+    ground = index[GROUND]
     for element in circuit.elements:
         if isinstance(element, Amplifier | Neuron):
-            pairs.append((index[ends(element)[-1]], index[GROUND]))
+            pairs.append((index[ends(element)[-1]], ground))
         elif not isinstance(element, Current | Capacitor) and getattr(element, "siemens", True):
-            a, b = ends(element)
-            pairs.append((index[a], index[b]))
-    size = len(index)
-    rank = {at: k for k, at in enumerate(index.values())}
-    joined = tuple([rank[pair[side]] for pair in pairs] for side in (0, 1))
-    graph = sparse.csr_matrix((np.ones(len(pairs)), joined), shape=(size, size))
+            pairs.append(tuple(index[node] for node in ends(element)))
+    graph = _matrix([(a, b, 1.0) for a, b in pairs], ground + 1, ground + 1)
     _, labels = csgraph.connected_components(graph, directed=False)
     for node, at in index.items():
-        if labels[rank[at]] != labels[rank[index[GROUND]]]:
+        if labels[at] != labels[ground]:
             raise InputError(f"node {node!r} floats: no current finds a way from it to ground")

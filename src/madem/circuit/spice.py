@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import singledispatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,14 +61,6 @@ class Verified:
     power_balance_relative: float
     nodes: int
     guided: bool = False
-
-    def row(self) -> dict[str, str | float | int]:
-        """Return everything by name.
-
-        >>> Verified("free", 0.0, 0.0, 0.0, 2).row()["phase"]
-        'free'
-        """
-        return asdict(self)
 
 
 def netlist(
@@ -246,9 +238,10 @@ def _charged(circuit: Circuit, begin: Mapping[str, float]) -> dict[str, float]:
 
 def _lines(element: Element) -> list[str]:
     """Return the lines of an element of a known kind; a subclass may be anything."""
-    known = _cards.registry.get(type(element), _cards.dispatch(object))
-    found: list[str] = known(element)
-    return found
+    kind = type(element)
+    if kind not in CARDS:
+        raise InputError(f"element {element.name!r} is a {kind.__name__}, which no netlist has")
+    return CARDS[kind](element)
 
 
 def _number(value: float) -> str:
@@ -260,42 +253,29 @@ def _local(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-@singledispatch
-def _cards(element: Element) -> list[str]:
-    """Return the lines of an element, those of its kind."""
-    raise InputError(
-        f"element {element.name!r} is a {type(element).__name__}, which no netlist has"
-    )
-
-
 def _head(letter: str, element: Element) -> str:
     """Return the name of an element in a netlist, and its nodes."""
     a, *rest = (_local(node) for node in ends(element))
     return f"{letter}{_local(element.name)} {a} {rest[0] if rest else GROUND}"
 
 
-@_cards.register
-def _(element: Resistor) -> list[str]:
+def _resistor(element: Resistor) -> list[str]:
     return [f"{_head('R', element)} {_number(1 / element.siemens if element.siemens else 1e30)}"]
 
 
-@_cards.register
-def _(element: Source) -> list[str]:
+def _source(element: Source) -> list[str]:
     return [f"{_head('V', element)} DC {_number(element.volts)}"]
 
 
-@_cards.register
-def _(element: Current) -> list[str]:
+def _current(element: Current) -> list[str]:
     return [f"{_head('I', element)} DC {_number(element.amperes)}"]
 
 
-@_cards.register
-def _(element: Capacitor) -> list[str]:
+def _capacitor(element: Capacitor) -> list[str]:
     return [f"{_head('C', element)} {_number(element.farads)}"]
 
 
-@_cards.register
-def _(element: Neuron) -> list[str]:
+def _neuron(element: Neuron) -> list[str]:
     name = _local(element.name)
     senses = [f"{_number(factor)}*i(V{_local(source)})" for source, factor in element.senses]
     total = " + ".join([*senses, f"{_number(element.offset)}"])
@@ -307,8 +287,7 @@ def _(element: Neuron) -> list[str]:
     return [f"B{name} {source} 0 V={{{total}}}", *delayed]
 
 
-@_cards.register
-def _(element: Amplifier) -> list[str]:
+def _amplifier(element: Amplifier) -> list[str]:
     name, below = _local(element.name), _local(element.below)
     source, delayed = _delayed(name, f"{name}_e", element.tau)
     cards = [f"E{name} {source} 0 {below} 0 {_number(element.voltage_gain)}", *delayed]
@@ -317,22 +296,19 @@ def _(element: Amplifier) -> list[str]:
     return [*cards, back] if element.current_gain else cards
 
 
-@_cards.register
-def _(element: Diode) -> list[str]:
+def _diode(element: Diode) -> list[str]:
     return [_behaviour(element, f"{_number(element.saturation)}*(exp({_across(element)}/"
                                 f"{_number(element.thermal)})-1)")]  # fmt: skip
 
 
-@_cards.register
-def _(element: Sinh) -> list[str]:
+def _sinh(element: Sinh) -> list[str]:
     size = element.siemens * element.bend
     return [
         _behaviour(element, f"{_number(size)}*sinh({_across(element)}/{_number(element.bend)})")
     ]
 
 
-@_cards.register
-def _(element: Table) -> list[str]:
+def _table(element: Table) -> list[str]:
     at, flows, across = element.volts, element.amperes, _across(element)
     slopes = np.diff(flows) / np.diff(at)
     terms = [f"{_number(flows[0])}", f"{_number(slopes[0])}*({across}-({_number(at[0])}))"]
@@ -370,3 +346,10 @@ def _wrapped(card: str, width: int = 110) -> str:
             now = "+"
         now = f"{now} {word}" if now else word
     return "\n".join([*lines, now])
+
+
+CARDS: dict[type, Callable[[Any], list[str]]] = {
+    Resistor: _resistor, Source: _source, Current: _current, Capacitor: _capacitor,
+    Neuron: _neuron, Amplifier: _amplifier, Diode: _diode, Sinh: _sinh, Table: _table,
+}  # fmt: skip
+"""How each kind of element is written."""

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from madem.circuit.build import Built
 from madem.circuit.elements import Array, Circuit, Table
 from madem.circuit.newton import Group, Neurons, Operating, System, solve, system_of
 from madem.errors import InputError
@@ -34,6 +33,9 @@ MISSED = ((1 - SAME) / 3 - SAME, (3 * SAME + 1) / 3 - SAME, LAST / 3 - LAST)
 
 NEAR = 1e-6
 """How far beyond the end of a piece a step may land, of the largest voltage."""
+
+UNTIL = 1e-5
+"""How near to rest a circuit is when it is left, of the largest voltage."""
 
 Pieces = NDArray[np.intp]
 Solve = Callable[[Array], Array]
@@ -72,10 +74,6 @@ class Transient:
         column: Array = self.x[:, self.rest.system.index[node]]
         return column
 
-    def states(self, built: Built) -> list[Array]:
-        """Return the states of every layer of a network, ``(k, units)``."""
-        return [np.stack([self[n] for n in layer], 1) / built.volts for layer in built.layers]
-
     def settling(self, nodes: Sequence[str], tolerance: float) -> float:
         """Return the time, s, after which all ``nodes`` stay within ``tolerance``, V, of rest.
 
@@ -111,16 +109,14 @@ def transient(
     circuit: Circuit | System,
     start: Mapping[str, float] | None = None,
     accuracy: float = 1e-6,
-    until: float = 1e-5,
-    stop: float | None = None,
     budget: int = 100_000,
 ) -> Transient:
     """Let ``circuit`` settle from a step at t = 0, when all its sources come on at once.
 
     ``start``: voltages that nodes with a capacitor or a pole have until then, by name (others: 0
     V). ``accuracy``: error of a step, of the largest voltage; it ends where all voltages are
-    within ``until`` of that from where they come to rest, or at ``stop``, s. Raises ``InputError``
-    for a circuit in which nothing takes time, and where ``budget`` steps do not suffice.
+    within 1e-5 of that from where they come to rest. Raises ``InputError`` for a circuit in which
+    nothing takes time, and where ``budget`` steps do not suffice.
 
     >>> from madem.circuit import Capacitor, Circuit, Resistor, Source
     >>> rc = Circuit((Source("v", "in", "0", 1.0), Resistor("r", "in", "out", 1e-3),
@@ -132,15 +128,14 @@ def transient(
     if not system.mass.nnz or not system.mass.count_nonzero():
         raise InputError("nothing in the circuit takes time: give it capacitors, or tau")
     rest = solve(system)
-    nodes = len(system.index) - 1
     begun = np.zeros(system.size + 1)
     for name, volts in (start or {}).items():
         if name in system.index:
             begun[system.index[name]] = volts
     begun[-1] = 0.0
-    scale = max(float(np.abs(np.stack([rest.x, begun])[:, :nodes]).max()), 1e-30)
-    march = _March(system, _switches(system), nodes, accuracy * scale, NEAR * scale)
-    times, x, events, factored = march.go(begun, rest.x, (until * scale, stop), budget)
+    scale = max(system.largest(rest.x), system.largest(begun), 1e-30)
+    march = _March(system, _switches(system), accuracy * scale, NEAR * scale)
+    times, x, events, factored = march.go(begun, rest.x, UNTIL * scale, budget)
     return Transient(times, x, rest, events, len(times) // 2, factored)
 
 
@@ -209,7 +204,6 @@ class _Smooth:
     h: float
     solve: Solve
     size: float
-    nodes: int
 
     def stage(self, x: Array, given: Array, guess: Array) -> Array | None:
         """Solve ``mass (X - x) / (d h) + flows(X) = given``; None where Newton's method fails."""
@@ -219,7 +213,7 @@ class _Smooth:
             off = rate * (self.system.mass @ (found - x)) + self.system.flows(found) - given
             step = np.append(self.solve(off[:-1]), 0.0)
             found = found - step
-            moved = float(np.abs(step[: self.nodes]).max(initial=0.0))
+            moved = self.system.largest(step)
             if not math.isfinite(moved):
                 return None
             if moved <= 1e-3 * self.size:
@@ -239,8 +233,8 @@ class _Smooth:
             return None
         last = mass @ (end - x) / (LAST * h) - given
         missed = sum(w * k for w, k in zip(MISSED, (rate, halfway, last), strict=True)) / LAST
-        error = np.abs(self.solve(missed[:-1])[: self.nodes]).max(initial=0.0)
-        return _Step(h, middle, end, last, float(error) / self.size)
+        error = self.system.largest(self.solve(missed[:-1])) / self.size
+        return _Step(h, middle, end, last, error)
 
 
 @dataclass(frozen=True)
@@ -249,22 +243,19 @@ class _March:
 
     system: System
     switches: _Switches
-    nodes: int
     size: float
     near: float
 
     def go(
-        self, x: Array, rest: Array, ends: tuple[float, float | None], budget: int
+        self, x: Array, rest: Array, until: float, budget: int
     ) -> tuple[Array, Array, tuple[Switching, ...], int]:
         """Return times, unknowns, switchings and the number of factorisations."""
-        until, stop = ends
         x, pieces, shortest = self.begin(x)
         held = self.switches.held(self.system, pieces)
         rate, h, now, factored = self.rate(held, x), 0.01 * shortest, 0.0, 0
         smooth: _Smooth | None = None
         times, record, events = [0.0], [x], list[Switching]()
         for _ in range(budget):
-            h = h if stop is None else min(h, stop - now)
             if smooth is None or smooth.h != h or held.groups:
                 smooth, factored = self.factor(held, h, x), factored + 1
             step = smooth.step(x, rate)
@@ -287,14 +278,13 @@ class _March:
                 pieces, smooth = after, None
                 held = self.switches.held(self.system, pieces)
                 rate = self.rate(held, x)
-            off = np.abs(x - rest)[: self.nodes].max(initial=0.0)
-            if (stop is None and off <= until) or (stop is not None and now >= stop * (1 - 1e-12)):
+            if self.system.largest(x - rest) <= until:
                 return np.array(times), np.stack(record), tuple(events), factored
             grown = min(3.0, 0.9 * max(step.error, 1e-9) ** (-1 / 3))
             h *= grown if grown > 1.2 or grown < 1 else 1.0
         raise InputError(
             f"the circuit has not settled after {len(times) // 2} steps, {now:.1e} s: voltages are "
-            f"still {np.abs(x - rest)[: self.nodes].max():.1e} V from rest"
+            f"still {self.system.largest(x - rest):.1e} V from rest"
         )
 
     def begin(self, x: Array) -> tuple[Array, Pieces, float]:
@@ -331,7 +321,7 @@ class _March:
         slopes = [group.flow(group.across(x))[1] for group in held.groups]
         matrix = held.jacobian(slopes, np.zeros(0, bool))
         matrix = (matrix + held.mass[:-1, :-1] / (LAST * h)).tocsc()
-        return _Smooth(held, h, splu(matrix).solve, self.size, self.nodes)
+        return _Smooth(held, h, splu(matrix).solve, self.size)
 
     def cut(self, x: Array, step: _Step, pieces: Pieces) -> float:
         """Return how long the step may be: to just beyond the first end of a piece it meets."""

@@ -53,6 +53,7 @@ def spice_verify(
     json: Json = None,
 ) -> None:
     """Solve a network's circuit in every phase, let ngspice solve it, and compare."""
+    from dataclasses import asdict
     from json import dumps
 
     from rich.table import Table
@@ -63,7 +64,7 @@ def spice_verify(
     console = plain_console()
     for phase in bench.phases:
         with console.status(f"{phase} phase: ours, and ngspice"):
-            found.append(verify(phase, bench.circuit(phase).circuit).row())
+            found.append(asdict(verify(phase, bench.circuit(phase).circuit)))
     table = Table("phase", "largest difference", "Kirchhoff", "power balance", "nodes")
     for row in found:
         table.add_row(

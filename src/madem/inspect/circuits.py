@@ -117,7 +117,7 @@ def phases(
 
 
 def _phase(name: str, built: Built, record: Transient, tolerance: float) -> Phase:
-    layers, times = record.states(built), [0.0]
+    layers, times = built.states(record), [0.0]
     for nodes, states in zip(built.layers, layers, strict=True):
         size = float(np.abs(states[-1]).max(initial=0.0)) * built.volts
         if size:
