@@ -64,8 +64,7 @@ def npz_table(
         what = "holds pickled objects, which are not loaded: save arrays of numbers or text"
         said = what if "allow_pickle" in str(error) else "is damaged, or no .npz file of numpy"
         raise InputError(f"{where} {said}") from None
-    names = f"{where}: {inputs}", f"{where}: {target}"
-    rows = as_rows(found[0], found[1], predict, names)
+    rows = as_rows(*found, predict, (f"{where}: {inputs}", f"{where}: {target}"))
     return finite(rows, shares, reach, seed)
 
 

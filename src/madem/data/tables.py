@@ -174,9 +174,9 @@ def _number(name: str, line: int, column: str, cell: str, sign: str) -> float:
     text = cell.strip()
     if text.lower() in MISSING:
         return float("nan")
-    plain = text.replace(",", ".") if sign == ";" else text
-    if not _is_number(plain):
+    try:
+        return float(text.replace(",", ".") if sign == ";" else text)
+    except ValueError:
         raise InputError(f"task.path: {name}, line {line}: the column {shown(column)} must hold "
                          f"numbers, but has {shown(text)}: leave it out (task.without), or write a "
-                         "column of 0 and 1 for each word")  # fmt: skip
-    return float(plain)
+                         "column of 0 and 1 for each word") from None  # fmt: skip
