@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from madem.errors import InputError, clipped, shown
+from madem.errors import InputError, clipped, nearest, shown
 
 LARGEST = 4_000_000
 """Bytes of the largest text that is read."""
@@ -68,6 +68,13 @@ def load_keys(content: bytes | str, where: str) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise InputError(f"{where} is not YAML of keys and values")
     return held
+
+
+def refuse_unknown(held: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Raise ``InputError``, which begins with ``where``, for a key that is not ``allowed``."""
+    for key in held:
+        if key not in allowed:
+            raise InputError(f"{where}: unknown key {shown(key)}: {nearest(key, allowed)}")
 
 
 def load_yaml(content: bytes | str, where: str) -> Any:

@@ -19,7 +19,7 @@ from madem.device.forms import Telegraph, White
 from madem.device.noise import fit_noise
 from madem.device.population import populations
 from madem.device.programming import fit_errors
-from madem.device.pulses import RESPONSES, _shared, _starts, _tried, fit_pulses
+from madem.device.pulses import MARGINS, RESPONSES, _shared, _start, _tried, fit_pulses
 from madem.device.retention import fit_retention
 from madem.device.tables import Table, Trains
 from madem.randomness import stream
@@ -112,7 +112,7 @@ def test_slopes_of_the_filter_are_those_of_differences() -> None:
     for model in RESPONSES:
         for spread in (False, True):
             tried = replace(model, jitter=spread)
-            theta = _starts(tried, held)[0]
+            theta = _start(tried, held, MARGINS[0], MARGINS[0])
             seen = predict(tried, held, theta)
             for index in range(theta.shape[1]):
                 step = np.zeros(theta.shape[1])
@@ -160,7 +160,9 @@ def pulse_intervals(
     for seed in seeds:
         held = trains(soft_cell(), devices, pulses, seed)
         held = replace(held, reads=held.reads * 1e6)
-        best = _tried(RESPONSES[0], held, _starts(RESPONSES[0], held)[1], Effort())
+        best = _tried(
+            RESPONSES[0], held, _start(RESPONSES[0], held, MARGINS[1], MARGINS[1]), Effort()
+        )
         found = (*populations(best.model, best.scored, held, 1e-6)[0], *_shared(best, 1e-6))
         fits.append({p.key: (p.low, p.high) for p in found})
     return fits

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.fits import MODELS, coverage, trains
 
 from madem.device.filtering import Model, lower_fall, mirrored
-from madem.device.pulses import LOOK, RESPONSES, _starts, _tried, fit_pulses
+from madem.device.pulses import LOOK, MARGINS, RESPONSES, _start, _tried, fit_pulses
 from madem.device.tables import Trains
 from madem.errors import InputError
 from tests.device.bench import same_fit
@@ -71,7 +71,7 @@ def test_bounds_of_one_device_are_looked_for_elsewhere() -> None:
 def test_trains_upside_down_are_as_likely(model: Model) -> None:
     held = soft(3)
     held = replace(held, reads=1e6 * held.reads)
-    found = _tried(model, held, _starts(model, held)[1], LOOK).scored
+    found = _tried(model, held, _start(model, held, MARGINS[1], MARGINS[1]), LOOK).scored
     turned, same = mirrored(held, found)
     again = _tried(model, turned, same.theta, LOOK).scored
     np.testing.assert_allclose(again.log_likelihood, found.log_likelihood, rtol=1e-9)

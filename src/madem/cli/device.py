@@ -116,7 +116,7 @@ def device_fit(
             "kind": found.kind,
             "devices": found.devices,
             "samples": found.samples,
-            "parameters": [asdict(p) for p in found.parameters],
+            "parameters": [{**asdict(p), "scale": p.scale} for p in found.parameters],
             "candidates": [{**asdict(c), "aic": c.aic, "bic": c.bic} for c in found.candidates],
             "goodness": {name: value for name, (value, _) in found.goodness.items()},
             "notes": list(found.notes),

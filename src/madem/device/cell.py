@@ -14,17 +14,18 @@ import torch
 from torch import Generator, Tensor
 
 from madem.device.forms import (
+    POSITIVE,
     Constant,
     ErrorForm,
     Noise,
     Normal,
+    Numbers,
     Response,
     Retention,
     Scatter,
     SoftBounds,
     Stable,
     White,
-    check_signs,
     number,
 )
 from madem.errors import InputError, nearest
@@ -32,7 +33,7 @@ from madem.randomness import normal, uniform
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Numbers):
     """A memristor cell: the scales, SI units, and the forms; presets give each with its source.
 
     ``high``: largest conductance used. ``read_voltage``: of a full-scale read.
@@ -57,25 +58,25 @@ class Cell:
     8e-06
     """
 
-    high: float = number("siemens")
-    read_voltage: float = number("volt")
-    tolerance: float = number("siemens")
+    high: float = number("siemens", least=POSITIVE)
+    read_voltage: float = number("volt", least=POSITIVE)
+    tolerance: float = number("siemens", least=POSITIVE)
     error_mean: float = number("siemens")
     error_sigma: float = number("siemens")
-    stuck_fraction: float = number("percent")
-    read_sigma: float = number("siemens")
-    high_spread: float = number("percent")
-    pulse_step: float = number("siemens")
-    pulse_spread: float = number("percent")
-    pulse_cycle: float = number("percent")
-    low: float = number("siemens", 0.0)
-    low_spread: float = number("siemens", 0.0)
-    fold: float = number("siemens", 0.0)
-    stuck_low: float = number("siemens", 0.0)
-    stuck_high: float = number("siemens", 0.0)
+    stuck_fraction: float = number("percent", least=0.0)
+    read_sigma: float = number("siemens", least=0.0)
+    high_spread: float = number("percent", least=0.0, most=10.0)
+    pulse_step: float = number("siemens", least=POSITIVE)
+    pulse_spread: float = number("percent", least=0.0, most=10.0)
+    pulse_cycle: float = number("percent", least=0.0, most=10.0)
+    low: float = number("siemens", 0.0, least=0.0)
+    low_spread: float = number("siemens", 0.0, least=0.0)
+    fold: float = number("siemens", 0.0, least=0.0)
+    stuck_low: float = number("siemens", 0.0, least=0.0)
+    stuck_high: float = number("siemens", 0.0, least=0.0)
     up_down: float = number("dimensionless", 0.0)
-    up_down_spread: float = number("dimensionless", 0.0)
-    pulse_jitter: float = number("dimensionless", 0.0)
+    up_down_spread: float = number("dimensionless", 0.0, least=0.0)
+    pulse_jitter: float = number("dimensionless", 0.0, least=0.0)
     response: Response = SoftBounds()
     scatter: Scatter = Normal()
     error: ErrorForm = Constant()
@@ -84,29 +85,21 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no cell can have."""
-        positive = ("high", "read_voltage", "tolerance", "pulse_step")
-        signed = ("error_mean", "error_sigma", "up_down")
-        numbers = [f.name for f in fields(self) if f.metadata and f.name not in positive + signed]
-        check_signs(self, positive, numbers)
-        if isinstance(self.error, Constant):
-            check_signs(self, (), ("error_sigma",))
+        super().__post_init__()
+        if isinstance(self.error, Constant) and self.error_sigma < 0:
+            raise InputError(f"error_sigma must be zero or positive, but is {self.error_sigma}")
         for f in fields(self):
             value = getattr(self, f.name)
             if f.metadata.get("unit") == "siemens" and abs(value) > 10 * self.high:
                 raise InputError(f"{f.name} must be at most ten times high, {self.high:g} S, "
                                  f"but is {value:g} S")  # fmt: skip
-            if f.metadata.get("unit") == "percent" and value > 10:
-                raise InputError(f"{f.name} must be at most 1000 percent, but is {100 * value:g}")
         if self.stuck_fraction >= 1:
             raise InputError(f"stuck_fraction must be below 1, but is {self.stuck_fraction}")
         if abs(self.up_down) >= 1:
             raise InputError(f"up_down must be between -1 and 1, but is {self.up_down}")
-        last = self.stuck_high or self.high
-        for name, low, high in (
-            ("low", self.low, self.high),
-            ("stuck_low", self.stuck_low, last),
-        ):
-            if low >= high:
+        ends = {"low": self.high, "stuck_low": self.stuck_high or self.high}
+        for name, high in ends.items():
+            if (low := getattr(self, name)) >= high:
                 raise InputError(
                     f"{name} must be below {high:g} S, but is {low:g} S: the range is empty"
                 )
@@ -172,11 +165,9 @@ class Static:
         return self._each(lambda part: part.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Static:
-        parts = (change(part) for part in (self.stuck, self.level, self.high, self.low))
-        stuck, level, high, low = parts
-        step = change(self.step)
-        down = step if self.down is self.step else change(self.down)
-        return Static(stuck, level, high, step, low, down)
+        once = {id(part): part for part in (getattr(self, f.name) for f in fields(self))}
+        changed = {key: change(part) for key, part in once.items()}
+        return Static(*(changed[id(getattr(self, f.name))] for f in fields(self)))
 
 
 def draw(

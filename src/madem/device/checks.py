@@ -26,7 +26,10 @@ Ohms and volts below ``TINY`` are zero: nothing can be divided by them.
 
 
 def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
-    """Return the columns of reads in siemens; instruments' marks for no reading are refused."""
+    """Return the columns of reads in siemens; instruments' marks for no reading are refused.
+
+    So is a column without a name, unless it numbers the rows.
+    """
     for head, values in sheet.numbers.items():
         marks = (np.abs(values) >= HUGE) | np.isin(values, NOTHING)
         refuse(sheet, head, marks, "is an instrument's mark for no reading: remove the row", values)
@@ -49,9 +52,11 @@ def siemens(sheet: Sheet, read_voltage: float | None) -> dict[str, Array]:
     if volts is not None:
         voltage = volts.scale * sheet.numbers[volts.head]
         refuse(sheet, volts.head, ~(np.abs(voltage) > TINY), "must be a voltage other than zero")
-    for each in sheet.columns:
-        if each.role == "unnamed":
-            _check_counts(sheet, sheet.numbers[each.head])
+    for count in (sheet.numbers[each.head] for each in sheet.columns if each.role == "unnamed"):
+        if not np.array_equal(count - count[0], np.arange(len(count))):
+            raise InputError(
+                f"{sheet.name!r}: a column has no name: give it one with a unit, or remove it"
+            )
     found = {}
     for each in reads:
         values = each.scale * sheet.numbers[each.head]
@@ -80,14 +85,6 @@ def check_signs(sheet: Sheet, held: dict[str, Array]) -> None:
     for head, values in held.items():
         why = "is below zero, which it cannot be: take the offset off, or remove the row"
         refuse(sheet, head, values < 0, why, sheet.numbers[head])
-
-
-def _check_counts(sheet: Sheet, values: Array) -> None:
-    """Refuse a column without a name, unless it numbers the rows."""
-    if not np.array_equal(values - values[0], np.arange(len(values))):
-        raise InputError(
-            f"{sheet.name!r}: a column has no name: give it one with a unit, or remove it"
-        )
 
 
 def check_tails(sheet: Sheet, reads: dict[str, Array], device: Sequence[str]) -> None:

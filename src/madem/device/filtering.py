@@ -101,7 +101,10 @@ def exponential(x: Array, up: Flags, shape: Array) -> Rate:
 
 
 class Moments(NamedTuple):
-    """Mean and variance of a normal number, ``(trains,)``, and their derivatives."""
+    """Means and variances of normal numbers, ``(trains, ...)``, and their derivatives.
+
+    Derivatives have an axis of parameters in front.
+    """
 
     mean: Array
     variance: Array
@@ -131,18 +134,11 @@ def clipped(free: Moments, bounds: tuple[Array, Array], moving: tuple[Array, Arr
     return Moments(mean, np.maximum(second, 1e-12 * free.variance), by_mean, by_variance)
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """Means and variances of reads, ``(trains, pulses)``; derivatives, parameters first."""
+def predict(model: Model, trains: Trains, theta: Array) -> Moments:
+    """Return the moments of reads, ``(trains, pulses)``.
 
-    mean: Array
-    variance: Array
-    by_mean: Array
-    by_variance: Array
-
-
-def predict(model: Model, trains: Trains, theta: Array) -> Predicted:
-    """Run the filter; ``theta``, ``(devices, 6 + shape)``: ``COMMON``, then the model's shape."""
+    ``theta``, ``(devices, 6 + shape)``: ``COMMON``, then the model's shape.
+    """
     mine = theta[trains.device].T
     step, ratio, span, noise = (np.exp(mine[i]) for i in (0, 1, 3, 5))
     low, spread, noise = mine[2], np.exp(mine[4]), noise**2
@@ -183,7 +179,7 @@ def predict(model: Model, trains: Trains, theta: Array) -> Predicted:
         error = trains.reads[:, index + 1] - moved
         mean, dm = moved + gain * error, d_moved + d_gain * error - gain * d_moved
         variance, dv = (1 - gain) * variance, (1 - gain) * dv - d_gain * variance
-    return Predicted(*(np.stack(held, -1) for held in kept))
+    return Moments(*(np.stack(held, -1) for held in kept))
 
 
 def mean_path(model: Model, trains: Trains, theta: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import norm, t
+from scipy.stats import kstest, norm, t
 from torch import Tensor
 
 from madem.device.tables import Table
@@ -27,7 +27,7 @@ SCALES = {"": 1.0, "s": 1.0, "uS": 1e-6, "percent": 0.01, "1/uS": 1e6, "1/uS**2"
 class Parameter:
     """An estimate in SI units: standard error and 95 % interval; ``key`` is a preset's.
 
-    ``unit``: of the number in a preset; ``scale`` of it in SI units (1e-6 for ``uS``).
+    ``unit``: of the number in a preset.
     ``bound``: nothing was seen, and ``high`` is a one-sided 95 % upper bound.
     ``preset``: whether a preset has this number; one that is reported only has none.
     An ``error`` of zero: the number follows from the data's layout and is not estimated.
@@ -39,15 +39,19 @@ class Parameter:
     low: float
     high: float
     unit: str = ""
-    scale: float = 1.0
     bound: bool = False
     preset: bool = True
+
+    @property
+    def scale(self) -> float:
+        """What one of its unit is in SI units, 1e-6 for ``uS``."""
+        return SCALES[self.unit]
 
     @property
     def text(self) -> str:
         """The number as a preset has it.
 
-        >>> Parameter("high", 1.5e-4, 1e-6, 0.0, 1.0, "uS", 1e-6).text
+        >>> Parameter("high", 1.5e-4, 1e-6, 0.0, 1.0, "uS").text
         '150 uS'
         """
         return f"{self.value / self.scale:.6g} {self.unit}".strip()
@@ -56,9 +60,9 @@ class Parameter:
     def interval(self) -> str:
         """The 95 % interval in words, with its unit.
 
-        >>> Parameter("high", 1.5e-4, 1e-6, 1.48e-4, 1.52e-4, "uS", 1e-6).interval
+        >>> Parameter("high", 1.5e-4, 1e-6, 1.48e-4, 1.52e-4, "uS").interval
         '148 to 152 uS'
-        >>> Parameter("stuck_fraction", 0.0, 0.01, 0.0, 0.03, "percent", 0.01, bound=True).interval
+        >>> Parameter("stuck_fraction", 0.0, 0.01, 0.0, 0.03, "percent", bound=True).interval
         'at most 3 percent (one-sided bound)'
         """
         if self.error == 0:
@@ -71,7 +75,7 @@ class Parameter:
 
 def known(key: str, value: float, unit: str, preset: bool = True) -> Parameter:
     """Return a number, SI, that follows from the layout of the data: it has no uncertainty."""
-    return Parameter(key, value, 0.0, value, value, unit, SCALES[unit], preset=preset)
+    return Parameter(key, value, 0.0, value, value, unit, preset=preset)
 
 
 @dataclass(frozen=True)
@@ -258,8 +262,8 @@ class Maximum:
         """Return parameter ``index``; ``size``: what one of its place is in SI units."""
         error = math.sqrt(self.covariance[index, index])
         low, high = self.interval(np.eye(len(self.place))[index])
-        value, scale = float(self.place[index]) * size, SCALES[unit]
-        return Parameter(key, value, error * size, low * size, high * size, unit, scale)
+        value = float(self.place[index]) * size
+        return Parameter(key, value, error * size, low * size, high * size, unit)
 
     def positive(
         self, direction: Array, key: str, unit: str, size: float, preset: bool = True
@@ -268,7 +272,7 @@ class Maximum:
         error = math.sqrt(direction @ self.covariance @ direction)
         value = math.exp(direction @ self.place) * size
         low, high = (size * float(np.exp(edge)) for edge in self.interval(direction))
-        return Parameter(key, value, value * error, low, high, unit, SCALES[unit], preset=preset)
+        return Parameter(key, value, value * error, low, high, unit, preset=preset)
 
     def share(self, direction: Array, key: str) -> Parameter:
         """Return the share whose logit is ``direction . place``."""
@@ -277,7 +281,7 @@ class Maximum:
             for each in np.sort([*self.interval(direction), direction @ self.place])
         )
         error = value * (1 - value) * math.sqrt(direction @ self.covariance @ direction)
-        return Parameter(key, value, error, low, high, "percent", SCALES["percent"])
+        return Parameter(key, value, error, low, high, "percent")
 
 
 def maximise(
@@ -381,6 +385,11 @@ def series(table: Table, column: str, least_devices: int, least_times: int) -> l
     return [
         Series(tuple(held), times, np.stack(list(held.values()))) for times, held in rows.values()
     ]
+
+
+def normality(residuals: Array) -> dict[str, tuple[float, str]]:
+    """Return how good a fit is whose ``residuals`` should be standard normal."""
+    return {"Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05")}
 
 
 def normal_plot(residuals: Array) -> Curve:

@@ -7,8 +7,8 @@ conductance and with time. Every field names its unit, which a preset's numbers 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,34 +17,44 @@ from torch import Generator, Tensor
 from madem.errors import InputError
 from madem.randomness import normal, uniform
 
-
-def number(unit: str, default: float | None = None) -> Any:
-    """Return a field that holds a number of ``unit``; ``percent`` is held as a fraction."""
-    metadata = {"unit": unit}
-    return (
-        field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
-    )
+POSITIVE = math.ulp(0.0)
+"""The least number above zero."""
 
 
-def check_finite(owner: Any) -> None:
-    """Refuse a form or a cell with a number that is not finite."""
-    for entry in fields(owner):
-        value = getattr(owner, entry.name)
-        values = value if isinstance(value, tuple) else (value,)
-        for each in values:
-            if isinstance(each, float) and not math.isfinite(each):
-                raise InputError(f"{entry.name} must be finite, but is {each}")
+def number(
+    unit: str, default: Any = MISSING, least: float = -math.inf, most: float = math.inf
+) -> Any:
+    """Return a field that holds a number of ``unit``; ``percent`` is held as a fraction.
+
+    ``least``, ``most``: the range that ``Numbers`` holds it to.
+    """
+    return field(default=default, metadata={"unit": unit, "least": least, "most": most})
 
 
-def check_signs(owner: Any, positive: Sequence[str], at_least_zero: Sequence[str]) -> None:
-    """Refuse numbers of the wrong sign."""
-    check_finite(owner)
-    for name in positive:
-        if getattr(owner, name) <= 0:
-            raise InputError(f"{name} must be positive, but is {getattr(owner, name)}")
-    for name in at_least_zero:
-        if getattr(owner, name) < 0:
-            raise InputError(f"{name} must be zero or positive, but is {getattr(owner, name)}")
+@dataclass(frozen=True)
+class Numbers:
+    """What has fields made by ``number``: each finite, and within the range of its field."""
+
+    def __post_init__(self) -> None:
+        """Refuse any other number, by the name of its field."""
+        for each in (each for each in fields(self) if each.metadata):
+            unit, least, most = each.metadata.values()
+            held = getattr(self, each.name)
+            for value in held if isinstance(held, tuple) else (held,):
+                if not math.isfinite(value):
+                    raise InputError(f"{each.name} must be finite, but is {value}")
+                if not least <= value <= most:
+                    size, tail = (100, " percent") if unit == "percent" else (1, "")
+                    words = {(POSITIVE, math.inf): "positive", (0.0, math.inf): "zero or positive",
+                             (-math.inf, most): f"at most {size * most:g}{tail}"}  # fmt: skip
+                    wanted = words.get((least, most), f"from {least:g} to {size * most:g}{tail}")
+                    raise InputError(f"{each.name} must be {wanted}, but is {size * value:g}{tail}")
+
+
+def _check_rising(name: str, values: tuple[float, ...], what: str) -> None:
+    """Refuse what cannot be interpolated in."""
+    if len(values) < 2 or any(b <= a for a, b in pairwise(values)):
+        raise InputError(f"{name} must be two or more rising {what}, but is {list(values)}")
 
 
 @runtime_checkable
@@ -59,7 +69,7 @@ class Response(Protocol):
 
 
 @dataclass(frozen=True)
-class SoftBounds:
+class SoftBounds(Numbers):
     """Steps that shrink towards the bound: ``(high - g) / a`` up, ``(g - low) / b`` down.
 
     ``centre``, S: where a step has its nominal size, ``a = high - centre``, ``b = centre - low``
@@ -71,11 +81,7 @@ class SoftBounds:
     0.75
     """
 
-    centre: float = number("siemens", 0.0)
-
-    def __post_init__(self) -> None:
-        """Refuse a negative centre."""
-        check_signs(self, (), ("centre",))
+    centre: float = number("siemens", 0.0, least=0.0)
 
     def change(self, g: Tensor, up: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the signed change in units of the cell's step."""
@@ -87,7 +93,7 @@ class SoftBounds:
 
 
 @dataclass(frozen=True)
-class LinearStep:
+class LinearStep(Numbers):
     """Steps that change linearly over the range: ``1 - slope x``, ``x`` from the near bound.
 
     ``x = (g - low) / (high - low)`` up and one minus it down. Slope 0 (default) is a constant step
@@ -98,15 +104,8 @@ class LinearStep:
     -0.699999988079071
     """
 
-    slope_up: float = number("dimensionless", 0.0)
-    slope_down: float = number("dimensionless", 0.0)
-
-    def __post_init__(self) -> None:
-        """Refuse slopes that turn a step round."""
-        check_finite(self)
-        for name, slope in (("slope_up", self.slope_up), ("slope_down", self.slope_down)):
-            if slope > 1:
-                raise InputError(f"{name} must be at most 1, but is {slope}")
+    slope_up: float = number("dimensionless", 0.0, most=1.0)
+    slope_down: float = number("dimensionless", 0.0, most=1.0)
 
     def change(self, g: Tensor, up: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the signed change in units of the cell's step."""
@@ -115,7 +114,7 @@ class LinearStep:
 
 
 @dataclass(frozen=True)
-class ExponentialStep:
+class ExponentialStep(Numbers):
     """Up ``max(0, 1 - A_up exp(-gamma_up x))``, down ``max(0, 1 - A_down exp(gamma_down x))``.
 
     ``x = 1/2 + (g - centre) / (high - low)``, or ``(g - low) / (high - low)`` with ``centre`` 0
@@ -129,16 +128,9 @@ class ExponentialStep:
 
     amplitude_up: float = number("dimensionless")
     amplitude_down: float = number("dimensionless")
-    gamma_up: float = number("dimensionless")
-    gamma_down: float = number("dimensionless")
-    centre: float = number("siemens", 0.0)
-
-    def __post_init__(self) -> None:
-        """Refuse negative exponents."""
-        check_signs(self, (), ("gamma_up", "gamma_down", "centre"))
-        steepest = max(self.gamma_up, self.gamma_down)
-        if steepest > 50:
-            raise InputError(f"gamma_up and gamma_down must be at most 50, but one is {steepest}")
+    gamma_up: float = number("dimensionless", least=0.0, most=50.0)
+    gamma_down: float = number("dimensionless", least=0.0, most=50.0)
+    centre: float = number("siemens", 0.0, least=0.0)
 
     def change(self, g: Tensor, up: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the signed change in units of the cell's step."""
@@ -150,7 +142,7 @@ class ExponentialStep:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Numbers):
     """Measured steps, interpolated linearly between places in the range.
 
     ``at``: places ``x = (g - low) / (high - low)``, rising; ``up``, ``down``: sizes there, in units
@@ -167,9 +159,8 @@ class Table:
 
     def __post_init__(self) -> None:
         """Refuse a table that cannot be interpolated."""
-        check_finite(self)
-        if len(self.at) < 2 or any(b <= a for a, b in zip(self.at, self.at[1:], strict=False)):
-            raise InputError(f"at must be two or more rising places, but is {list(self.at)}")
+        super().__post_init__()
+        _check_rising("at", self.at, "places")
         if {len(self.up), len(self.down)} != {len(self.at)}:
             raise InputError(
                 f"up and down must have {len(self.at)} values like at, "
@@ -237,7 +228,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Numbers):
     """``sigma = constant + linear g + quadratic g^2 + cubic g^3``, zero where that is negative.
 
     >>> form = Polynomial(linear=0.1)
@@ -248,10 +239,6 @@ class Polynomial:
     linear: float = number("dimensionless")
     quadratic: float = number("1/siemens", 0.0)
     cubic: float = number("1/siemens**2", 0.0)
-
-    def __post_init__(self) -> None:
-        """Refuse coefficients that are not finite."""
-        check_finite(self)
 
     def sigma(self, constant: float, g: Tensor) -> Tensor | float:
         """Return the standard deviation, S, at target ``g``, S."""
@@ -277,7 +264,7 @@ class White:
 
 
 @dataclass(frozen=True)
-class Flicker:
+class Flicker(Numbers):
     """1/f noise: ``sigma = (constant + decade log10(g / 1 uS)) sqrt(ln((t + onset) / (2 onset)))``.
 
     ``t`` is the time since the write; before ``onset`` and without a time there is none. Source of
@@ -288,13 +275,9 @@ class Flicker:
     0.1707
     """
 
-    constant: float = number("siemens")
-    decade: float = number("siemens")
-    onset: float = number("second")
-
-    def __post_init__(self) -> None:
-        """Refuse numbers of the wrong sign."""
-        check_signs(self, ("onset",), ("constant", "decade"))
+    constant: float = number("siemens", least=0.0)
+    decade: float = number("siemens", least=0.0)
+    onset: float = number("second", least=POSITIVE)
 
     def sigma(self, g: Tensor, seconds: float) -> Tensor:
         """Return the standard deviation, S, of a read ``seconds`` after the write."""
@@ -310,7 +293,7 @@ class Flicker:
 
 
 @dataclass(frozen=True)
-class Telegraph:
+class Telegraph(Numbers):
     """Random telegraph noise: one trap per cell, which lowers ``g`` by ``depth g`` while filled.
 
     ``filled``: the share of the time. Reads are taken to be further apart than the trap's dwell
@@ -322,17 +305,8 @@ class Telegraph:
     [-0.05, 0.05]
     """
 
-    depth: float = number("percent")
-    filled: float = number("percent")
-
-    def __post_init__(self) -> None:
-        """Refuse shares outside 0 to 1."""
-        check_finite(self)
-        for name, value in (("depth", self.depth), ("filled", self.filled)):
-            if not 0 <= value <= 1:
-                raise InputError(
-                    f"{name} must be from 0 to 100 percent, but is {100 * value} percent"
-                )
+    depth: float = number("percent", least=0.0, most=1.0)
+    filled: float = number("percent", least=0.0, most=1.0)
 
     def sample(self, g: Tensor, seconds: float | None, generator: Generator) -> Tensor | float:
         """Return what one read adds, S."""
@@ -360,7 +334,7 @@ class Stable:
 
 
 @dataclass(frozen=True)
-class LogDrift:
+class LogDrift(Numbers):
     """Normal, of mean ``mean ln t`` and sigma ``offset + rate ln t``, ``t`` in seconds.
 
     ``t`` below 1 s counts as none. Source of the equation: the analog kit's CMO/HfOx noise model.
@@ -372,12 +346,8 @@ class LogDrift:
     """
 
     mean: float = number("siemens")
-    rate: float = number("siemens")
-    offset: float = number("siemens")
-
-    def __post_init__(self) -> None:
-        """Refuse a negative standard deviation."""
-        check_signs(self, (), ("offset", "rate"))
+    rate: float = number("siemens", least=0.0)
+    offset: float = number("siemens", least=0.0)
 
     def shift(self, g: Tensor, seconds: float, generator: Generator) -> Tensor | float:
         """Return the change, S: one normal number per cell, so equal generators follow them."""
@@ -389,7 +359,7 @@ class LogDrift:
 
 
 @dataclass(frozen=True)
-class Relaxation:
+class Relaxation(Numbers):
     """Spread that grows after programming: ``sigma(x)`` from the target, a polynomial a time.
 
     ``x = g / high``; ``times``, s, rising; ``coefficients``, S: as many numbers for each time in
@@ -401,17 +371,14 @@ class Relaxation:
     2.0
     """
 
-    high: float = number("siemens")
+    high: float = number("siemens", least=POSITIVE)
     times: tuple[float, ...] = number("second")
     coefficients: tuple[float, ...] = number("siemens")
 
     def __post_init__(self) -> None:
         """Refuse tables that do not fit together."""
-        check_signs(self, ("high",), ())
-        if len(self.times) < 2 or any(
-            b <= a for a, b in zip(self.times, self.times[1:], strict=False)
-        ):
-            raise InputError(f"times must be two or more rising times, but is {list(self.times)}")
+        super().__post_init__()
+        _check_rising("times", self.times, "times")
         if not self.coefficients or len(self.coefficients) % len(self.times):
             raise InputError(
                 f"coefficients must be as many for each of {len(self.times)} times, "

@@ -10,11 +10,10 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.special import ndtri, sici
-from scipy.stats import kstest, norm
+from scipy.stats import norm
 from torch import Tensor
 
 from madem.device.fitting import (
-    SCALES,
     Array,
     Candidate,
     Curve,
@@ -26,6 +25,7 @@ from madem.device.fitting import (
     known,
     maximise,
     normal_plot,
+    normality,
     preferred,
     series,
     tried,
@@ -78,7 +78,7 @@ def fit_noise(table: Table) -> Fit:
         samples=samples,
         candidates=candidates,
         parameters=_parameters(name, best, unit, onset, mean),
-        goodness={"Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05")},
+        goodness=normality(residuals),
         forms={"noise": name.partition(",")[0]},
         notes=[*_said(name, read, onset), *notes],
         curves=[*_curves(read), normal_plot(residuals)],
@@ -286,11 +286,10 @@ def _parameters(
         found += [known("noise.onset", onset, "s"), known("noise.decade", 0.0, "uS")]
     if name in (APART, HIDDEN):
         depth = best.positive(axes[1], "noise.depth", "percent", 1.0)
-        low, high = mean * depth.low, mean * depth.high
-        amplitude = Parameter(
-            "noise.amplitude", mean * depth.value, mean * depth.error, low, high, "uS",
-            SCALES["uS"], preset=False,
-        )  # fmt: skip
+        value, error, low, high = (
+            mean * each for each in (depth.value, depth.error, depth.low, depth.high)
+        )
+        amplitude = Parameter("noise.amplitude", value, error, low, high, "uS", preset=False)
         found += [depth, best.share(axes[2], "noise.filled"), amplitude]
     if name == HIDDEN:
         found.append(best.positive(axes[3], "noise.dwell_filled", "s", onset, preset=False))
@@ -301,25 +300,17 @@ def _parameters(
 
 def _said(name: str, read: Sequence[Series], onset: float) -> list[str]:
     """Return what a reader has to know about the model."""
-    notes = []
-    if any(len(each.times) > LONGEST for each in read):
-        notes.append(f"records longer than {LONGEST} reads are cut, with a level for each piece")
-    if name == FLICKER:
-        notes.append(
-            f"1/f noise is that up to the Nyquist frequency of reads {onset:g} s apart: what is "
-            "faster counts as read_sigma"
-        )
-    if name == APART:
-        notes.append(
-            f"the dwell times are shorter than reads {onset:g} s apart can show: an upper bound"
-        )
-    if name == HIDDEN:
-        notes.append(
-            "a preset has no dwell times: machines draw the trap anew at every read, and keep its "
-            "depth and share alone. noise.amplitude is the difference of the two levels at the "
-            "devices' mean; dwell_empty and dwell_filled are the times to capture and to emission"
-        )
-    return notes
+    said = {
+        FLICKER: f"1/f noise is that up to the Nyquist frequency of reads {onset:g} s apart: what "
+        "is faster counts as read_sigma",
+        APART: f"the dwell times are shorter than reads {onset:g} s apart can show: an upper bound",
+        HIDDEN: "a preset has no dwell times: machines draw the trap anew at every read, and keep "
+        "its depth and share alone. noise.amplitude is the difference of the two levels at the "
+        "devices' mean; dwell_empty and dwell_filled are the times to capture and to emission",
+    }
+    cut = f"records longer than {LONGEST} reads are cut, with a level for each piece"
+    long = any(len(each.times) > LONGEST for each in read)
+    return [cut] * long + [note for model, note in said.items() if model == name]
 
 
 def _curves(read: Sequence[Series]) -> list[Curve]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import chi2, t
 
 from madem.device.filtering import OWN, Array, Model, Scored, lower_fall, mirrored
-from madem.device.fitting import SCALES, Parameter
+from madem.device.fitting import Parameter
 from madem.device.tables import Trains
 from madem.errors import InputError
 
@@ -54,7 +54,7 @@ class Population:
             freedom = (count - 1) * (1 + common / max(own, 1e-9 * common + 1e-300)) ** 2
             error, wide = math.sqrt(own + common), float(t.ppf(0.975, freedom))
         edges = (size * (value - wide * error), size * (value + wide * error))
-        return Parameter(key, size * value, size * error, *edges, unit, SCALES[unit])
+        return Parameter(key, size * value, size * error, *edges, unit)
 
     def spread(self, key: str, unit: str, size: float) -> Parameter:
         """Return the standard deviation over devices, freed of their own errors, as a parameter."""
@@ -64,7 +64,7 @@ class Population:
         low, middle, high = (math.sqrt(max(v - own, 0.0)) for v in (ends[0], total, ends[1]))
         error = total * math.sqrt(2 / freedom) / (2 * max(middle, math.sqrt(total) / 3))
         middle, error, low, high = (size * each for each in (middle, error, low, high))
-        return Parameter(key, middle, error, low, high, unit, SCALES[unit])
+        return Parameter(key, middle, error, low, high, unit)
 
 
 def _least_errors(model: Model, scored: Scored, trains: Trains) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from madem.device import forms
 from madem.device.cell import Cell
-from madem.documents import load_yaml, read_yaml
+from madem.documents import load_yaml, read_yaml, refuse_unknown
 from madem.errors import InputError, clipped, nearest, shown
 from madem.units import parse
 
@@ -83,24 +83,14 @@ def preset(name: str) -> Preset:
     '150 uS'
     """
     content = _content(name)
-    where, entries = f"device {clipped(repr(name), 120)}", {}
-    parameters = content["parameters"]
-    numbers = [f for f in fields(Cell) if f.metadata]
-    keys = [*(f.name for f in numbers), *BITS, *FORMS]
+    where, parameters = f"device {clipped(repr(name), 120)}", content["parameters"]
+    keys = [*(f.name for f in fields(Cell) if f.metadata), *BITS, *FORMS]
     if not isinstance(parameters, dict):
         raise InputError(f"{where}: parameters must hold {', '.join(keys)}")
-    for key in parameters:
-        if key not in keys:
-            raise InputError(f"{where}: unknown key {shown(key)}: {nearest(key, keys)}")
-    values: dict[str, Any] = {}
-    for field in numbers:
-        if field.default is MISSING or field.name in parameters:
-            values[field.name] = _number(where, field.name, parameters, field)
-            entries[field.name] = _texts(parameters[field.name])
-    bits = {}
-    for key in BITS:
-        bits[key] = _bits(where, key, parameters)
-        entries[key] = _texts(parameters[key])
+    refuse_unknown(parameters, keys, where)
+    values, entries = _numbers(where, "", parameters, Cell)
+    bits = {key: _bits(where, key, parameters) for key in BITS}
+    entries |= {key: _texts(parameters[key]) for key in BITS}
     for key in FORMS:
         if key in parameters:
             values[key], held = _form(where, key, parameters[key])
@@ -137,15 +127,26 @@ def _content(name: str) -> dict[str, Any]:
     return content
 
 
+def _numbers(
+    where: str, prefix: str, held: Mapping[str, Any], made: type
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """Return the numbers that ``held`` has for the fields of ``made``, and the texts of each."""
+    values, entries = {}, {}
+    for field in fields(made):
+        if field.metadata and (field.default is MISSING or field.name in held):
+            key = f"{prefix}{field.name}"
+            values[field.name] = _number(where, key, held, field)
+            entries[key] = _texts(held[field.name])
+    return values, entries
+
+
 def _number(where: str, key: str, held: Mapping[str, Any], field: Field[Any]) -> Any:
     """Return the number of a field (of a table, a tuple) in SI units, its source being there."""
     entry: Any = held.get(key.rpartition(".")[2])
     for part in ("value", "source"):
         if not isinstance(entry, dict) or entry.get(part) in (None, "", []):
             raise InputError(f"{where}: {key} has no {part}")
-    for part in entry:
-        if part not in ("value", "source"):
-            raise InputError(f"{where}: {key}: unknown key {shown(part)}: (allowed: source, value)")
+    refuse_unknown(entry, ("value", "source"), f"{where}: {key}")
     value, source, unit = entry["value"], entry["source"], field.metadata["unit"]
     if not isinstance(source, str):
         raise InputError(f"{where}: {key}: source must be text, but is {shown(source)}")
@@ -177,19 +178,12 @@ def _form(where: str, key: str, held: Any) -> tuple[Any, dict[str, dict[str, str
     if not isinstance(held.get("source"), str) or not held["source"]:
         raise InputError(f"{where}: {key} has no source")
     chosen = classes[held["form"]]
-    wanted: tuple[Field[Any], ...] = fields(chosen)
-    allowed = ["form", "source", *(f.name for f in wanted)]
-    for name in held:
-        if name not in allowed:
-            raise InputError(f"{where}: {key}: unknown key {shown(name)}: {nearest(name, allowed)}")
-    values, entries = {}, {key: {"value": held["form"], "source": str(held["source"])}}
-    for field in wanted:
-        if field.default is MISSING or field.name in held:
-            full = f"{key}.{field.name}"
-            values[field.name] = _number(where, full, held, field)
-            entries[full] = _texts(held[field.name])
+    allowed = ["form", "source", *(f.name for f in fields(chosen))]
+    refuse_unknown(held, allowed, f"{where}: {key}")
+    values, entries = _numbers(where, f"{key}.", held, chosen)
+    named = {key: {"value": held["form"], "source": str(held["source"])}}
     try:
-        return chosen(**values), entries
+        return chosen(**values), named | entries
     except InputError as error:
         raise InputError(f"{where}: {key}: {error}") from None
 

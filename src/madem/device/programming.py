@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import beta, kstest, norm, t
+from scipy.stats import beta, norm, t
 from torch import Tensor
 
 from madem.device.fitting import (
@@ -24,6 +24,7 @@ from madem.device.fitting import (
     known,
     maximise,
     normal_plot,
+    normality,
     preferred,
     tried,
 )
@@ -113,7 +114,7 @@ def fit_errors(table: Table) -> Fit:
         samples=count,
         candidates=candidates,
         parameters=[*_moments(best, held), *_stuck(best, held)],
-        goodness={"Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05")},
+        goodness=normality(residuals),
         forms={"error": "polynomial" if best.order else "constant"},
         notes=[*_said(best, held, int(stuck.sum())), *notes],
         curves=[_error_curve(best, held, ~stuck), normal_plot(residuals)],
@@ -248,7 +249,7 @@ def _stuck(best: Found, held: Errors) -> list[Parameter]:
         ends = [max(end, 0.0) * held.unit for end in best.kind.ends]
         return [share, known("stuck_low", ends[0], "uS"), known("stuck_high", ends[1], "uS")]
     most = _bounds(best, held)[1]
-    return [Parameter("stuck_fraction", 0.0, most / 3, 0.0, most, "percent", 0.01, bound=True)]
+    return [Parameter("stuck_fraction", 0.0, most / 3, 0.0, most, "percent", bound=True)]
 
 
 def _bounds(best: Found, held: Errors) -> tuple[float, float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, product
 
 import numpy as np
-from scipy.stats import kstest
 
 from madem.device import filtering
 from madem.device.filtering import (
@@ -24,12 +23,12 @@ from madem.device.filtering import (
     score,
 )
 from madem.device.fitting import (
-    SCALES,
     Candidate,
     Curve,
     Fit,
     Parameter,
     normal_plot,
+    normality,
     preferred,
     tried,
 )
@@ -84,7 +83,7 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     unit /= PARTS
     scaled = replace(trains, reads=trains.reads / unit)
     found, notes = tried({model.name: partial(_search, model, scaled, told) for model in RESPONSES})
-    every = sorted((each for pair in found.values() for each in pair), key=_bic)
+    every = sorted(chain.from_iterable(found.values()), key=lambda each: each.candidate.bic)
     told("fitting whole trains")
     whole = {each.model.name: _whole(each, scaled, every[0]) for each in every}
     every = [whole[each.name] for each in preferred(e.candidate for e in whole.values())]
@@ -102,7 +101,7 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
         parameters=[*parameters, *_shared(best, unit)],
         goodness={
             "variance of standardised residuals": (float(residuals.var()), "1"),
-            "Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05"),
+            **normality(residuals),
         },
         forms={"response": names.get(form, form)},
         notes=[*_notes(best, len(trains.names)), *few, *lost, *notes],
@@ -110,15 +109,8 @@ def fit_pulses(trains: Trains, told: Callable[[str], None] = lambda _: None) -> 
     )
 
 
-def _bic(tried: Tried) -> float:
-    return tried.candidate.bic
-
-
 def _check(trains: Trains) -> None:
     """Refuse trains that cannot tell what a pulse does."""
-    for direction, there in (("up", trains.up & trains.valid), ("down", ~trains.up & trains.valid)):
-        if not there.any():
-            raise InputError(f"the data hold no pulses {direction}: give trains in both directions")
     for index, name in enumerate(trains.names):
         count = int(trains.valid[trains.device == index].sum())
         if count < 20:
@@ -127,7 +119,9 @@ def _check(trains: Trains) -> None:
             )
         for word, flags in (("up", trains.up), ("down", ~trains.up)):
             if not (flags & trains.valid)[trains.device == index].any():
-                raise InputError(f"device {name!r} has no pulses {word}: both are needed")
+                raise InputError(
+                    f"device {name!r} has no pulses {word}: give trains in both directions"
+                )
         reads = trains.reads[trains.device == index, 1:][trains.valid[trains.device == index]]
         if np.ptp(reads) == 0:
             raise InputError(f"device {name!r} never moves: leave stuck devices out")
@@ -153,7 +147,7 @@ def _check_turns(trains: Trains) -> None:
             )
 
 
-def _start(trains: Trains, below: float, above: float) -> Array:
+def _start(model: Model, trains: Trains, below: float, above: float) -> Array:
     """Return first guesses; bounds lie shares ``below``, ``above`` of the seen range beyond it."""
     rows = []
     for index in range(len(trains.names)):
@@ -170,19 +164,10 @@ def _start(trains: Trains, below: float, above: float) -> Array:
         noise = max(float(moves[valid].std()) / 3, small)
         low = held.min() - below * span
         rows.append([np.log(up), np.log(down / up), low, np.log((1 + below + above) * span), -0.7,
-                     np.log(noise)])  # fmt: skip
+                     np.log(noise), *model.start])  # fmt: skip
     start = np.array(rows, dtype=np.float64)
-    start[:, OWN:] = start[:, OWN:].mean(0)
+    start[:, OWN : len(COMMON)] = start[:, OWN : len(COMMON)].mean(0)
     return start
-
-
-def _starts(model: Model, trains: Trains) -> list[Array]:
-    """Return starts with bounds just inside and just outside of what was seen."""
-    found = []
-    for margin in MARGINS:
-        start = _start(trains, margin, margin)
-        found.append(np.concatenate([start, np.tile(model.start, (len(start), 1))], 1))
-    return found
 
 
 def _short(trains: Trains) -> Trains:
@@ -208,7 +193,8 @@ def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[T
     """Fit ``model`` to short trains, with a spread over pulses of both kinds."""
     told(f"fitting {model.name}")
     short = _short(trains)
-    looks = [_tried(model, short, start, GLANCE) for start in _starts(model, short)]
+    starts = (_start(model, short, margin, margin) for margin in MARGINS)
+    looks = [_tried(model, short, start, GLANCE) for start in starts]
     best = max(looks, key=lambda each: each.scored.log_likelihood.sum()).scored.theta
     found = [_tried(model, short, best, SEARCH)]
     if model.name != "constant step":  # there both spreads are one
@@ -220,7 +206,7 @@ def _search(model: Model, trains: Trains, told: Callable[[str], None]) -> list[T
 
 def _whole(found: Tried, trains: Trains, best: Tried) -> Tried:
     """Return what was found on short trains on whole ones, fitted again where it may be best."""
-    if _bic(found) >= _bic(best) + NEAR:
+    if found.candidate.bic >= best.candidate.bic + NEAR:
         return _tried(found.model, trains, found.scored.theta, LOOK)
     theta = _elsewhere(found, _short(trains))
     return _tried(found.model, trains, theta, SEARCH)
@@ -233,8 +219,9 @@ def _elsewhere(found: Tried, trains: Trains) -> Array:
     """
     theta = found.scored.theta
     best = _tried(found.model, trains, theta, LOOK).scored.log_likelihood
-    for margins in itertools.product(MARGINS, MARGINS):
-        start = np.concatenate([theta[:, :2], _start(trains, *margins)[:, 2:4], theta[:, OWN:]], 1)
+    for margins in product(MARGINS, MARGINS):
+        start = theta.copy()
+        start[:, 2:OWN] = _start(found.model, trains, *margins)[:, 2:OWN]
         other = own_score(found.model, trains, start, range(OWN))
         better = other.log_likelihood > best + 1
         theta = np.where(better[:, None], other.theta, theta)
@@ -280,16 +267,17 @@ def _check_bounds(best: Tried, errors: Array) -> None:
     """Refuse a step, a ratio or bounds that could as well be others."""
     relative = errors[:, :OWN].copy()
     relative[:, 2] = errors[:, 2] / np.exp(best.scored.theta[:, 3])
-    said = ("the step", "the ratio of down to up", "the lowest conductance", "the range")
-    needs = ("more pulses", "more pulses in both directions") + (
-        "trains that approach both bounds",
-    ) * 2
     worst = np.sqrt((relative**2).mean(0))
-    for index in (3, 2, 0, 1):
+    for index, said, needed in (
+        (3, "the range", "trains that approach both bounds"),
+        (2, "the lowest conductance", "trains that approach both bounds"),
+        (0, "the step", "more pulses"),
+        (1, "the ratio of down to up", "more pulses in both directions"),
+    ):
         if worst[index] > LOOSE:
             raise InputError(
-                f"the data do not determine {said[index]} (relative uncertainty "
-                f"{100 * worst[index]:.0f} %): {needs[index]} are needed"
+                f"the data do not determine {said} (relative uncertainty "
+                f"{100 * worst[index]:.0f} %): {needed} are needed"
             )
 
 
@@ -301,7 +289,7 @@ def _shared(best: Tried, unit: float) -> list[Parameter]:
     def positive(index: int, key: str, text: str, size: float = 1.0) -> Parameter:
         value, error = math.exp(theta[index]) * size, errors[index]
         low, high = (value * math.exp(sign * 1.96 * error) for sign in (-1, 1))
-        return Parameter(key, value, value * error, low, high, text, SCALES[text])
+        return Parameter(key, value, value * error, low, high, text)
 
     if best.model.jitter:
         found = [positive(4, "pulse_jitter", "")]

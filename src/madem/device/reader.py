@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from madem.device.columns import Column, find_units
-from madem.device.headers import COMMENTS, DELIMITERS, Header, Line, find_header, is_comment, number
+from madem.device.headers import DELIMITERS, Header, Line, find_header, is_comment, number
 from madem.errors import InputError, shown
 
 Array = NDArray[np.float64]
@@ -29,6 +31,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 LONGEST, LEAD, CHUNK, MOST = 1_000_000, 1000, 10_000, 20_000_000
 """Characters a line, lines above a header, rows at once, numbers a file."""
 PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip or a spreadsheet", b"\x89HDF": "HDF5", b"BZh": "bzip2"}
+DOUBT = ", which may be the decimal sign as well: write decimal points"
 NUMERIC = ("conductance", "up", "down", "target", "read", "time", "voltage", "other", "unnamed")
 
 
@@ -99,34 +102,23 @@ def _read(name: str, file: TextIO) -> Sheet:
     for line in lines:
         lead.append(line)
         size += len(line[1])
-        _refuse_control(name, [line])
         if len(lead) >= LEAD or size > LONGEST:
             break
     header = find_header(name, lead)
-    below = [line for line in lead if line[0] > header.line]
-    marks = "".join(mark[0] for mark in COMMENTS if mark != header.delimiter)
-    rows = (
-        line
-        for line in chain(below, lines)
-        if line[1].lstrip()[0] not in marks or not is_comment(line[1], header.delimiter)
-    )
+    below = (line for line in lead if line[0] > header.line)
+    rows = (line for line in chain(below, lines) if not is_comment(line[1], header.delimiter))
     return _sheet(name, header, rows)
 
 
 def _kept(name: str, file: TextIO) -> Iterator[Line]:
-    """Yield the lines that are not blank, with their numbers."""
+    """Yield the lines that are not blank, with their numbers; refuse what no text holds."""
     for line, text in enumerate(iter(partial(file.readline, LONGEST), ""), 1):
         if len(text) == LONGEST and not text.endswith("\n"):
             raise InputError(f"{name!r}, line {line} is longer than {LONGEST:,} characters")
+        if CONTROL.search(text):
+            raise InputError(f"{name!r}, line {line} is not text: it holds control characters")
         if not text.isspace():
             yield line, text.rstrip("\n")
-
-
-def _refuse_control(name: str, lines: Sequence[Line]) -> None:
-    """Refuse characters that no text holds."""
-    if CONTROL.search("".join(text for _, text in lines)):
-        line = next(line for line, text in lines if CONTROL.search(text))
-        raise InputError(f"{name!r}, line {line} is not text: it holds control characters")
 
 
 def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:
@@ -135,7 +127,7 @@ def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:
     numbers: dict[str, list[Array]] = {e.head: [] for e in columns if e.role in NUMERIC}
     texts: dict[str, list[str]] = {e.head: [] for e in columns if e.role in ("device", "direction")}
     lines: list[NDArray[np.int64]] = []
-    count, decimal, shared = 0, "", dict[str, str]()
+    count, decimal = 0, ""
     while chunk := list(islice(kept, CHUNK)):
         places, rows = _rows(name, header, chunk)
         if not rows:
@@ -151,7 +143,7 @@ def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:
             if each.head in numbers:
                 numbers[each.head].append(_floats(name, each.head, places, of, decimal))
             elif each.head in texts:
-                texts[each.head] += [shared.setdefault(cell, cell) for cell in map(str.strip, of)]
+                texts[each.head] += [sys.intern(cell.strip()) for cell in of]
     if not lines:
         raise InputError(f"{name!r} has no rows of data below the header in line {header.line}")
     joined = {head: np.concatenate(parts) for head, parts in numbers.items()}
@@ -163,46 +155,41 @@ def _sheet(name: str, header: Header, kept: Iterator[Line]) -> Sheet:
 def _rows(name: str, header: Header, chunk: Sequence[Line]) -> tuple[list[int], list[list[str]]]:
     """Return the rows of a chunk, each as wide as the header, and their lines; empty ones go."""
     delimiter, width = header.delimiter, len(header.columns)
-    lines, texts = [line for line, _ in chunk], [text for _, text in chunk]
-    _refuse_control(name, chunk)
-    if delimiter in (" ", ""):
-        rows = [text.split() if delimiter else [text] for text in texts]
-    else:
-        try:
-            rows = list(csv.reader(texts, delimiter=delimiter, strict=True))
-        except csv.Error:
-            rows = []
-        if len(rows) != len(texts):  # some quote is not closed in its line, or not at its end
-            rows = [_one_row(name, line, text, delimiter) for line, text in chunk]
-    if set(map(len, rows)) == {width}:
-        return lines, rows
-    kept = [(line, row) for line, row in zip(lines, rows, strict=True) if any(map(str.strip, row))]
-    for line, row in kept:
+    lines, rows = list[int](), list[list[str]]()
+    for (line, _), row in zip(chunk, _cut(name, delimiter, chunk), strict=True):
+        if not any(map(str.strip, row)):
+            continue
         while len(row) > width and not row[-1].strip():
             row.pop()
-        row.extend([""] * (width - len(row)))
         if len(row) > width:
+            doubt = delimiter == "," and "." not in "".join(row)
             raise InputError(
                 f"{name!r}, line {line}: {len(row)} values for {width} columns (delimiter: "
-                f"{DELIMITERS[delimiter]}{_doubt(delimiter, row)})"
+                f"{DELIMITERS[delimiter]}{DOUBT * doubt})"
             )
-    return [line for line, _ in kept], [row for _, row in kept]
+        lines.append(line)
+        rows.append(row + [""] * (width - len(row)))
+    return lines, rows
 
 
-def _doubt(delimiter: str, row: Sequence[str]) -> str:
-    if delimiter != "," or "." in "".join(row):
-        return ""
-    return ", which may be the decimal sign as well: write decimal points"
-
-
-def _one_row(name: str, line: int, text: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True))
-    except csv.Error:
+def _cut(name: str, delimiter: str, chunk: Sequence[Line]) -> list[list[str]]:
+    """Return the cells of every line."""
+    if delimiter in (" ", ""):
+        return [text.split() if delimiter else [text] for _, text in chunk]
+    reader = csv.reader((text for _, text in chunk), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    with suppress(csv.Error):
+        for row in reader:
+            if reader.line_num > len(rows) + 1:
+                break
+            rows.append(row)
+    if len(rows) < len(chunk):
+        line, text = chunk[len(rows)]
         raise InputError(
             f"{name!r}, line {line}: {shown(text)} cannot be cut into cells: a quote is not "
             "closed, or a cell is too long"
-        ) from None
+        )
+    return rows
 
 
 def _decimal(name: str, header: Header, lines: Sequence[int], used: Sequence[Sequence[str]]) -> str:
@@ -233,15 +220,6 @@ def _floats(
     name: str, head: str, lines: Sequence[int], cells: Sequence[str], decimal: str
 ) -> Array:
     """Return the numbers of a column, NaN where a cell is empty."""
-    whole = "".join(cells)
-    if whole.isascii() and "_" not in whole and (decimal == "." or "." not in whole):
-        try:
-            plain = cells if decimal == "." else [cell.replace(",", ".") for cell in cells]
-            values = np.array(list(map(float, plain)))
-            if np.isfinite(values).all():
-                return values
-        except ValueError:
-            pass  # the line is named below
     values = np.empty(len(cells))
     for index, cell in enumerate(cells):
         found = number(cell, decimal) if cell.strip() else np.nan

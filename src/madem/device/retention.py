@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.stats import kstest
 from torch import Tensor
 
 from madem.device.fitting import (
@@ -23,6 +22,7 @@ from madem.device.fitting import (
     known,
     maximise,
     normal_plot,
+    normality,
     preferred,
     series,
     tried,
@@ -72,7 +72,7 @@ def fit_retention(table: Table) -> Fit:
         samples=len(flat),
         candidates=candidates,
         parameters=_parameters(best, unit),
-        goodness={"Kolmogorov-Smirnov p": (float(kstest(residuals, "norm").pvalue), "above 0.05")},
+        goodness=normality(residuals),
         forms={"retention": "log-drift" if drifts else "stable"},
         notes=notes,
         curves=[_curve(held, changes, best, unit), normal_plot(residuals)],
@@ -122,17 +122,20 @@ def _fit(parts: Sequence[str], held: Sequence[Series], unit: float) -> Maximum:
     )  # fmt: skip
 
 
+def _moved(times: Array, place: Array) -> tuple[float, Array, Array]:
+    """Return the mean change per logarithm of time, that logarithm, and the devices' spread."""
+    mean, rate, offset = (*place[1:], 0.0, 0.0, 0.0)[:3]
+    log = np.log(np.maximum(times, 1.0))
+    log = log[1:] - log[0]
+    return mean, log, offset * (times[1:] >= 1.0) + rate * log
+
+
 def _residuals(each: Series, best: Maximum, unit: float) -> Array:
     """Return residuals that are standard normal and independent if the candidate is true."""
-    mean, rate, offset = (*best.place[1:], 0.0, 0.0, 0.0)[:3]
-    log = np.log(np.maximum(each.times, 1.0))
-    log, change = log[1:] - log[0], (each.values[:, 1:] - each.values[:, :1]) / unit
-    path = offset * (each.times[1:] >= 1.0) + rate * log
-    noise = math.exp(2 * best.place[0]) * (np.eye(len(log)) + 1)
-    white = np.linalg.solve(
-        np.linalg.cholesky(noise + np.outer(path, path)), (change - mean * log).T
-    )
-    return white.ravel()
+    mean, log, path = _moved(each.times, best.place)
+    noise = math.exp(2 * best.place[0]) * (np.eye(len(path)) + 1)
+    off = (each.values[:, 1:] - each.values[:, :1]) / unit - mean * log
+    return np.linalg.solve(np.linalg.cholesky(noise + np.outer(path, path)), off.T).ravel()
 
 
 def _parameters(best: Maximum, unit: float) -> list[Parameter]:
@@ -148,10 +151,8 @@ def _parameters(best: Maximum, unit: float) -> list[Parameter]:
 
 def _curve(held: Sequence[Series], changes: Sequence[Array], best: Maximum, unit: float) -> Curve:
     times = held[0].times
+    mean, log, path = _moved(times, best.place)
     noise = math.exp(best.place[0])
-    mean, rate, offset = (*best.place[1:], 0.0, 0.0, 0.0)[:3]
-    log = np.log(np.maximum(times[1:], 1.0)) - math.log(max(times[0], 1.0))
-    path = offset * (times[1:] >= 1) + rate * log
     middle, two = 1e6 * unit * mean * log, 2e6 * unit * np.sqrt(path**2 + 2 * noise**2)
     at = np.concatenate([np.tile(s.times[1:], len(s.names)) for s in held])
     return Curve(

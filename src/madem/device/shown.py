@@ -19,18 +19,15 @@ TIMES = np.logspace(-1, 6, 29)
 
 def curves_of(cell: Cell, seed: int = 0) -> Sequence[Curve]:
     """Return the panels of ``madem device show``, from cells drawn with ``seed``."""
-    return [pulses(cell, seed), errors(cell, seed), noise(cell, seed), retention(cell, seed)]
-
-
-def _pulses_to_cross(cell: Cell) -> int:
-    """Return how many pulses take a mean cell from its middle to near its bound, 20 to 2,000."""
-    steps = (cell.high - cell.low) / cell.pulse_step
-    return int(min(max(1.5 * steps, 20), 2000))
+    return [panel(cell, seed) for panel in (pulses, errors, noise, retention)]
 
 
 def pulses(cell: Cell, seed: int) -> Curve:
-    """Return five cells, and the mean over many, over pulses up and then down."""
-    count = _pulses_to_cross(cell)
+    """Return five cells, and the mean over many, over pulses up and then down.
+
+    As many each way as take a mean cell from its middle to near its bound, but from 20 to 2,000.
+    """
+    count = int(np.clip(1.5 * (cell.high - cell.low) / cell.pulse_step, 20, 2000))
     static = draw(cell, (CELLS,), stream(seed, "show", "cells"))
     draws, reads = stream(seed, "show", "pulses"), stream(seed, "show", "reads")
     g = torch.where(static.stuck, static.level, static.low + 0.02 * (static.high - static.low))

@@ -47,19 +47,16 @@ def _entry(found: Parameter, fit: Fit, source: str) -> dict[str, str]:
 
 
 def _nested(entries: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Return flat keys in a preset's form: numbers of forms below their form."""
+    """Return flat keys in a preset's form: numbers of forms below their form, which comes first."""
     parameters: dict[str, Any] = {}
     for key, entry in entries.items():
         top, _, part = key.partition(".")
-        if top not in FORMS:
-            parameters[key] = dict(entry)
-        elif not part:
-            parameters[top] = {"form": entry["value"], "source": entry["source"]}
-    for key, entry in entries.items():
-        top, _, part = key.partition(".")
         if part:
-            value: Any = entry["value"]
-            values = value.split(", ")
-            listed = {"value": values if len(values) > 1 else value, "source": entry["source"]}
-            parameters[top][part] = listed
+            values = entry["value"].split(", ")
+            value = values if len(values) > 1 else values[0]
+            parameters[top][part] = {"value": value, "source": entry["source"]}
+        elif top in FORMS:
+            parameters[top] = {"form": entry["value"], "source": entry["source"]}
+        else:
+            parameters[key] = dict(entry)
     return parameters

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from madem.documents import load_keys, read_yaml
+from madem.documents import load_keys, read_yaml, refuse_unknown
 from madem.errors import InputError, nearest, shown
 from madem.units import parse
 
@@ -76,9 +76,7 @@ def _price(item: str, entry: object) -> Price:
     allowed = {"domain", "source", "assumption", "node", *UNITS}
     if not isinstance(entry, dict):
         raise InputError(f"price of {item!r} must hold domain and source, but is {shown(entry)}")
-    for key in entry:
-        if key not in allowed:
-            raise InputError(f"price of {item!r}: unknown key {key!r}: {nearest(key, allowed)}")
+    refuse_unknown(entry, allowed, f"price of {item!r}")
     if not entry.get("source"):
         raise InputError(f"price of {item!r}: source is missing")
     if entry.get("domain") not in get_args(Domain):
