@@ -130,6 +130,14 @@ def test_a_full_output_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "madem: no space left on device\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_outputs_change_nothing(closed: str, config: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m madem run {config} --workers 1 --out {tmp_path}/run {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert RunDirectory(tmp_path / "run").config()["experiment"] == "train"
+
+
 def test_markup_is_text_on_the_console(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def main() -> None:
 
 def _run() -> None:
     """Run the command line and leave, by ``sys.exit`` or with what is our own mistake."""
+    _open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name in no known encoding can be printed
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -113,6 +114,15 @@ def _hearing_once() -> Iterator[None]:
         for each, handler in usual.items():
             if signal.getsignal(each) == stop:
                 signal.signal(each, handler)
+
+
+def _open_closed() -> None:
+    """Let what was closed lead nowhere, so that no file takes the place of a closed output."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(opened)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _give_up_output() -> None:
