@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from madem.errors import InputError
+from madem.experiments.running import engines
 from madem.experiments.running.engines import engine, processes
 from madem.experiments.running.jobs import Job, Progress, run_jobs
 from madem.experiments.running.rundir import RunDirectory
@@ -210,3 +214,28 @@ def test_a_missing_dask_is_one_line(
     told = capsys.readouterr().err
     assert "pip install 'madem[many]'" in told
     assert one_line(told)
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH\r\n"])
+def test_what_is_no_scheduler_is_not_waited_for(
+    greeting: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(engines, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        answering = threading.Thread(target=lambda: _greet(other, greeting))
+        answering.start()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        with (
+            pytest.raises(InputError, match="no dask scheduler answers there"),
+            engine("dask", address, 1),
+        ):
+            pass
+        answering.join()
+
+
+def _greet(server: socket.socket, greeting: bytes) -> None:
+    asked, _ = server.accept()
+    with asked, suppress(ConnectionError):
+        asked.sendall(greeting)
+        asked.recv(1)

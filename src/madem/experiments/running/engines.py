@@ -23,6 +23,9 @@ ENGINES = ("loky", "dask")
 PATIENCE = 4.0
 """Seconds to wait for a connection, then for the scheduler, then for a worker."""
 
+GREETING = 2**20
+"""Bytes that a scheduler's greeting never has."""
+
 Pool = Callable[[], AbstractContextManager[Executor]]
 """Makes an executor that is gone, with what runs on it, when the context is left."""
 
@@ -98,7 +101,13 @@ def _connected(address: str | None, workers: int) -> Iterator[Any]:
                 client = Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             else:
                 parts = urlsplit(address)
-                with socket.create_connection((parts.hostname or "", parts.port or 0), PATIENCE):
+                with socket.create_connection(
+                    (parts.hostname or "", parts.port or 0), PATIENCE
+                ) as asked:
+                    # a scheduler speaks first, and says how many bytes are to come
+                    size = int.from_bytes(asked.recv(8), "little") if parts.scheme == "tcp" else 1
+                    if not 0 < size < GREETING:
+                        raise ValueError
                     client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError):
         raise InputError(
