@@ -120,6 +120,7 @@ STATEFUL = {
     "learn/module.py": "a PyTorch module, and autograd's context",
     "learn/cells.py": "the cells of a PyTorch module",
     "circuit/build.py": "a circuit is drawn element after element",
+    "cli/__init__.py": "outputs that were closed",
     "cli/spice.py": "a table of rich",
     "report": "tables of rich, an environment of jinja",
     "experiments/running/files.py": "an OSError's file name",
