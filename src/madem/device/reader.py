@@ -157,7 +157,7 @@ def _rows(name: str, header: Header, chunk: Sequence[Line]) -> tuple[list[int], 
     delimiter, width = header.delimiter, len(header.columns)
     lines, rows = list[int](), list[list[str]]()
     for (line, _), row in zip(chunk, _cut(name, delimiter, chunk), strict=True):
-        if not any(map(str.strip, row)):
+        if not "".join(row).strip():
             continue
         while len(row) > width and not row[-1].strip():
             row.pop()
@@ -220,6 +220,12 @@ def _floats(
     name: str, head: str, lines: Sequence[int], cells: Sequence[str], decimal: str
 ) -> Array:
     """Return the numbers of a column, NaN where a cell is empty."""
+    whole = "".join(cells)
+    if whole.isascii() and "_" not in whole and (decimal == "." or "." not in whole):
+        with suppress(ValueError):  # the line is named below
+            values = np.array([float(cell.replace(decimal, ".")) for cell in cells])
+            if np.isfinite(values).all():
+                return values
     values = np.empty(len(cells))
     for index, cell in enumerate(cells):
         found = number(cell, decimal) if cell.strip() else np.nan
