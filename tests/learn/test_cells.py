@@ -187,7 +187,7 @@ def test_a_chip_written_between_forward_and_backward_is_refused(cell: Cell) -> N
 def test_gradients_and_commits_of_two_arrays_a_coupling(cell: Cell) -> None:
     arrays = FastSlow(pair(cell, 3, 7), pair(cell, 3, 7, seed=1), 1, 0.5, 0.001)
     module = Equilibrium(Simulated(Network(6, (Layer(3, Readout()),)), Sweep(), [arrays]))
-    fast, slow = arrays.fast.cells.clone(), arrays.slow.cells.clone()
+    fast, slow = arrays.fast.cells.clone(), arrays.pairs.cells.clone()
     optimiser = torch.optim.SGD(module.parameters(), 0.5)
     for _ in range(14):
         optimiser.zero_grad()
@@ -195,8 +195,8 @@ def test_gradients_and_commits_of_two_arrays_a_coupling(cell: Cell) -> None:
         optimiser.step()
         module.commit()
     assert not torch.equal(fast, arrays.fast.cells)
-    assert not torch.equal(slow, arrays.slow.cells)
-    assert torch.equal(next(module.parameters()), arrays.slow.weight)
+    assert not torch.equal(slow, arrays.pairs.cells)
+    assert torch.equal(next(module.parameters()), arrays.pairs.weight)
 
 
 def test_numbers_and_cells_in_one_machine(cell: Cell) -> None:

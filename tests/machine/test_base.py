@@ -18,6 +18,7 @@ from madem.learn import (
     compare,
 )
 from madem.machine import Machine, Observed, Simulated
+from madem.machine.base import Start
 from madem.network import Box, CrossEntropy, Current, Free, Layer, Network, Nudge
 from tests.zoo import TIGHT, ZOO, batch_of, machine_of
 
@@ -34,12 +35,7 @@ class Chip(Machine):
     def parameters(self) -> list[Tensor]:
         return self.held
 
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Observed:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Observed:
         del start
         w, b, v, c = self.held
         y = torch.zeros(len(x), len(c), dtype=x.dtype)

@@ -96,7 +96,7 @@ def test_mismatch_is_felt_in_the_transposed_read_alone() -> None:
     torch.testing.assert_close(plain.settle(X).output, odd.settle(X).output)
     lopsided = odd.couple(odd.parameters)[1]
     assert isinstance(lopsided, Lopsided)
-    delta = lopsided.back.weight / lopsided.forward.weight - 1
+    delta = lopsided.back.weight / lopsided.coupling.weight - 1
     assert 0.2 < float(delta.std()) < 0.8
 
 

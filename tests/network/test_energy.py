@@ -76,7 +76,7 @@ def test_rest_is_a_minimum_of_the_energy(name: str) -> None:
 def test_every_jump_lowers_the_energy(name: str) -> None:
     machine = machine_of(name)
     problem = machine.network.bind(machine.couple(machine.parameters), batch_of(name)[0])
-    states = problem.start()
+    states = list(problem.zeros)
     energy = problem.energy(states)
     for index in [*problem.order] * 4:
         states[index] = problem.rest(index, states, None)
@@ -91,7 +91,7 @@ def test_drive_and_load_are_the_slope_of_the_energy(name: str) -> None:
     problem = machine.network.bind(machine.couple(machine.parameters), batch_of(name)[0])
     states = [
         (0.5 * torch.randn(s.shape, generator=stream(0, "s", i), dtype=s.dtype)).requires_grad_()
-        for i, s in enumerate(problem.start())
+        for i, s in enumerate(problem.zeros)
     ]
     couplings = sum(
         (coupling.energy([problem._state(e, states) for e in ends]).sum()
@@ -115,7 +115,7 @@ def test_contrast_is_the_difference_of_energy_slopes(name: str, sides: str) -> N
         problem = machine.network.bind(machine.couple(machine.parameters), x)
         return [
             0.5 * torch.randn(s.shape, generator=stream(0, of, i), dtype=s.dtype)
-            for i, s in enumerate(problem.start())
+            for i, s in enumerate(problem.zeros)
         ]
 
     def slopes(at: list[Tensor]) -> tuple[Tensor, ...]:
@@ -297,10 +297,10 @@ BAD = {
     "voltage_gain must be one number": lambda: Amplified(
         Resistive((2,), 1), (2.0, 1.0), (1.0, 0.5)
     ),
-    "must be positive, one number": lambda: Amplified(Resistive((2,), 1), 0.0, 1.0),
     "inputs must be a positive integer, or several, but is -4": lambda: Network(-4, ()),
     "units must be a positive integer, or several, but is 1.5": lambda: Layer(1.5, Free()),  # type: ignore[arg-type]
     "or several, but is .2, 0.": lambda: Layer((2, 0), Free()),
+    "voltage_gain must be .* positive": lambda: Amplified(Resistive((2,), 1), 0.0, 1.0),
     "low must be below high": lambda: Box(1.0, 1.0),
     "leak must be zero or positive": lambda: Free(-1.0),
     "saturation must be positive": lambda: Shockley(0.0),

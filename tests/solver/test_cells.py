@@ -99,9 +99,9 @@ def test_gradients(curve: Curve) -> None:
 def test_bad_cells() -> None:
     with pytest.raises(InputError, match="bend must be positive, in volts, but is 0"):
         Sinh(0.0)
-    with pytest.raises(InputError, match="volts must be two or more rising numbers"):
+    with pytest.raises(InputError, match="volts must rise from point to point"):
         Measured((0.0, 0.0), (0.0, 1.0))
-    with pytest.raises(InputError, match="flows must be one per voltage, 3, but are 2"):
+    with pytest.raises(InputError, match="volts and flows must be two or more pairs"):
         Measured((0.0, 1.0, 2.0), (0.0, 1.0))
     with pytest.raises(InputError, match="saturation must be positive, but is -1"):
         Selected(-1.0, 0.1)

@@ -24,7 +24,7 @@ def test_one_pole_settles_as_a_logarithm() -> None:
     machine = Simulated.ideal(Network(1, (Layer(2, Free()),)), [weights])
     x = torch.tensor([[1.0], [-3.0], [0.001]], dtype=DTYPE)
     problem = machine.network.bind(machine.couple(machine.parameters), x)
-    found = follow(problem, None, problem.start(), [0.01])
+    found = follow(problem, None, problem.zeros, [0.01])
     wanted = [math.log(2 / 0.01), math.log(6 / 0.01), 0.0]  # the larger output decides
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=DTYPE))
 
@@ -43,7 +43,7 @@ def test_the_whole_circuit_takes_as_long(name: str, beta: float, rested: bool) -
     limits = [1e-3] * len(network.layers)
     if read:
         limits[-1] = math.inf
-    ours = follow(problem, nudge, problem.start() if rested else free, limits,
+    ours = follow(problem, nudge, problem.zeros if rested else free, limits,
                   1e-3 if read and not nudge else None)  # fmt: skip
     bars = [pairs(1e-4 * w, 1e-4 * b) for w, b in zip(p[::2], p[1::2], strict=True)]
     timing, units = Timing(tau=TAU), [1e-4] * len(bars)
@@ -65,7 +65,7 @@ def test_what_does_not_settle_is_reported() -> None:
     machine = Simulated.ideal(network, parameters)
     problem = network.bind(machine.couple(machine.parameters), torch.tensor([[1e-4]]))
     with pytest.raises(InputError, match="1 of 1 samples had not settled"):
-        follow(problem, None, problem.start(), [1e-4, 1e-4])
+        follow(problem, None, problem.zeros, [1e-4, 1e-4])
 
 
 def test_chips_and_what_their_prices_become() -> None:

@@ -196,7 +196,7 @@ def resistive(
         loads[upper - 1] += g.sum(0)
         if lower:
             gain = joint.voltage_gain if type(joint) is Amplified else 1.0
-            loads[lower - 1] += g.sum(1) * float(np.max(gain)) ** 2
+            loads[lower - 1] += g.sum(1) * gain**2
         for k, bias in enumerate(mine[1].detach().tolist() if len(mine) > 1 else ()):
             if bias:
                 elements.append(Current(f"bias{number}_{k}", GROUND, layers[upper - 1][k], bias))
@@ -325,15 +325,12 @@ def _stage(
     elements: list[Element], number: int, lines: list[str], joint: Amplified, timing: Timing | None
 ) -> list[str]:
     """Put an amplifier into every line."""
-    up, back = (
-        side if isinstance(side, tuple) else (side,) * len(lines)
-        for side in (joint.voltage_gain, joint.current_gain)
-    )
     above = [f"a{number}_{k}" for k in range(len(lines))]
     tau = timing.tau if timing else 0.0
     for k, (below, node) in enumerate(zip(lines, above, strict=True)):
         part = f"amplifier{number}_{k}"
-        elements.append(Amplifier(f"{part}.a", below, node, up[k], back[k], tau))
+        gains = joint.voltage_gain, joint.current_gain
+        elements.append(Amplifier(f"{part}.a", below, node, *gains, tau))
     return above
 
 

@@ -20,15 +20,7 @@ from madem.learn.estimators import (
     springs,
 )
 from madem.learn.module import Equilibrium
-from madem.learn.rules import (
-    Accumulate,
-    Adam,
-    Descent,
-    Memory,
-    Momentum,
-    Rule,
-    Sparse,
-)
+from madem.learn.rules import Accumulate, Adam, Descent, Momentum, Rule, Sparse
 from madem.learn.yardsticks import (
     Agreement,
     FiniteDifference,
@@ -50,7 +42,6 @@ __all__ = [
     "FiniteDifference",
     "Gradient",
     "Implicit",
-    "Memory",
     "Momentum",
     "OutputMove",
     "RandomSign",

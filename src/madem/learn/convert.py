@@ -20,7 +20,6 @@ from madem.network import (
     Conv,
     Dense,
     Free,
-    Joint,
     Law,
     Layer,
     Maximum,
@@ -28,6 +27,7 @@ from madem.network import (
     Readout,
     Tanh,
 )
+from madem.network.convolutions import slid
 from madem.network.pooling import Pool
 from madem.solver import Solver, Sweep
 
@@ -36,26 +36,15 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Row:
-    """A layer to be: what couples it to the layer below, and what follows.
+    """A layer to be: the ``part`` and the ``joint`` that couple it to the one below, and its law.
 
-    ``below``, ``shape``: of one sample's states in the layer below and in this one.
+    ``shape``: of one sample's states; ``law``: None until an activation follows.
     """
 
     part: Part
-    below: Shape
+    joint: Dense | Conv
     shape: Shape
-    pool: Pool | None = None
     law: Law | None = None
-
-    def joint(self, index: int) -> Joint:
-        """Return what joins the layer to the one below, number ``index``."""
-        module, ends = self.part.module, (index, index + 1)
-        if isinstance(module, nn.Conv2d):
-            return Conv(
-                module.in_channels, module.out_channels, module.kernel_size[0], ends,
-                module.stride[0], _padding(module), self.pool or Average(), module.bias is not None,
-            )  # fmt: skip
-        return Dense(self.below, self.shape[0], ends, module.bias is not None)
 
 
 def equilibrium(
@@ -93,7 +82,7 @@ def equilibrium(
             raise rows[-1].part.refused("with readout nothing may follow the last layer")
         laws[-1] = Readout()
     layers = tuple(Layer(row.shape, law) for row, law in zip(rows, laws, strict=True))
-    network = Network(first, layers, tuple(row.joint(i) for i, row in enumerate(rows)))
+    network = Network(first, layers, tuple(row.joint for row in rows))
     values = [p.detach().clone() for p in parameters]
     tolerance = max(1e-4, 4 * torch.finfo(values[0].dtype).eps)
     left = iter(values)
@@ -121,21 +110,25 @@ def _rows(parts: Sequence[Part], first: Shape) -> list[Row]:
     rows: list[Row] = []
     shape = first  # of what the next part is given, in the model
     for part in parts:
-        module = part.module
-        below = rows[-1].shape if rows else first
+        module, ends = part.module, (len(rows), len(rows) + 1)
         if isinstance(module, nn.Flatten):
-            shape = _flattened(part, shape)
+            shape = _flattened(part, module, shape)
         elif isinstance(module, POOLING):
-            rows[-1:] = [_pooled(part, rows, shape)]
+            rows[-1:] = [_pooled(part, module, rows, shape)]
             shape = rows[-1].shape
         elif isinstance(module, ACTIVE):
             if not rows or rows[-1].law is not None:
                 raise part.refused("an activation follows one Linear or Conv2d, and no other one")
             rows[-1] = replace(rows[-1], law=_law(module))
-        else:
-            made = _image if isinstance(module, nn.Conv2d) else _flat
-            shape = made(part, shape)
-            rows.append(Row(part, below, shape))
+        elif isinstance(module, nn.Conv2d):
+            rows.append(_image(part, module, shape, ends))
+            shape = rows[-1].shape
+        elif isinstance(module, nn.Linear):
+            below = rows[-1].shape if rows else first
+            _check_flat(part, module, shape)
+            shape = (module.out_features,)
+            joint = Dense(below, module.out_features, ends, module.bias is not None)
+            rows.append(Row(part, joint, shape))
     if rows[-1].shape != shape:
         raise parts[-1].refused(
             f"outputs stay an image of the shape {rows[-1].shape}; flatten them outside"
@@ -143,10 +136,8 @@ def _rows(parts: Sequence[Part], first: Shape) -> list[Row]:
     return rows
 
 
-def _flattened(part: Part, shape: Shape) -> Shape:
+def _flattened(part: Part, module: nn.Flatten, shape: Shape) -> Shape:
     """Return the shape of a sample after a ``Flatten``, which must flatten all of it."""
-    module = part.module
-    assert isinstance(module, nn.Flatten)
     try:
         batch, *after = torch.empty(2, *shape, device="meta").flatten(
             module.start_dim, module.end_dim
@@ -161,17 +152,14 @@ def _flattened(part: Part, shape: Shape) -> Shape:
     return tuple(after)
 
 
-def _flat(part: Part, shape: Shape) -> Shape:
-    """Return the shape of the layer that a ``Linear`` makes of one of ``shape``."""
-    module = part.module
-    assert isinstance(module, nn.Linear)
+def _check_flat(part: Part, module: nn.Linear, shape: Shape) -> None:
+    """Refuse a ``Linear`` that is given samples of another shape than it takes."""
     if len(shape) != 1:
         raise part.refused(f"it is given the shape {shape}; put nn.Flatten() before it")
     if module.in_features != shape[0]:
         raise part.refused(
             f"it takes {module.in_features} inputs, but the layer below has the shape {shape}"
         )
-    return (module.out_features,)
 
 
 def _padding(module: nn.Conv2d) -> int:
@@ -181,11 +169,9 @@ def _padding(module: nn.Conv2d) -> int:
     return int(module.padding[0])
 
 
-def _image(part: Part, shape: Shape) -> Shape:
-    """Return the shape of the layer that a ``Conv2d`` makes of one of ``shape``."""
-    module = part.module
-    assert isinstance(module, nn.Conv2d)
-    size, stride = module.kernel_size[0], module.stride[0]
+def _image(part: Part, module: nn.Conv2d, shape: Shape, ends: tuple[int, int]) -> Row:
+    """Return the layer that a ``Conv2d`` makes of one of ``shape``."""
+    size, stride, padding = module.kernel_size[0], module.stride[0], _padding(module)
     pairs = [module.kernel_size, module.stride, module.dilation]
     pairs += [] if isinstance(module.padding, str) else [module.padding]
     if any(pair[0] != pair[1] for pair in pairs):
@@ -199,17 +185,20 @@ def _image(part: Part, shape: Shape) -> Shape:
         raise part.refused(f"it needs an image below it, but is given the shape {shape}")
     if module.in_channels != shape[0]:
         raise part.refused(f"it takes {module.in_channels} channels, but is given {shape}")
-    pixels = [(n + 2 * _padding(module) - size) // stride + 1 for n in shape[1:]]
+    pixels = slid(shape, size, stride, padding)
     if min(pixels) < 1:
         raise part.refused(f"its kernel of {size} is larger than the image {shape}")
-    return module.out_channels, pixels[0], pixels[1]
+    of, bias = (shape[0], module.out_channels), module.bias is not None
+    joint = Conv(*of, size, ends, stride, padding, bias=bias)
+    return Row(part, joint, (module.out_channels, *pixels))
 
 
-def _pooled(part: Part, rows: Sequence[Row], shape: Shape) -> Row:
+def _pooled(
+    part: Part, module: nn.MaxPool2d | nn.AvgPool2d, rows: Sequence[Row], shape: Shape
+) -> Row:
     """Return the last of ``rows`` with a pooling."""
-    module = part.module
-    assert isinstance(module, nn.MaxPool2d | nn.AvgPool2d)
-    if not rows or len(shape) != 3 or rows[-1].pool is not None:
+    joint = rows[-1].joint if rows and len(shape) == 3 else None
+    if not isinstance(joint, Conv) or joint.pool != Average():
         raise part.refused(f"it pools {shape}, which has no image of one Conv2d in it")
     size, stride, padding = (
         {value} if isinstance(value, int) else set(value)
@@ -231,7 +220,7 @@ def _pooled(part: Part, rows: Sequence[Row], shape: Shape) -> Row:
     elif module.divisor_override not in (None, n * n):
         raise part.refused(f"its divisor_override must be None, but is {module.divisor_override}")
     pooled = (shape[0], shape[1] // n, shape[2] // n)
-    return replace(rows[-1], pool=pool, shape=pooled)
+    return replace(rows[-1], joint=replace(joint, pool=pool), shape=pooled)
 
 
 def _law(module: nn.Module) -> Law:

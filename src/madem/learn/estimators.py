@@ -19,6 +19,7 @@ from madem.errors import InputError
 from madem.machine import Machine, Observed
 from madem.machine.strength import largest
 from madem.network import Cost, Current, Hold, Nudge, Spring, SquaredError
+from madem.network.couplings import wide
 from madem.randomness import uniform
 
 Strength = float | complex | Tensor
@@ -152,11 +153,6 @@ def _drawn(push: Push) -> Tensor:
     return probe.gradient
 
 
-def wide(value: Tensor, like: Tensor) -> Tensor:
-    """Return one number per sample with as many axes as ``like``."""
-    return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
-
-
 Beta = float | OutputMove | RelativeMove
 Number = float | complex
 Pair = tuple[Number, Number, Number]
@@ -174,6 +170,10 @@ class Contrast:
     beta: Beta
     pairs: tuple[Pair, ...]
     pushing: Pushing = currents
+
+    def __post_init__(self) -> None:
+        """Refuse a nudge of no strength."""
+        check_beta(self.beta)
 
     def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
         """Return the gradient of the batch-mean cost at input ``x``."""
@@ -247,19 +247,16 @@ def centred(beta: Beta, pushing: Pushing = currents) -> Contrast:
     ...
     madem.errors.InputError: beta must be positive, but is 0.0
     """
-    check_beta(beta)
     return Contrast(beta, ((1.0, -1.0, 0.5),), pushing)
 
 
 def positive(beta: Beta, pushing: Pushing = currents) -> Contrast:
     """Return the contrast of the state nudged towards the target with the free one: first order."""
-    check_beta(beta)
     return Contrast(beta, ((1.0, 0.0, 1.0),), pushing)
 
 
 def negative(beta: Beta, pushing: Pushing = currents) -> Contrast:
     """Return the contrast of the free state with one nudged away from the target: first order."""
-    check_beta(beta)
     return Contrast(beta, ((0.0, -1.0, 1.0),), pushing)
 
 
@@ -268,7 +265,6 @@ def richardson(beta: Beta, pushing: Pushing = currents) -> Contrast:
 
     ``(4 g(b / 2) - g(b)) / 3``: of fourth order in ``beta``, for twice the settlings.
     """
-    check_beta(beta)
     return Contrast(beta, ((0.5, -0.5, 4 / 3), (1.0, -1.0, -1 / 6)), pushing)
 
 
@@ -281,7 +277,6 @@ def holomorphic(beta: float, points: int = 4) -> Contrast:
     >>> len(holomorphic(0.1, 4).pairs)
     4
     """
-    check_beta(beta)
     if points < 2:
         raise InputError(f"points must be at least 2, but is {points}")
     turns = [complex(math.cos(t), math.sin(t)) for t in

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from madem.errors import InputError, shown
 from madem.learn.cells import Cells
-from madem.learn.estimators import Contrast, RelativeMove, centred, currents, wide
+from madem.learn.estimators import Contrast, RelativeMove, centred, currents
 from madem.machine import Machine, Observed, Simulated
 from madem.machine.strength import largest
 from madem.network import Current, Network
+from madem.network.couplings import wide
 from madem.network.joints import Limits
 from madem.randomness import stream
 from madem.solver import Solver, Sweep

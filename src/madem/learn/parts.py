@@ -13,8 +13,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from madem.errors import InputError
 from madem.learn.module import Equilibrium
 
-COUPLED: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d)
-POOLING: tuple[type[nn.Module], ...] = (nn.MaxPool2d, nn.AvgPool2d)
+COUPLED = (nn.Linear, nn.Conv2d)
+POOLING = (nn.MaxPool2d, nn.AvgPool2d)
 ACTIVE: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh)
 KNOWN = (*COUPLED, *POOLING, *ACTIVE, nn.Flatten, nn.Identity, nn.Sequential)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

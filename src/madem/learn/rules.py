@@ -16,17 +16,20 @@ from madem.randomness import uniform
 Memory = tuple[Tensor, ...]
 """What a rule remembers from step to step: tensors alone, so that a checkpoint can hold them."""
 
+Step = tuple[tuple[Tensor, ...], Memory]
+"""The change wanted of each parameter, and the memory after it."""
+
 
 @runtime_checkable
 class Rule(Protocol):
     """How gradients become wanted changes: frozen settings, with what is remembered beside them."""
 
     def init(self, parameters: Sequence[Tensor]) -> Memory:
-        """Return the memory before the first step, for parameters of these shapes."""
+        """Return the memory before the first step, for parameters of these shapes: none."""
+        del parameters
+        return ()
 
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the change wanted of each parameter, zero where none is, and the memory after it.
 
         One gradient and one rate per parameter.
@@ -34,21 +37,14 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Descent:
+class Descent(Rule):
     """Plain descent: the wanted change is ``-rate * gradient``, at every step.
 
     >>> Descent().update((), (torch.ones(1, 2),), (0.5,))[0][0].tolist()
     [[-0.5, -0.5]]
     """
 
-    def init(self, parameters: Sequence[Tensor]) -> Memory:
-        """Return no memory."""
-        del parameters
-        return ()
-
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the wanted changes and the memory after them."""
         return tuple(-rate * part for part, rate in zip(gradients, rates, strict=True)), memory
 
@@ -73,9 +69,7 @@ class Accumulate:
         """Return an empty memory of the shapes of ``parameters``."""
         return tuple(torch.zeros_like(each) for each in parameters)
 
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the wanted changes, zero where none is due, and the memory after them."""
         grown = [
             held - rate * part for held, part, rate in zip(memory, gradients, rates, strict=True)
@@ -88,7 +82,7 @@ class Accumulate:
 
 
 @dataclass(frozen=True)
-class Sparse:
+class Sparse(Rule):
     """Stochastic sparse writes without a memory: a small change is asked for whole, or not at all.
 
     A change below ``thresholds`` becomes one of the size of the threshold with the probability
@@ -110,14 +104,7 @@ class Sparse:
         if not all(threshold > 0 for threshold in self.thresholds):
             raise InputError(f"thresholds must be positive, but are {self.thresholds}")
 
-    def init(self, parameters: Sequence[Tensor]) -> Memory:
-        """Return no memory."""
-        del parameters
-        return ()
-
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the wanted changes, zero almost everywhere, and no memory."""
         wanted = []
         for part, rate, threshold in zip(gradients, rates, self.thresholds, strict=True):
@@ -151,9 +138,7 @@ class Momentum:
         """Return sums of zero."""
         return tuple(torch.zeros_like(each) for each in parameters)
 
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the wanted changes, and the sums."""
         sums = tuple(self.share * v + part for v, part in zip(memory, gradients, strict=True))
         return tuple(-rate * v for v, rate in zip(sums, rates, strict=True)), sums
@@ -189,9 +174,7 @@ class Adam:
         zeros = [torch.zeros_like(each) for each in parameters]
         return (*zeros, *(torch.zeros_like(each) for each in zeros), torch.tensor(0))
 
-    def update(
-        self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]
-    ) -> tuple[tuple[Tensor, ...], Memory]:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
         """Return the wanted changes, and both means and the number of steps after them."""
         count, steps = len(gradients), int(memory[-1]) + 1
         means = [m.lerp(g, 1 - self.mean_share)

@@ -4,14 +4,13 @@ from madem.machine.arrays import Digitised, Lines, Lopsided
 from madem.machine.asked import Asked
 from madem.machine.base import Machine, Observed
 from madem.machine.circuit import CircuitMachine
-from madem.machine.fastslow import FastSlow, cells_of
+from madem.machine.fastslow import FastSlow
 from madem.machine.periphery import Converter, Partial, Periphery, Spread, draw_lines
 from madem.machine.piped import Piped
 from madem.machine.placement import Placement, lay_on, lay_out, place
 from madem.machine.settled import Settled
 from madem.machine.simulated import Simulated
-from madem.machine.stores import Exact, SignedPair, Store
-from madem.machine.tiles import Tiles
+from madem.machine.stores import Exact, SignedPair, Store, cells_of
 from madem.machine.wired import Wired
 from madem.machine.writing import (
     Disturbed,
@@ -45,7 +44,6 @@ __all__ = [
     "Simulated",
     "Spread",
     "Store",
-    "Tiles",
     "Train",
     "Wired",
     "Writing",

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from madem.network import Amplifier, Coupling, Matrix
-from madem.network.couplings import Moves, Offset, Shape, flat
+from madem.network.couplings import Around, Shape, flat
 from madem.randomness import normal
 
 
@@ -39,10 +39,10 @@ def array_of(coupling: Coupling) -> Coupling:
 
 
 @dataclass(frozen=True)
-class Lopsided:
+class Lopsided(Around):
     """A matrix whose transposed read is not the transpose of its forward one.
 
-    ``forward`` pulls on the upper layer, ``back`` on the lower one. There is no energy in general;
+    ``coupling`` pulls on the upper layer, ``back`` on the lower one. There is no energy in general;
     ``energy`` is that of the forward read.
 
     >>> two = Lopsided(Matrix(torch.tensor([[2.0]])), Matrix(torch.tensor([[3.0]])))
@@ -50,45 +50,25 @@ class Lopsided:
     (2.0, 3.0)
     """
 
-    forward: Matrix
+    coupling: Matrix
     back: Matrix
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
 
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
         """Return the pull of the forward or of the transposed read."""
-        return self.forward.pull(1, states) if end == 1 else self.back.pull(0, states)
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the bias."""
-        return self.forward.constant(end)
-
-    def curvature(self, end: int) -> float:
-        """Return zero."""
-        del end
-        return 0.0
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy that the forward read would have."""
-        return self.forward.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.forward.contrast(moves)
+        return (self.coupling if end == 1 else self.back).pull(end, states)
 
     def displaced(self, at: Sequence[Tensor]) -> Lopsided:
         """Return itself without the bias."""
-        return Lopsided(self.forward.displaced(at), self.back)
+        return Lopsided(self.coupling.displaced(at), self.back)
 
 
 @dataclass(frozen=True)
-class Digitised:
+class Digitised(Around):
     """A matrix on tiles whose partial sums are converted before they are added.
 
     ``rows``, ``columns``: tiles along outputs and inputs; ``converter`` of every partial sum, in
-    units of state. Sums added as currents need no such thing: they are the matrix's own.
+    units of state. Sums added as currents need no such thing: they are the matrix's own. Its energy
+    is the matrix's, since converted sums have none of their own.
 
     >>> from madem.machine import Converter
     >>> matrix = Matrix(torch.tensor([[0.3, 0.3]]))
@@ -97,14 +77,10 @@ class Digitised:
     0.0
     """
 
-    matrix: Matrix
+    coupling: Matrix
     rows: int
     columns: int
     converter: Callable[[Tensor], Tensor]
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the matrix feels."""
-        return self.matrix.felt(end)
 
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
         """Return the sum of converted partial sums."""
@@ -113,36 +89,16 @@ class Digitised:
 
     def split(self, end: int, states: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Return what drives each tile of a read into ``end``, and the weights that it meets."""
-        weight = self.matrix.weight if end == 1 else self.matrix.weight.mT
-        driven = flat(states[0], self.matrix.shape) if end == 1 else states[1]
+        weight = self.coupling.weight if end == 1 else self.coupling.weight.mT
+        driven = flat(states[0], self.coupling.shape) if end == 1 else states[1]
         size = -(-driven.shape[-1] // (self.rows if end == 1 else self.columns))
         return list(zip(driven.split(size, -1), weight.split(size, -1), strict=True))
 
     def total(self, end: int, parts: Tensor) -> Tensor:
         """Return the sum of the partial sums ``parts``, a tile after another, once converted."""
         found = self.converter(parts).sum(0)
-        shape = self.matrix.shape
+        shape = self.coupling.shape
         return found.unflatten(-1, shape) if end == 0 and shape else found
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the matrix's bias."""
-        return self.matrix.constant(end)
-
-    def curvature(self, end: int) -> Tensor | float:
-        """Return the matrix's."""
-        return self.matrix.curvature(end)
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy of the matrix: converted sums have none of their own."""
-        return self.matrix.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.matrix.contrast(moves)
-
-    def displaced(self, at: Sequence[Tensor]) -> Offset:
-        """Return the change of its pulls: sums are converted whole."""
-        return Offset(self, tuple(at))
 
 
 @dataclass(frozen=True)
@@ -209,7 +165,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Fluctuating:
+class Fluctuating(Around):
     """A matrix whose weights differ a little in every settling, and not within one.
 
     Independent fluctuations of ``sigma`` a weight add to a read of ``s`` a normal current of
@@ -220,7 +176,6 @@ class Fluctuating:
     ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
     """
 
-    coupling: Coupling
     sigma: float | Tensor
     generator: Generator
     biased: bool = True
@@ -228,10 +183,6 @@ class Fluctuating:
     line: Lines = Lines()
     below: Tensor | None = None
     draws: dict[int, Tensor] = field(default_factory=dict)
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the matrix feels."""
-        return self.coupling.felt(end)
 
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
         """Return the pull, with the fluctuation of the lines driven and of the bias line."""
@@ -287,23 +238,3 @@ class Fluctuating:
         drawn = self.draws[end] * (self.sigma if gain is None else self.sigma * gain)
         found = tiles.total(end, sums + squares.sqrt() * drawn[: len(parts)])
         return found + drawn[-1] * torch.as_tensor(self._bias).sqrt() if biased else found
-
-    def constant(self, end: int) -> Tensor | None:
-        """Return the mean bias; its fluctuation is in the pull."""
-        return self.coupling.constant(end)
-
-    def curvature(self, end: int) -> Tensor | float:
-        """Return the matrix's."""
-        return self.coupling.curvature(end)
-
-    def energy(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the energy of the mean coupling."""
-        return self.coupling.energy(states)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast of activities, which does not read the weights."""
-        return self.coupling.contrast(moves)
-
-    def displaced(self, at: Sequence[Tensor]) -> Offset:
-        """Return the change of its pulls, of the same fluctuation."""
-        return Offset(self, tuple(at))

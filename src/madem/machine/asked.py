@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from madem.machine.stores import SignedPair, check_fit, part_of
+from madem.machine.stores import Behind, SignedPair, check_fit, part_of
 from madem.machine.writing import Written
 from madem.network import Coupling, Joint
-from madem.network.couplings import Moves
-from madem.network.joints import Limits
 
 
-class Asked:
+@dataclass(eq=False)
+class Asked(Behind):
     """A coupling that ``pairs`` hold, whose parameters are the weights that were asked for.
 
     ``asked``: those of the first programming, ``(*chips, post, pre + 1)``. The cells compute; what
@@ -24,42 +24,19 @@ class Asked:
     the change, whatever went wrong before.
     """
 
-    def __init__(self, pairs: SignedPair, asked: Tensor, absolute: bool) -> None:
-        """Begin with cells that were programmed to ``asked``."""
-        self.pairs = pairs
-        self.asked = asked
-        self.absolute = absolute
-
-    @property
-    def fluctuation(self) -> float | Tensor:
-        """Read noise of the cells, in units of weight."""
-        return self.pairs.fluctuation
+    pairs: SignedPair
+    asked: Tensor
+    absolute: bool
 
     @property
     def parameters(self) -> list[Tensor]:
         """The weights that were asked for."""
         return [self.asked]
 
-    @property
-    def limits(self) -> list[Limits | None]:
-        """None: cells are written."""
-        return [None]
-
-    def load(self, parameters: Sequence[Tensor]) -> None:
-        """Leave the cells, which are written."""
-
     def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
         """Return the coupling of the cells, with ``parameters`` instead of what was asked."""
         (lines,) = parameters
         return self.pairs.couple([self.pairs.weight + (lines - self.asked)], joint)
-
-    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast as it lies on the lines."""
-        return self.pairs.contrast(coupling, moves)
-
-    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return the power of the reads, W per chip."""
-        return self.pairs.dissipation(pre, post)
 
     def write(self, changes: Sequence[Tensor]) -> Written:
         """Write the cells whose weight is to change."""
@@ -76,6 +53,6 @@ class Asked:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` returned."""
-        check_fit(state, {"asked": self.asked})
+        check_fit(state, self.state())
         self.pairs.restore(part_of(state, "pairs."))
         self.asked = state["asked"].clone()

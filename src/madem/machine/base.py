@@ -49,6 +49,11 @@ class Observed:
     origin: Observed | None = None
 
 
+Start = Observed | Sequence[Tensor] | None
+"""Where a settling begins: at a free settling of the same input, at states of the layers, or at
+nothing."""
+
+
 @runtime_checkable
 class Machine(Protocol):
     """The verbs of a machine. Who inherits from it writes ``settle`` and ``write`` alone.
@@ -67,12 +72,7 @@ class Machine(Protocol):
         """The parameters as they stand, one joint's after another's; new tensors after a write."""
 
     @abstractmethod
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Observed:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Observed:
         """Come to rest with ``x``, ``(*chips, batch, *inputs)``, on the input; free without nudge.
 
         ``start``: the free settling of the same ``x`` from which a nudged phase starts, or the

@@ -34,11 +34,10 @@ from madem.circuit import (
 from madem.circuit.elements import Array
 from madem.circuit.newton import Indices, System
 from madem.errors import InputError
-from madem.machine.base import Machine, Observed, Scale, between
-from madem.machine.fastslow import cells_of
-from madem.machine.placement import Side
+from madem.machine.base import Machine, Observed, Scale, Start, between
+from madem.machine.placement import Side, paired
 from madem.machine.simulated import Simulated
-from madem.machine.stores import Store
+from madem.machine.stores import Store, cells_of
 from madem.machine.strength import relative
 from madem.machine.writing import Written
 from madem.network import (
@@ -231,12 +230,7 @@ class CircuitMachine(Machine):
         """Return what holds the weights."""
         return f"circuit of {', '.join(type(store).__name__ for store in self.inner.stores)}"
 
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Observed:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Observed:
         """Find the operating point of every sample; it needs no ``start``."""
         shape, outputs = self.network.state_shapes[0], self.network.layers[-1].shape
         batch = x.shape[: x.dim() - len(shape)]
@@ -310,13 +304,9 @@ class CircuitMachine(Machine):
         if kind not in self.circuits:
             inputs, *_, outputs = (int(np.prod(s)) for s in self.network.state_shapes)
             one, ones = torch.ones(inputs), torch.ones(1, outputs)
-            unit = nudge
-            if isinstance(nudge, CurrentNudge):
-                unit = CurrentNudge(1.0, ones)
-            elif isinstance(nudge, Spring):
-                unit = replace(nudge, target=ones)
-            elif isinstance(nudge, Hold):
-                unit = Hold(ones)
+            unit = nudge and nudge.through(lambda _: ones)
+            if isinstance(unit, CurrentNudge):
+                unit = replace(unit, beta=1.0)
             built = circuit_of(self.inner, one, unit, chip, self.wires)
             self.circuits[kind] = Ports.of(built, inputs, outputs)
         return self.circuits[kind]
@@ -404,21 +394,13 @@ def crossbars(cells: Tensor, side: Side) -> list[Crossbar]:
     >>> bars[0].g.shape, bars[0].columns[:2]
     ((4, 6), ((0, 1), (0, -1)))
     """
-    plus, minus = (part.mT.double() for part in cells)
-    rows = [(k, 1) for k in range(plus.shape[0])]
-    columns = [(k, 1) for k in range(plus.shape[1])]
-
-    def both(lines: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-        return tuple((k, sign) for k, _ in lines for sign in (1, -1))
-
-    if side == "arrays":
-        other = tuple((k, -1) for k, _ in columns)
-        return [
-            Crossbar(plus.numpy(), tuple(rows), tuple(columns)),
-            Crossbar(minus.numpy(), tuple(rows), other),
-        ]
-    if side == "outputs":
-        g = torch.stack([plus, minus], -1).flatten(-2)
-        return [Crossbar(g.numpy(), tuple(rows), both(columns))]
-    g = torch.stack([plus, minus], -2).flatten(-3, -2)
-    return [Crossbar(g.numpy(), both(rows), tuple(columns))]
+    plus, minus = cells.mT.double()
+    pair = (1, -1)
+    rows, columns = (
+        [(k, sign) for k in range(count) for sign in (pair if side == along else (1,))]
+        for count, along in zip(plus.shape, ("inputs", "outputs"), strict=True)
+    )
+    return [
+        Crossbar(g.numpy(), tuple(rows), tuple((k, sign * whole) for k, sign in columns))
+        for g, whole in zip(paired(plus, minus, side), pair, strict=False)
+    ]

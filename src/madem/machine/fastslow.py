@@ -9,7 +9,7 @@ zero, so that what it gathers is the gradient and not the asymmetry.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,15 +17,13 @@ from torch import Tensor
 from madem.device import read
 from madem.errors import InputError
 from madem.ledger import Event
-from madem.machine.stores import SignedPair, Store, check_fit, part_of
+from madem.machine.stores import Behind, SignedPair, check_fit, part_of
 from madem.machine.writing import Written
-from madem.network import Coupling, Joint
-from madem.network.couplings import Moves
-from madem.network.joints import Limits
 
 
-class FastSlow:
-    """A coupling held by ``slow`` and written through ``fast``, two stores of equal shape.
+@dataclass(eq=False)
+class FastSlow(Behind):
+    """A coupling held by ``pairs``, the slow array, and written through ``fast``, of equal shape.
 
     Every write goes to the fast array. At every ``every``-th, one input line of it is read, the
     next one in turn; ``gain`` times what was read is added to a digital buffer, and what has grown
@@ -34,55 +32,22 @@ class FastSlow:
     outputs.
     """
 
-    def __init__(
-        self, fast: SignedPair, slow: SignedPair, every: int, gain: float, threshold: float
-    ) -> None:
+    fast: SignedPair
+    pairs: SignedPair
+    every: int
+    gain: float
+    threshold: float
+    written: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
         """Begin with an empty buffer, at the first line."""
-        if fast.weight.shape != slow.weight.shape:
-            raise InputError(
-                f"fast and slow must have one shape, but have {tuple(fast.weight.shape)} and "
-                f"{tuple(slow.weight.shape)}"
-            )
-        for name, value in (("every", every), ("gain", gain), ("threshold", threshold)):
-            if not value > 0:
-                raise InputError(f"{name} must be positive, but is {value}")
-        self.fast = fast
-        self.slow = slow
-        self.every = every
-        self.gain = gain
-        self.threshold = threshold
-        self.buffer = torch.zeros_like(slow.weight)
-        self.written = 0
-
-    @property
-    def fluctuation(self) -> float | Tensor:
-        """Read noise of the slow array, in units of weight."""
-        return self.slow.fluctuation
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """The weights of the slow array: the only ones that compute."""
-        return self.slow.parameters
-
-    @property
-    def limits(self) -> list[Limits | None]:
-        """None: cells are written."""
-        return [None]
-
-    def load(self, parameters: Sequence[Tensor]) -> None:
-        """Leave the cells, which are written."""
-
-    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
-        """Return the coupling that the slow array holds."""
-        return self.slow.couple(parameters, joint)
-
-    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the contrast as it lies on the lines."""
-        return self.slow.contrast(coupling, moves)
-
-    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Return the power of the slow array's reads, W per chip."""
-        return self.slow.dissipation(pre, post)
+        fast, slow = (tuple(each.weight.shape) for each in (self.fast, self.pairs))
+        if fast != slow:
+            raise InputError(f"fast and slow must have one shape, but have {fast} and {slow}")
+        for name in ("every", "gain", "threshold"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, but is {getattr(self, name)}")
+        self.buffer = torch.zeros_like(self.pairs.weight)
 
     def write(self, changes: Sequence[Tensor]) -> Written:
         """Write ``changes`` to the fast array, and hand one line of it on where that is due."""
@@ -103,7 +68,7 @@ class FastSlow:
         cell = self.fast.cell
         pair = self.fast.cells[..., line]
         seen = read(cell, pair, self.fast.writes)
-        self.buffer[..., line] += self.gain * (seen[0] - seen[1]) / self.slow.unit
+        self.buffer[..., line] += self.gain * (seen[0] - seen[1]) / self.pairs.unit
         due = torch.zeros_like(self.buffer)
         column = self.buffer[..., line]
         due[..., line] = torch.where(column.abs() > self.threshold, column, 0.0)
@@ -113,24 +78,18 @@ class FastSlow:
             Event("array read", 1.0, watts),
             Event("output conversion", float(self.buffer.shape[-2])),
         )
-        return self.slow.write([due]), told
+        return self.pairs.write([due]), told
 
     def state(self) -> dict[str, Tensor]:
         """Return all that both arrays and the buffer hold, and how often was written."""
-        arrays = {"fast": self.fast, "slow": self.slow}
+        arrays = {"fast": self.fast, "slow": self.pairs}
         held = {f"{k}.{name}": t for k, s in arrays.items() for name, t in s.state().items()}
         return {**held, "buffer": self.buffer, "written": torch.tensor(self.written)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` returned."""
-        check_fit(state, {"buffer": self.buffer, "written": torch.tensor(0)})
+        check_fit(state, self.state())
         self.fast.restore(part_of(state, "fast."))
-        self.slow.restore(part_of(state, "slow."))
+        self.pairs.restore(part_of(state, "slow."))
         self.buffer = state["buffer"].clone()
         self.written = int(state["written"])
-
-
-def cells_of(store: Store) -> SignedPair | None:
-    """Return the pairs of cells that compute in ``store``, None where numbers do."""
-    found = store.slow if isinstance(store, FastSlow) else store
-    return found if isinstance(found, SignedPair) else None

@@ -115,26 +115,18 @@ def draw_lines(
     def gain(sd: float, *size: int) -> Tensor:
         return (1 + drawn(sd, *size)).clamp_min(0.1)
 
-    parts: dict[str, Tensor] = {
-        "post": gain(spread.line_gain, post),
-        "pre": gain(spread.line_gain, lines),
-        "neuron": gain(spread.neuron_gain, post),
-        "offset": drawn(spread.neuron_offset, post),
-        "sensed": drawn(spread.sense_offset, post),
-        "driven": drawn(spread.drive_offset, inputs),
-    }
-    cells = drawn(spread.mismatch, post, inputs)
-    parts["back"] = (1 + cells) * (1 + drawn(spread.line_mismatch, post)).unsqueeze(-1)
-    asked = {
-        "post": spread.line_gain,
-        "pre": spread.line_gain,
-        "neuron": spread.neuron_gain,
-        "offset": spread.neuron_offset,
-        "sensed": spread.sense_offset,
-        "driven": spread.drive_offset,
-        "back": spread.mismatch + spread.line_mismatch,
-    }
-    return Lines(*(parts[name] if asked[name] else None for name in asked))
+    parts = [
+        (spread.line_gain, gain(spread.line_gain, post)),
+        (spread.line_gain, gain(spread.line_gain, lines)),
+        (spread.neuron_gain, gain(spread.neuron_gain, post)),
+        (spread.neuron_offset, drawn(spread.neuron_offset, post)),
+        (spread.sense_offset, drawn(spread.sense_offset, post)),
+        (spread.drive_offset, drawn(spread.drive_offset, inputs)),
+    ]
+    back = 1 + drawn(spread.mismatch, post, inputs)
+    back = back * (1 + drawn(spread.line_mismatch, post)).unsqueeze(-1)
+    parts.append((spread.mismatch + spread.line_mismatch, back))
+    return Lines(*(part if asked else None for asked, part in parts))
 
 
 @dataclass(frozen=True)
@@ -241,14 +233,11 @@ class Periphery:
         """Return the activities (at most one) as the input converters put them on the lines."""
         return Converter(self.dac_bits, self.drive_limit)(value)
 
-    def sense(self, value: Tensor, bound: float | None) -> Tensor:
-        """Return states as the output converters see them; ``bound`` is their law's limit."""
-        limit = self.output_limit if bound is None else self.sense_range * bound
-        return Converter(self.adc_bits, limit)(value)
-
-    def see(self, value: Tensor, bound: float | None, offset: Tensor | None = None) -> Tensor:
-        """Return the states of neurons as their converters see them.
+    def sense(self, value: Tensor, bound: float | None, offset: Tensor | None = None) -> Tensor:
+        """Return states as the output converters see them; ``bound`` is their law's limit.
 
         ``offset``: of their sense amplifiers, ``(*chips, units)``; it comes before the converter.
         """
-        return self.sense(value if offset is None else value + offset.unsqueeze(-2), bound)
+        value = value if offset is None else value + offset.unsqueeze(-2)
+        limit = self.output_limit if bound is None else self.sense_range * bound
+        return Converter(self.adc_bits, limit)(value)

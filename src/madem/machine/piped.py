@@ -13,16 +13,17 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 
 from madem.errors import InputError, shown
-from madem.machine.base import Machine, Observed
+from madem.machine.base import Machine, Observed, Start
 from madem.machine.writing import Written
 from madem.network import Current, Network, Nudge
+from madem.network.couplings import Shape
 
 LONGEST = 1 << 28
 """Bytes of the longest answer that is taken."""
@@ -65,12 +66,7 @@ class Piped(Machine):
         """What the chip said that it holds, after the last write."""
         return self.held
 
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Observed:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Observed:
         """Let the chip come to rest with ``x``, ``(batch, *inputs)``, under a current or free."""
         del start
         shapes = self.network.state_shapes
@@ -86,15 +82,12 @@ class Piped(Machine):
             raise InputError(f"a chip in another process is nudged by a real current, not by a "
                              f"{type(nudge).__name__}: use currents")  # fmt: skip
         answer = self._ask({"verb": "settle", "x": x.tolist(), "push": push})
-        states = self._listed(answer, "states", len(shapes) - 1)
-        layers = [
-            self._tensor(state, f"states[{i}]", (len(x), *shape), x.dtype)
-            for i, (state, shape) in enumerate(zip(states, shapes[1:], strict=True))
-        ]
-        output = self._tensor(answer.get("output"), "output", (len(x), *shapes[-1]), x.dtype)
-        rest = self._tensor(answer.get("converged"), "converged", (len(x),), x.dtype) > 0
-        self.count(rest)
-        return Observed((x, *layers), output, rest)
+        layers = {f"states[{i}]": (len(x), *shape) for i, shape in enumerate(shapes[1:])}
+        states = _tensors(answer.get("states"), "states", layers, x.dtype)
+        read = {"output": (len(x), *shapes[-1]), "converged": (len(x),)}
+        output, rest = _tensors([answer.get(key) for key in read], "answer", read, x.dtype)
+        self.count(rest > 0)
+        return Observed((x, *states), output, rest > 0)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Ask the chip to change its parameters by ``changes``."""
@@ -107,10 +100,8 @@ class Piped(Machine):
     def _parameters(self, answer: dict[str, Any]) -> list[Tensor]:
         """Return the parameters of an answer."""
         shapes = [s for joint in self.network.joints for s in joint.parameters.values()]
-        given = self._listed(answer, "parameters", len(shapes))
-        parts = zip(self.names, given, shapes, strict=True)
-        return [self._tensor(p, f"parameter {name}", shape, torch.float32)
-                for name, p, shape in parts]  # fmt: skip
+        wanted = {f"parameter {n}": s for n, s in zip(self.names, shapes, strict=True)}
+        return _tensors(answer.get("parameters"), "parameters", wanted, torch.float32)
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to ``question``; what comes too late must not be taken for the next."""
@@ -178,27 +169,26 @@ class Piped(Machine):
         said = f", and last said {shown(last[0])}" if last else ""
         return InputError(f"the chip's process ended at {verb!r} with exit code {code}{said}")
 
-    def _listed(self, answer: dict[str, Any], key: str, count: int) -> list[Any]:
-        """Return a list of ``count`` of an answer."""
-        found = answer.get(key)
-        if not isinstance(found, list) or len(found) != count:
-            raise InputError(f"the chip's {key} must be a list of {count}, but is {shown(found)}")
-        return found
 
-    def _tensor(
-        self, given: object, what: str, shape: tuple[int, ...], dtype: torch.dtype
-    ) -> Tensor:
-        """Return numbers of an answer as a tensor of ``shape``, all of them finite."""
+def _tensors(
+    given: object, key: str, wanted: Mapping[str, Shape], kind: torch.dtype
+) -> list[Tensor]:
+    """Return a list of numbers of an answer as tensors of the shapes ``wanted``, all finite."""
+    if not isinstance(given, list) or len(given) != len(wanted):
+        raise InputError(f"the chip's {key} must be a list of {len(wanted)}, but is {shown(given)}")
+    tensors = []
+    for part, (what, shape) in zip(given, wanted.items(), strict=True):
         try:
-            found = torch.tensor(given, dtype=dtype)
+            found = torch.tensor(part, dtype=kind)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise InputError(f"the chip's {what} must be numbers, but is {shown(given)}") from None
-        if tuple(found.shape) != tuple(shape) or not bool(torch.isfinite(found).all()):
+            raise InputError(f"the chip's {what} must be numbers, but is {shown(part)}") from None
+        if tuple(found.shape) != shape or not bool(torch.isfinite(found).all()):
             raise InputError(
-                f"the chip's {what} must be finite and of the shape {tuple(shape)}, but of the "
-                f"shape {tuple(found.shape)} it is {shown(given)}"
+                f"the chip's {what} must be finite and of the shape {shape}, but of the "
+                f"shape {tuple(found.shape)} it is {shown(part)}"
             )
-        return found
+        tensors.append(found)
+    return tensors
 
 
 def _end(process: subprocess.Popen[bytes], told: IO[bytes]) -> None:

@@ -15,6 +15,32 @@ from madem.machine.tiles import Tiles
 Side = Literal["arrays", "outputs", "inputs"]
 """Where the two cells of a pair lie: on two arrays, or side by side along one side of an array."""
 
+TURNED: dict[Side, Side] = {"arrays": "arrays", "outputs": "inputs", "inputs": "outputs"}
+"""The side along which pairs lie where words and bits change places."""
+
+
+def paired(plus: Tensor, minus: Tensor, side: Side) -> Tensor:
+    """Return both cells of all pairs, ``(*any, words, bits)`` each, as the arrays they lie on.
+
+    Two arrays, or one with the pairs along ``side``: ``(count, *any, words, bits)``.
+
+    >>> paired(torch.ones(1, 2), torch.zeros(1, 2), "outputs")
+    tensor([[[1., 0., 1., 0.]]])
+    """
+    if side == "arrays":
+        return torch.stack([plus, minus])
+    axis = -1 if side == "outputs" else -2
+    return torch.stack([plus, minus], axis).flatten(axis - 1, axis)[None]
+
+
+def unpaired(arrays: Tensor, side: Side) -> tuple[Tensor, Tensor]:
+    """Return what ``paired`` was given."""
+    if side != "arrays":
+        axis = -1 if side == "outputs" else -2
+        arrays = arrays[0].unflatten(axis, (-1, 2)).movedim(axis, 0)
+    plus, minus = arrays
+    return plus, minus
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -139,20 +165,10 @@ def lay_out(placements: Sequence[Placement], pairs: Sequence[Tensor], lines: int
     out = torch.full((*chips, count, lines, lines), float("nan"), dtype=pairs[0].dtype,
                      device=pairs[0].device)  # fmt: skip
     for placement, pair in zip(placements, pairs, strict=True):
-        post, pre = placement.post, placement.pre
-        plus, minus = (cells.mT for cells in pair)
+        plus, minus = pair.mT
+        fields = paired(plus, minus, placement.side)
         if placement.tiles is not None:
-            for array, tile in zip(placement.arrays, placement.tiles.cut(
-                torch.stack([plus, minus], -1).flatten(-2)
-            ), strict=True):  # fmt: skip
-                out[..., array, : tile.shape[-2], : tile.shape[-1]] = tile
-        elif placement.side == "arrays":
-            out[..., placement.arrays[0], :pre, :post] = plus
-            out[..., placement.arrays[1], :pre, :post] = minus
-        elif placement.side == "outputs":
-            out[..., placement.arrays[0], :pre, 0 : 2 * post : 2] = plus
-            out[..., placement.arrays[0], :pre, 1 : 2 * post : 2] = minus
-        else:
-            out[..., placement.arrays[0], 0 : 2 * pre : 2, :post] = plus
-            out[..., placement.arrays[0], 1 : 2 * pre : 2, :post] = minus
+            fields = placement.tiles.cut(fields[0])
+        for array, field in zip(placement.arrays, fields, strict=True):
+            out[..., array, : field.shape[-2], : field.shape[-1]] = field
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -13,10 +13,10 @@ from madem.errors import InputError, shown
 from madem.fast import bind
 from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import Digitised, Fluctuating, behind
-from madem.machine.base import Listener, Machine, Observed, Scale, between, silent
+from madem.machine.base import Listener, Machine, Observed, Scale, Start, between, silent
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Clamped, Settled, own
-from madem.machine.stores import Exact, Store, as_bytes, check_fit, check_same, part_of
+from madem.machine.stores import Exact, Store, as_bytes, check_fit, part_of
 from madem.machine.strength import relative
 from madem.machine.writing import Written
 from madem.network import (
@@ -35,6 +35,7 @@ from madem.randomness import branch, stream
 from madem.solver import Rest, Solver, Sweep
 
 
+@dataclass(eq=False, repr=False)
 class Simulated(Machine):
     """A machine of ``network`` and ``solver`` whose weights lie in ``stores``.
 
@@ -48,29 +49,21 @@ class Simulated(Machine):
     2.5
     """
 
-    def __init__(
-        self,
-        network: Network,
-        solver: Solver,
-        stores: Sequence[Store],
-        periphery: Periphery | None = None,
-        noise: Generator | None = None,
-        listener: Listener = silent,
-    ) -> None:
-        """Assemble the machine."""
-        if len(stores) != len(network.joints):
-            raise InputError(
-                f"stores must be one per joint, {len(network.joints)}, but are {len(stores)}"
-            )
-        self.network = network
-        self.solver = solver
-        self.stores = tuple(stores)
-        self.periphery = periphery or Periphery()
-        self.noise = noise or torch.Generator()
-        self.listener = listener
+    network: Network
+    solver: Solver
+    stores: Sequence[Store]
+    periphery: Periphery = Periphery()
+    noise: Generator = field(default_factory=torch.Generator)
+    listener: Listener = silent
+
+    def __post_init__(self) -> None:
+        """Refuse stores that cannot hold the network."""
+        joints = len(self.network.joints)
+        if len(self.stores) != joints:
+            raise InputError(f"stores must be one per joint, {joints}, but are {len(self.stores)}")
         self.couple([parameter.detach() for parameter in self.parameters])  # refuses what cannot be
-        if listener is not silent:
-            network.shapes  # noqa: B018 - the ledger counts the lines of chains of arrays alone
+        if self.listener is not silent:
+            self.network.shapes  # noqa: B018 - the ledger counts the lines of chains of arrays alone
 
     @staticmethod
     def ideal(
@@ -101,12 +94,11 @@ class Simulated(Machine):
     @property
     def names(self) -> list[str]:
         """A name for each parameter, such as ``1.weight``; pairs of cells hold ``[W b]`` as one."""
+        held = enumerate(zip(self.network.joints, self.stores, strict=True), 1)
         return [
             f"{i}.{name}"
-            for i, (joint, mine) in enumerate(
-                zip(self.network.joints, self.parted(self.parameters), strict=True), 1
-            )
-            for name in list(joint.parameters)[: len(mine)]
+            for i, (joint, store) in held
+            for name, _ in zip(joint.parameters, store.parameters, strict=False)
         ]
 
     @property
@@ -169,12 +161,7 @@ class Simulated(Machine):
         return self.periphery.couple(index, array, self._below(index))
 
     @torch.no_grad()
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Settled:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Settled:
         """Let the machine come to rest with ``x``, ``(*chips, batch, *inputs)``, on its input.
 
         Free without ``nudge``. From the settling ``start`` where given, reusing what was bound
@@ -337,17 +324,9 @@ class Simulated(Machine):
 
         Raises ``InputError`` with the difference otherwise, and has then changed nothing.
         """
-        before = self.state()
-        check_same(state, before["about"])
-        loose = {name: before[name] for name in ("noise", "settlings")}
-        check_fit(state, {**loose, **self.periphery.state()})
-        try:
-            for i, store in enumerate(self.stores):
-                store.restore(part_of(state, f"{i}."))
-        except InputError:
-            for i, store in enumerate(self.stores):
-                store.restore(part_of(before, f"{i}."))
-            raise
+        check_fit(state, self.state())
+        for i, store in enumerate(self.stores):
+            store.restore(part_of(state, f"{i}."))
         super().restore(state)
         self.periphery = self.periphery.restored(state)
         self.noise.set_state(state["noise"].cpu())
@@ -407,15 +386,12 @@ class Simulated(Machine):
             self.periphery.neurons(phase.ends, layer).sensed
             for layer in range(1, len(phase.sites) + 1)
         ]
-        states = list(map(self.periphery.see, rest.states, bounds, offsets))
-        last = phase.sites[-1].law
-        if last.loaded:
-            output = states[-1]
-        else:
-            states[-1] = rest.states[-1]  # driven, not sensed
-            output = states[-1]
+        states = list(map(self.periphery.sense, rest.states, bounds, offsets))
+        output, last = states[-1], phase.sites[-1].law
+        if not last.loaded:
+            output = states[-1] = rest.states[-1]  # driven, not sensed
             if free:
-                output = self.periphery.see(phase.output(rest.states), last.bound, offsets[-1])
+                output = self.periphery.sense(phase.output(rest.states), last.bound, offsets[-1])
         return Settled(
             (phase.x, *states), output, rest.converged, rest=rest, problem=phase, clamped=clamped
         )

@@ -314,9 +314,7 @@ class SignedPair:
         Raises ``InputError`` where those differ. A chip drawn from another seed becomes the one
         that ``state`` was taken of.
         """
-        loose = ("about", "static.down", "counts", "matrix", "arrays")
-        check_fit(state, {name: own for name, own in self.state().items() if name not in loose})
-        check_same(state, self.about)
+        check_fit(state, self.state())
         held = {name: tensor.clone() for name, tensor in state.items()}
         step = held["static.step"]
         parts = (held.get(f"static.{each.name}", step) for each in fields(self.static))
@@ -331,15 +329,65 @@ class SignedPair:
         self._sum()
 
 
+class Behind:
+    """A store for which ``pairs`` of cells compute: what it does not say itself, they say."""
+
+    pairs: SignedPair
+
+    @property
+    def fluctuation(self) -> float | Tensor:
+        """Read noise of the cells, in units of weight."""
+        return self.pairs.fluctuation
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights that compute."""
+        return self.pairs.parameters
+
+    @property
+    def limits(self) -> list[Limits | None]:
+        """None: cells are written."""
+        return [None]
+
+    def load(self, parameters: Sequence[Tensor]) -> None:
+        """Leave the cells, which are written."""
+
+    def couple(self, parameters: Sequence[Tensor], joint: Joint) -> Coupling:
+        """Return the coupling that the cells hold."""
+        return self.pairs.couple(parameters, joint)
+
+    def contrast(self, coupling: Coupling, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the contrast as it lies on the lines."""
+        return self.pairs.contrast(coupling, moves)
+
+    def dissipation(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return the power of the cells' reads, W per chip."""
+        return self.pairs.dissipation(pre, post)
+
+
+def cells_of(store: Store) -> SignedPair | None:
+    """Return the pairs of cells that compute in ``store``, None where numbers do."""
+    found = store.pairs if isinstance(store, Behind) else store
+    return found if isinstance(found, SignedPair) else None
+
+
+LOOSE = ("static.down", "counts", "matrix", "arrays")
+"""What one state of a store may hold and another not: it depends on the use that was made of it."""
+
+
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Refuse a ``state`` that lacks an entry of ``own``, or holds it in another shape.
+    """Refuse a ``state`` of other settings or shapes than ``own``, the present one, or incomplete.
 
     >>> check_fit({}, {"cells": torch.zeros(2)})
     Traceback (most recent call last):
     ...
     madem.errors.InputError: the state lacks 'cells': it holds nothing
     """
+    for name in (name for name in own if name.endswith("about")):
+        check_same(state.get(name, as_bytes({})), own[name])
     for name, tensor in own.items():
+        if name.endswith(("about", *LOOSE)):
+            continue
         if name not in state:
             held = ", ".join(sorted(state))[:100] or "nothing"
             raise InputError(f"the state lacks {name!r}: it holds {held}")
@@ -355,16 +403,15 @@ def as_bytes(settings: Mapping[str, str]) -> Tensor:
     return torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8)
 
 
-def check_same(state: Mapping[str, Tensor], about: Tensor) -> None:
-    """Refuse a ``state`` whose settings, its ``about``, are not those of ``about``.
+def check_same(given: Tensor, about: Tensor) -> None:
+    """Refuse settings as bytes that are not those of ``about``.
 
-    >>> check_same({"about": as_bytes({"unit": "1 S"})}, as_bytes({"unit": "2 S"}))
+    >>> check_same(as_bytes({"unit": "1 S"}), as_bytes({"unit": "2 S"}))
     Traceback (most recent call last):
     ...
     madem.errors.InputError: the state is of another chip: its unit is 1 S, but here it is 2 S
     """
-    texts = (bytes(of.tolist()).decode() for of in (state.get("about", as_bytes({})), about))
-    theirs, ours = (json.loads(text) for text in texts)
+    theirs, ours = (json.loads(bytes(of.tolist())) for of in (given, about))
     for name, value in ours.items():
         if theirs.get(name) != value:
             raise InputError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from madem.machine.placement import Side
+from madem.machine.placement import TURNED, Side, paired, unpaired
 from madem.machine.tiles import Tiles
 from madem.network import Wires
 from madem.network.couplings import Moves
@@ -51,35 +51,26 @@ class Wired:
     def lay(self, cells: Tensor) -> Tensor:
         """Return ``(2, *chips, post, pre)`` as arrays, ``(count, *chips, words, bits)``."""
         plus, minus = cells.mT
-        if self.side == "arrays":
-            whole = torch.stack([plus, minus])
-        elif self.side == "outputs":
-            whole = torch.stack([plus, minus], -1).flatten(-2)[None]
-        else:
-            whole = torch.stack([plus, minus], -2).flatten(-3, -2)[None]
-        return self.tiles(*cells.shape[-2:]).cut(whole).flatten(0, 1)
+        return self.tiles(*cells.shape[-2:]).cut(paired(plus, minus, self.side)).flatten(0, 1)
 
     def tiles(self, post: int, pre: int) -> Tiles:
         """Return how the arrays of a layer are cut into tiles."""
         words = 2 * pre if self.side == "inputs" else pre
         return Tiles(words, 2 * post if self.side == "outputs" else post, self.lines)
 
-    def _pasted(self, arrays: Tensor, post: int, pre: int) -> Tensor:
-        """Return the whole arrays of a layer, ``(count, *chips, words, bits)``, from its tiles."""
+    def _difference(self, arrays: Tensor, post: int, pre: int) -> Tensor:
+        """Return the difference of both cells of every pair, ``(*chips, post, pre)``."""
         count = 2 if self.side == "arrays" else 1
-        return self.tiles(post, pre).paste(arrays.unflatten(0, (-1, count)))
+        whole = self.tiles(post, pre).paste(arrays.unflatten(0, (-1, count)))
+        plus, minus = unpaired(whole, self.side)
+        return (plus - minus).mT
 
     def join(self, matrix: Tensor, post: int, pre: int) -> Tensor:
         """Return the signed conductances, S, ``(*chips, post, pre)``, of the arrays' ``A``.
 
         The shape of ``matrix`` is ``(count, *chips, bits, words)``.
         """
-        matrix = self._pasted(matrix.mT, post, pre).mT
-        if self.side == "arrays":
-            return matrix[0] - matrix[1]
-        if self.side == "outputs":
-            return matrix[0, ..., 0::2, :] - matrix[0, ..., 1::2, :]
-        return matrix[0, ..., 0::2] - matrix[0, ..., 1::2]
+        return self._difference(matrix.mT, post, pre)
 
     def weigh(self, cells: Tensor) -> Tensor:
         """Return the signed conductances between terminals, S, of ``(2, *chips, post, pre)``."""
@@ -96,28 +87,15 @@ class Wired:
 
     def spread(self, weight: Tensor) -> Tensor:
         """Return ``(*chips, post, pre)`` as ``A`` of the arrays: the adjoint of ``join``."""
-        if self.side == "arrays":
-            whole = torch.stack([weight, -weight])
-        elif self.side == "outputs":
-            whole = torch.stack([weight, -weight], -2).flatten(-3, -2)[None]
-        else:
-            whole = torch.stack([weight, -weight], -1).flatten(-2)[None]
-        return self.tiles(*weight.shape[-2:]).cut(whole.mT).flatten(0, 1).mT
+        whole = paired(weight, -weight, TURNED[self.side]).mT
+        return self.tiles(*weight.shape[-2:]).cut(whole).flatten(0, 1).mT
 
     def halves(self, arrays: Tensor, post: int, pre: int) -> Tensor:
         """Return half the difference of both cells of every pair, ``(*chips, post, pre)``.
 
         A weight that changes by one moves both by half of it, in opposite directions.
         """
-        arrays = self._pasted(arrays, post, pre)
-        if self.side == "arrays":
-            plus, minus = arrays
-        elif self.side == "outputs":
-            plus, minus = arrays[0, ..., 0::2], arrays[0, ..., 1::2]
-        else:
-            plus, minus = arrays[0, ..., 0::2, :], arrays[0, ..., 1::2, :]
-        half: Tensor = (plus - minus) / 2
-        return half.mT
+        return self._difference(arrays, post, pre) / 2
 
     def through(self, solved: Solved, gradient: Tensor) -> Tensor:
         """Return a gradient by the weights between terminals as one by the pairs' own weights."""

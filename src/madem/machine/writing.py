@@ -60,12 +60,15 @@ class Pairs:
     counts: Tensor | None = None
 
 
-Writing = Callable[[Pairs, Index, Tensor, Generator], tuple[Pairs, Written]]
-"""How a change is written: (pairs, places of the weights, changes in S, draws) -> the pairs
-after it, and what it took. Places come in order, each once."""
+Outcome = tuple[Pairs, Written]
+"""The pairs after a write, and what it took."""
+
+Writing = Callable[[Pairs, Index, Tensor, Generator], Outcome]
+"""How a change is written: (pairs, places of the weights, changes in S, draws) -> the outcome.
+Places come in order, each once."""
 
 
-def verified(held: Pairs, index: Index, change: Tensor, draws: Generator) -> tuple[Pairs, Written]:
+def verified(held: Pairs, index: Index, change: Tensor, draws: Generator) -> Outcome:
     """Write by program-and-verify: read both cells, move one of them.
 
     The opposite cell is lowered where it has room, else the cell's own is raised, which keeps
@@ -86,9 +89,7 @@ def verified(held: Pairs, index: Index, change: Tensor, draws: Generator) -> tup
     return replace(held, cells=held.cells.index_put(place, reached)), written
 
 
-def single_pulse(
-    held: Pairs, index: Index, change: Tensor, draws: Generator
-) -> tuple[Pairs, Written]:
+def single_pulse(held: Pairs, index: Index, change: Tensor, draws: Generator) -> Outcome:
     """Write open-loop: one pulse to each cell of the pair, in opposite directions, no read."""
     up = change > 0
     both, cells = torch.cat([up, ~up]), held.cells.flatten()
@@ -131,9 +132,7 @@ class Train:
         if not 0 <= self.asymmetry < 1:
             raise InputError(f"asymmetry must be at least 0 and below 1, but is {self.asymmetry}")
 
-    def __call__(
-        self, held: Pairs, index: Index, change: Tensor, draws: Generator
-    ) -> tuple[Pairs, Written]:
+    def __call__(self, held: Pairs, index: Index, change: Tensor, draws: Generator) -> Outcome:
         """Write ``change``; weights that get no whole pulse are left."""
         steps = change.abs() / held.cell.pulse_step
         lift = uniform(steps.shape, draws, steps.device) if self.stochastic else 0.5
@@ -184,9 +183,7 @@ class Disturbed:
         if not 0 <= self.share < 1:
             raise InputError(f"share must be at least 0 and below 1, but is {self.share}")
 
-    def __call__(
-        self, held: Pairs, index: Index, change: Tensor, draws: Generator
-    ) -> tuple[Pairs, Written]:
+    def __call__(self, held: Pairs, index: Index, change: Tensor, draws: Generator) -> Outcome:
         """Write, then disturb."""
         before = held.cells
         held, written = self.writing(held, index, change, draws)
@@ -217,9 +214,7 @@ class Enduring:
         if self.cycles < 1:
             raise InputError(f"cycles must be at least 1, but is {self.cycles}")
 
-    def __call__(
-        self, held: Pairs, index: Index, change: Tensor, draws: Generator
-    ) -> tuple[Pairs, Written]:
+    def __call__(self, held: Pairs, index: Index, change: Tensor, draws: Generator) -> Outcome:
         """Write what can still be written, and count."""
         counts = torch.zeros_like(held.cells) if held.counts is None else held.counts
         dead = (counts >= self.cycles) & ~held.static.stuck

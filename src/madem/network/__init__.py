@@ -1,7 +1,6 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
 from madem.network.amplifiers import Amplified, Amplifier
-from madem.network.convolutions import Convolution, Filter, ResistorConvolution
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
 from madem.network.couplings import Coupling, Custom, Matrix, Move
 from madem.network.diodes import Shockley, Table
@@ -21,7 +20,6 @@ __all__ = [
     "Average",
     "Box",
     "Conv",
-    "Convolution",
     "Cost",
     "Coupling",
     "CrossEntropy",
@@ -29,7 +27,6 @@ __all__ = [
     "Custom",
     "Dense",
     "Energy",
-    "Filter",
     "Free",
     "Halves",
     "Hold",
@@ -47,7 +44,6 @@ __all__ = [
     "Recurrent",
     "Resistive",
     "ResistiveConv",
-    "ResistorConvolution",
     "Resistors",
     "Shockley",
     "Skip",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.couplings import Coupling, Move, Moves, Shape, States, displaced
+from madem.network.couplings import Around, Move, Moves, Shape, States, displaced
 from madem.network.joints import Joint, Limits
 
 
@@ -23,62 +23,39 @@ from madem.network.joints import Joint, Limits
 class Amplified:
     """A joint behind bidirectional amplifiers: ``voltage_gain`` forward, ``current_gain`` back.
 
-    Each is one number, or one per line of the lower layer, without unit. What the upper layer sees
-    of the lower one is multiplied by ``voltage_gain``, what comes back by ``current_gain``. The
-    joint then counts ``current_gain / voltage_gain`` times in the energy: a ratio that must be one
-    for all lines of the stage, or there is no energy.
+    What the upper layer sees of the lower one is multiplied by ``voltage_gain``, what comes back by
+    ``current_gain``, numbers without unit. The joint then counts ``current_gain / voltage_gain``
+    times in the energy: a ratio that must be one for all lines of the stage, as both numbers are.
 
     >>> from madem.network.joints import Dense
     >>> Amplified(Dense((4,), 2, (1, 2)), 1.0, 0.01).ratio
     0.01
 
-    >>> Amplified(Dense((2,), 1), (2.0, 2.0), (0.5, 1.0))
+    >>> Amplified(Dense((2,), 1), 2.0, (0.5, 1.0))
     Traceback (most recent call last):
     ...
-    madem.errors.InputError: voltage_gain (2.0, 2.0) with current_gain (0.5, 1.0): the ratio of \
-current gain to voltage gain must be one number for all lines of a stage, or there is no energy
+    madem.errors.InputError: current_gain must be one number for all lines of a stage, or there is \
+no energy, positive and finite, but is (0.5, 1.0)
     """
 
     joint: Joint
-    voltage_gain: float | tuple[float, ...]
-    current_gain: float | tuple[float, ...]
+    voltage_gain: float
+    current_gain: float
 
     def __post_init__(self) -> None:
         """Refuse amplifiers without an energy."""
-        sides = (self.voltage_gain, self.current_gain)
-        up, back = (side if isinstance(side, tuple) else (side,) for side in sides)
-        count = max(len(up), len(back))
-        up, back = (side * count if len(side) == 1 else side for side in (up, back))
-        if len(up) != len(back) or not all(v > 0 and math.isfinite(v) for v in (*up, *back)):
-            raise InputError(
-                "voltage_gain and current_gain must be positive, one number or one per line, but "
-                f"are {self.voltage_gain} and {self.current_gain}"
-            )
-        ratios = [b / u for u, b in zip(up, back, strict=True)]
-        if any(abs(r - ratios[0]) > 1e-12 * ratios[0] for r in ratios):
-            raise InputError(
-                f"voltage_gain {self.voltage_gain} with current_gain {self.current_gain}: the "
-                "ratio of current gain to voltage gain must be one number for all lines of a "
-                "stage, or there is no energy"
-            )
-        if any(u != up[0] for u in up):
-            raise InputError(
-                f"voltage_gain must be one number for all lines of a stage, but is {up}"
-            )
-
-    @property
-    def _gains(self) -> tuple[float, float]:
-        up, back = (
-            side[0] if isinstance(side, tuple) else side
-            for side in (self.voltage_gain, self.current_gain)
-        )
-        return up, back
+        for name in ("voltage_gain", "current_gain"):
+            gain = getattr(self, name)
+            if not (isinstance(gain, int | float) and 0 < gain < math.inf):
+                raise InputError(
+                    f"{name} must be one number for all lines of a stage, or there is no energy, "
+                    f"positive and finite, but is {gain}"
+                )
 
     @property
     def ratio(self) -> float:
         """Current gain over voltage gain."""
-        up, back = self._gains
-        return back / up
+        return self.current_gain / self.voltage_gain
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -105,11 +82,11 @@ current gain to voltage gain must be one number for all lines of a stage, or the
 
     def couple(self, parameters: Sequence[Tensor]) -> Amplifier:
         """Return the coupling behind the amplifier, in a share of 1 of the energy."""
-        return Amplifier(self.joint.couple(parameters), self._gains[0], 1.0)
+        return Amplifier(self.joint.couple(parameters), self.voltage_gain, 1.0)
 
 
 @dataclass(frozen=True)
-class Amplifier:
+class Amplifier(Around):
     """Any coupling behind a bidirectional amplifier: ``E = share E'(gain pre, post)``.
 
     ``gain``: voltage gain forward; ``share``: the product of (current gain) / (voltage gain) of all
@@ -122,13 +99,8 @@ class Amplifier:
     16.0
     """
 
-    coupling: Coupling
     gain: float
     share: float
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the coupling feels."""
-        return self.coupling.felt(end)
 
     def _driven(self, states: States) -> list[Tensor]:
         """Return what the coupling sees; at gain 1 the very same states, by which it knows them."""

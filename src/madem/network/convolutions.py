@@ -11,8 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional, grad
 
-from madem.network.couplings import Coupling, Moves, States
+from madem.network.couplings import Coupling, Moves, States, and_bias
 from madem.network.pooling import Average, Image, Pool, Pooled
+
+
+def slid(image: Sequence[int], size: int, stride: int, padding: int) -> Image:
+    """Return height and width of what a kernel of ``size`` makes of an image, which has them last.
+
+    >>> slid((3, 8, 6), 3, 1, 0)
+    (6, 4)
+    """
+    rows, columns = ((n + 2 * padding - size) // stride + 1 for n in image[-2:])
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,7 @@ class Filter:
 
     def image(self, pre: Tensor) -> Image:
         """Return height and width of the convolution of ``pre``."""
-        size, reach = self.kernel.shape[-1], 2 * self.padding
-        rows, columns = ((n + reach - size) // self.stride + 1 for n in pre.shape[-2:])
-        return rows, columns
+        return slid(pre.shape, self.kernel.shape[-1], self.stride, self.padding)
 
     def convolve(self, pre: Tensor) -> Tensor:
         """Return ``kernel * pre``."""
@@ -161,10 +169,7 @@ class Convolution(Coupling):
             kernel = weigh(pre.middle, pre.scaled(down - up))
             rest = self.filter.spread(moved._rest[1] or Pooled(post.at), self.pool, pre.at)
             kernel = kernel.sub_(weigh(pre.change, torch.add(rest, up + down, alpha=0.5)))
-        if self.bias is None:
-            return (kernel,)
-        bias = torch.zeros_like(self.bias) if change is None else -change.sum((0, 2, 3))
-        return kernel, bias
+        return and_bias(kernel, self.bias, None if change is None else -change.sum((0, 2, 3)))
 
     def displaced(self, at: States) -> Convolution:
         """Return the coupling as displacements from ``at`` feel it."""
@@ -190,10 +195,6 @@ class ResistorConvolution(Coupling):
     filter: Filter
     bias: Float[Tensor, "out"] | None = None
     shapes: tuple[Sequence[int], Sequence[int]] = ((), ())
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
 
     @property
     def _plain(self) -> Convolution:
@@ -229,10 +230,7 @@ class ResistorConvolution(Coupling):
         if pre.change is not None:
             own = weigh(pre.change * pre.middle, torch.ones_like(post.middle))
             g = g + own - weigh(pre.change, post.middle)
-        if self.bias is None:
-            return (g,)
-        bias = torch.zeros_like(self.bias) if change is None else -change.sum((0, 2, 3))
-        return g, bias
+        return and_bias(g, self.bias, None if change is None else -change.sum((0, 2, 3)))
 
     def displaced(self, at: States) -> ResistorConvolution:
         """Return itself without the bias currents, which do not change."""

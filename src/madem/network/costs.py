@@ -10,6 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+Outputs = Float[Tensor, "*batch units"]
+Costs = Float[Tensor, "*batch"]
+Classes = Int[Tensor, "*batch"]
+"""What networks put out, ``(*chips, batch, units)``, one cost a sample, and numbers of classes."""
+
 
 @runtime_checkable
 class Cost(Protocol):
@@ -36,24 +41,18 @@ class CrossEntropy:
     True
     """
 
-    def value(
-        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
+    def value(self, output: Outputs, target: Classes) -> Costs:
         """Return the cross-entropy of each sample, in nats."""
         return output.logsumexp(-1) - output.gather(-1, target[..., None])[..., 0]
 
-    def gradient(
-        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch units"]:
+    def gradient(self, output: Outputs, target: Classes) -> Outputs:
         """Return softmax minus one-hot."""
         probability = output.softmax(-1)
         return probability.scatter_add(
             -1, target[..., None], -torch.ones_like(probability[..., :1])
         )
 
-    def correct(
-        self, output: Float[Tensor, "*batch units"], target: Int[Tensor, "*batch"]
-    ) -> Tensor:
+    def correct(self, output: Outputs, target: Classes) -> Tensor:
         """Return whether the largest output is the target's."""
         return output.argmax(-1) == target
 
@@ -69,21 +68,15 @@ class Logistic:
     -0.5
     """
 
-    def value(
-        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
-    ) -> Float[Tensor, "*batch"]:
+    def value(self, output: Outputs, target: Outputs) -> Costs:
         """Return the summed logistic loss of each sample, in nats."""
         return functional.softplus(-target * output).sum(-1)
 
-    def gradient(
-        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
-    ) -> Float[Tensor, "*batch units"]:
+    def gradient(self, output: Outputs, target: Outputs) -> Outputs:
         """Return the logistic function minus the target as 0 or 1."""
         return output.sigmoid() - (target + 1) / 2
 
-    def correct(
-        self, output: Float[Tensor, "*batch units"], target: Float[Tensor, "*batch units"]
-    ) -> Tensor:
+    def correct(self, output: Outputs, target: Outputs) -> Tensor:
         """Return whether all signs are the target's."""
         return ((output > 0) == (target > 0)).all(-1)
 
@@ -110,15 +103,15 @@ class SquaredError:
             return target
         return functional.one_hot(target, output.shape[-1]).to(output.dtype)
 
-    def value(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+    def value(self, output: Outputs, target: Tensor) -> Tensor:
         """Return half the squared distance of each sample."""
         return (output - self.aim(output, target)).square().sum(-1) / 2
 
-    def gradient(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+    def gradient(self, output: Outputs, target: Tensor) -> Tensor:
         """Return output minus target."""
         return output - self.aim(output, target)
 
-    def correct(self, output: Float[Tensor, "*batch units"], target: Tensor) -> Tensor:
+    def correct(self, output: Outputs, target: Tensor) -> Tensor:
         """Return whether the largest output is the target's, or every output near its own."""
         aim = self.aim(output, target)
         if self.within is not None:

@@ -64,29 +64,33 @@ class Move:
     def scaled(self, difference: Tensor) -> Tensor:
         """Return ``difference`` times the scale, one per sample, as wide as the batch axes."""
         scale = self.scale
-        if isinstance(scale, Tensor):
-            scale = scale.reshape(scale.shape + (1,) * (difference.dim() - scale.dim()))
-        return difference * scale
+        return difference * (wide(scale, difference) if isinstance(scale, Tensor) else scale)
 
 
 Moves = Sequence[Move]
+
+
+def wide(value: Tensor, like: Tensor) -> Tensor:
+    """Return one number per sample with as many axes as ``like``."""
+    return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
 
 
 @runtime_checkable
 class Coupling(Protocol):
     """A passive joint between layers.
 
-    One that inherits from here has no constants and loads nothing until it says otherwise, and is
-    displaced by subtraction. A subclass with a ``pull`` of its own needs an ``energy`` and a
-    ``contrast`` that go with it; without ``displaced`` of its own, displacements are taken by
-    subtraction (``Offset``).
+    One that inherits from here joins two layers, has no constants and loads nothing until it says
+    otherwise, and is displaced by subtraction. A subclass with a ``pull`` of its own needs an
+    ``energy`` and a ``contrast`` that go with it; without ``displaced`` of its own, displacements
+    are taken by subtraction (``Offset``).
     """
 
     def felt(self, end: int) -> tuple[int, ...]:
-        """Return which ends' states enter the current into ``end``.
+        """Return which ends' states enter the current into ``end``: by default the other's alone.
 
         Where ``end`` itself is among them, the current is not linear in its own state.
         """
+        return (1 - end,)
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the current into ``end`` that the other ends cause."""
@@ -130,15 +134,6 @@ class Matrix(Coupling):
     bias: Float[Tensor, "*chips post"] | None = None
     shape: Shape = ()
 
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
-
-    @staticmethod
-    def of_lines(joined: Float[Tensor, "*chips post pre_and_bias"]) -> Matrix:
-        """Return the matrix of ``[W b]``, whose last column is a bias line, driven with 1."""
-        return Matrix(joined[..., :-1], joined[..., -1])
-
     def pull(self, end: int, states: States) -> Tensor:
         """Return ``W pre`` or ``W^T post``."""
         if end == 1:
@@ -160,24 +155,32 @@ class Matrix(Coupling):
     def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
         """Return the contrasts of the weight and of the bias, where there is one."""
         pre, post = moves
-        weight = bias = None
+        weight = fall = None
         if post.change is not None:
             fall = -post.change
             weight = torch.matmul(fall.mT, flat(pre.middle, self.shape).to(fall.dtype))
-            bias = fall.sum(-2)
         if pre.change is not None:
             change = flat(pre.change, self.shape)
             below = torch.matmul(post.middle.mT.to(change.dtype), change)
             weight = -below if weight is None else weight.sub_(below)
         weight = torch.zeros_like(self.weight) if weight is None else weight
-        if self.bias is None:
-            return (weight,)
-        return weight, torch.zeros_like(self.bias) if bias is None else bias
+        return and_bias(weight, self.bias, None if fall is None else fall.sum(-2))
 
     def displaced(self, at: States) -> Matrix:
         """Return itself without the bias, which does not change."""
         del at
         return Matrix(self.weight, None, self.shape)
+
+
+def and_bias(contrast: Tensor, bias: Tensor | None, fall: Tensor | None) -> tuple[Tensor, ...]:
+    """Return a contrast, and beside it that of the ``bias`` where there is one.
+
+    ``fall``: minus the change of the states that the bias pulls on, summed over samples and pixels;
+    None where they stayed.
+    """
+    if bias is None:
+        return (contrast,)
+    return contrast, torch.zeros_like(bias) if fall is None else fall
 
 
 def flat(state: Tensor, shape: Shape) -> Tensor:
@@ -195,10 +198,6 @@ class Identity(Coupling):
 
     strength: float
     axes: int = 1
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
 
     def pull(self, end: int, states: States) -> Tensor:
         """Return the other end's state times the strength."""
@@ -265,18 +264,48 @@ class Lateral(Coupling):
 
 
 @dataclass(frozen=True)
-class Offset(Coupling):
+class Around:
+    """What stands around a ``coupling`` and changes its pulls; all else is that of the coupling."""
+
+    coupling: Coupling
+
+    def felt(self, end: int) -> tuple[int, ...]:
+        """Return what the coupling feels."""
+        return self.coupling.felt(end)
+
+    def pull(self, end: int, states: States) -> Tensor:
+        """Return the coupling's pull."""
+        return self.coupling.pull(end, states)
+
+    def constant(self, end: int) -> Tensor | None:
+        """Return the coupling's constant."""
+        return self.coupling.constant(end)
+
+    def curvature(self, end: int) -> Tensor | float:
+        """Return the coupling's curvature."""
+        return self.coupling.curvature(end)
+
+    def energy(self, states: States) -> Tensor:
+        """Return the coupling's energy."""
+        return self.coupling.energy(states)
+
+    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
+        """Return the coupling's contrast."""
+        return self.coupling.contrast(moves)
+
+    def displaced(self, at: States) -> Coupling:
+        """Return the change of its pulls, by subtraction."""
+        return Offset(self, tuple(at))
+
+
+@dataclass(frozen=True)
+class Offset(Around):
     """Any coupling as displacements from ``at`` feel it, by subtraction: the general case.
 
     A coupling whose pull is linear does better (``displaced`` returns it without its constants).
     """
 
-    coupling: Coupling
     at: tuple[Tensor, ...]
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return what the coupling feels."""
-        return self.coupling.felt(end)
 
     def _moved(self, states: States) -> list[Tensor]:
         return [s + u for s, u in zip(self.at, states, strict=True)]
@@ -285,17 +314,12 @@ class Offset(Coupling):
         """Return the change of the pull."""
         return self.coupling.pull(end, self._moved(states)) - self.coupling.pull(end, self.at)
 
-    def curvature(self, end: int) -> Tensor | float:
-        """Return the coupling's curvature."""
-        return self.coupling.curvature(end)
+    def constant(self, end: int) -> None:
+        """Return nothing: a constant does not change."""
 
     def energy(self, states: States) -> Tensor:
         """Return the change of the energy."""
         return self.coupling.energy(self._moved(states)) - self.coupling.energy(self.at)
-
-    def contrast(self, moves: Moves) -> tuple[Tensor, ...]:
-        """Return the coupling's contrast."""
-        return self.coupling.contrast(moves)
 
     def displaced(self, at: States) -> Coupling:
         """Return the coupling displaced further."""

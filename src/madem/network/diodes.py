@@ -6,6 +6,7 @@ Both obey ``network/laws.py``; they are smooth or piecewise, and never mere clip
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -127,6 +128,33 @@ def _diodes(a: Curvature, d: Tensor, up: Tensor, down: Tensor, thermal: float) -
     return v
 
 
+def check_rising(points: Mapping[str, Sequence[float]]) -> None:
+    """Refuse columns that are not two or more points, rising in each."""
+    (one, first), (two, second) = points.items()
+    if len(first) != len(second) or len(first) < 2:
+        raise InputError(
+            f"{one} and {two} must be two or more pairs, but are {len(first)} and {len(second)}"
+        )
+    for name, values in points.items():
+        if any(not later > earlier for earlier, later in pairwise(values)):
+            raise InputError(f"{name} must rise from point to point, but is {values}")
+
+
+def piecewise(points: Tensor, values: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``values`` given at rising ``points``, and their slopes, linear between and beyond.
+
+    >>> piecewise(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 4.0]), torch.tensor([3.0]))
+    (tensor([7.]), tensor([3.]))
+    """
+    slopes, piece = values.diff() / points.diff(), _piece(points, at)
+    return values[piece] + slopes[piece] * (at - points[piece]), slopes[piece]
+
+
+def _piece(points: Tensor, at: Tensor) -> Tensor:
+    """Return the number of the piece in which each of ``at`` lies."""
+    return torch.searchsorted(points[1:-1].contiguous(), at.detach().contiguous())
+
+
 @dataclass(frozen=True)
 class Table:
     """A node with a measured non-linear resistor to ground: current at given voltages.
@@ -147,30 +175,15 @@ class Table:
 
     def __post_init__(self) -> None:
         """Refuse a table that no passive device could have."""
-        if len(self.volts) != len(self.amperes) or len(self.volts) < 2:
-            raise InputError(
-                f"volts and amperes must be two or more pairs, but are {len(self.volts)} and "
-                f"{len(self.amperes)}"
-            )
-        for name in ("volts", "amperes"):
-            values = getattr(self, name)
-            if any(not later > earlier for earlier, later in pairwise(values)):
-                raise InputError(f"{name} must rise from point to point, but is {values}")
+        check_rising({"volts": self.volts, "amperes": self.amperes})
 
-    def _points(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _points(self, like: Tensor) -> tuple[Tensor, Tensor]:
         volts = torch.tensor(self.volts, dtype=like.dtype, device=like.device)
-        amperes = torch.tensor(self.amperes, dtype=like.dtype, device=like.device)
-        return volts, amperes, amperes.diff() / volts.diff()
-
-    def _piece(self, s: Tensor) -> Tensor:
-        """Return for each state the number of its piece."""
-        return torch.searchsorted(self._points(s)[0][1:-1], s.detach().contiguous())
+        return volts, torch.tensor(self.amperes, dtype=like.dtype, device=like.device)
 
     def current(self, s: Tensor) -> Tensor:
         """Return the current at the voltages ``s``, A."""
-        volts, amperes, slopes = self._points(s)
-        piece = self._piece(s)
-        return amperes[piece] + slopes[piece] * (s - volts[piece])
+        return piecewise(*self._points(s), s)[0]
 
     def rest(self, a: Curvature, d: Tensor) -> Tensor:
         """Return the voltage at which the load and the device carry ``d`` together."""
@@ -180,9 +193,10 @@ class Table:
     def mover(self, at: Tensor, excess: Tensor) -> Mover:
         """Return the displacement, exactly: the piece is searched, then one line is solved."""
         del excess
-        volts, amperes, slopes = self._points(at)
+        volts, amperes = self._points(at)
+        slopes = amperes.diff() / volts.diff()
         rises = volts - at[..., None]
-        carried, own = amperes - self.current(at)[..., None], self._piece(at)
+        carried, own = amperes - self.current(at)[..., None], _piece(volts, at)
 
         def move(a: Curvature, change: Tensor) -> Tensor:
             load = (a if isinstance(a, Tensor) else torch.full_like(change, a)).expand_as(change)
@@ -197,17 +211,17 @@ class Table:
     def slope(self, at: Tensor, excess: Tensor) -> Tensor:
         """Return the differential conductance, S."""
         del excess
-        return self._points(at)[2][self._piece(at)]
+        return piecewise(*self._points(at), at)[1]
 
     def energy(self, s: Tensor) -> Tensor:
         """Return the integral of the current from zero, W."""
-        volts, amperes, slopes = self._points(s)
+        volts, amperes = self._points(s)
         whole = (amperes[1:] + amperes[:-1]) / 2 * volts.diff()
         before = torch.cat([whole.new_zeros(1), whole.cumsum(0)])
 
         def integral(v: Tensor) -> Tensor:
-            piece = torch.searchsorted(volts[1:-1], v.detach().contiguous())
-            width = v - volts[piece]
-            return before[piece] + amperes[piece] * width + slopes[piece] * width.square() / 2
+            piece, width = _piece(volts, v), v - volts[_piece(volts, v)]
+            slope = piecewise(volts, amperes, v)[1]
+            return before[piece] + amperes[piece] * width + slope * width.square() / 2
 
         return integral(s) - integral(torch.zeros_like(s))

@@ -14,16 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.convolutions import Convolution, Filter
-from madem.network.couplings import (
-    Coupling,
-    Custom,
-    Identity,
-    Lateral,
-    Matrix,
-    Shape,
-    States,
-)
+from madem.network.convolutions import Convolution, Filter, slid
+from madem.network.couplings import Coupling, Custom, Identity, Lateral, Matrix, Shape, States
 from madem.network.pooling import Average, Pool
 from madem.randomness import uniform
 
@@ -60,8 +52,17 @@ class Joint(Protocol):
         """
 
 
+class Signed:
+    """What joints share whose parameters may have any value."""
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """None."""
+        return {}
+
+
 @dataclass(frozen=True)
-class Dense:
+class Dense(Signed):
     """A signed matrix from a layer of shape ``pre`` to one of ``post`` units.
 
     Starts uniform within ``gain / sqrt(inputs)``, with a bias of zero where ``bias``.
@@ -81,18 +82,13 @@ class Dense:
         """The weight, and the bias where there is one."""
         return shapes_of((self.post, math.prod(self.pre)), (self.post,), self.bias)
 
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """None: weights are signed."""
-        return {}
-
     def check(self, shapes: Sequence[Shape]) -> None:
         """Refuse layers of other shapes."""
         match_shapes(self, shapes, (self.pre, (self.post,)))
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Draw the weight; the bias is zero."""
-        return draw_uniform(self, draws, self.gain, math.prod(self.pre))
+        return draw_uniform(self, draws, self.gain)
 
     def couple(self, parameters: Sequence[Tensor]) -> Matrix:
         """Return the matrix."""
@@ -100,7 +96,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Signed):
     """A pooled convolution from ``channels`` to ``features`` images; start as for ``Dense``.
 
     ``pool`` is ``Average(size)`` or ``Maximum(size)``; ``Average()`` pools nothing.
@@ -125,18 +121,13 @@ class Conv:
         kernel = (self.features, self.channels, self.size, self.size)
         return shapes_of(kernel, (self.features,), self.bias)
 
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """None: weights are signed."""
-        return {}
-
     def check(self, shapes: Sequence[Shape]) -> None:
         """Refuse layers of other shapes."""
         _match_images(self, shapes, self.pool)
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Draw the kernel; the bias is zero."""
-        return draw_uniform(self, draws, self.gain, self.channels * self.size**2)
+        return draw_uniform(self, draws, self.gain)
 
     def couple(self, parameters: Sequence[Tensor]) -> Convolution:
         """Return the convolution."""
@@ -145,7 +136,7 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Skip:
+class Skip(Signed):
     """A fixed one-to-one connection of two layers of the same shape: residual, skip.
 
     >>> Skip((1, 3)).parameters
@@ -159,11 +150,6 @@ class Skip:
     @property
     def parameters(self) -> dict[str, Shape]:
         """None: the strength is fixed."""
-        return {}
-
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """None."""
         return {}
 
     def check(self, shapes: Sequence[Shape]) -> None:
@@ -187,7 +173,7 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Signed):
     """Symmetric weights among the ``units`` of layer ``layer``, none to itself.
 
     >>> Recurrent(4, 1).ends
@@ -208,18 +194,13 @@ class Recurrent:
         """The weight, of which the symmetric part counts."""
         return {"weight": (self.units, self.units)}
 
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """None: weights are signed."""
-        return {}
-
     def check(self, shapes: Sequence[Shape]) -> None:
         """Refuse a layer of another shape."""
         match_shapes(self, shapes, ((self.units,),))
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Draw the weight."""
-        return draw_uniform(self, draws, self.gain, self.units)
+        return draw_uniform(self, draws, self.gain)
 
     def couple(self, parameters: Sequence[Tensor]) -> Lateral:
         """Return the coupling."""
@@ -227,7 +208,7 @@ class Recurrent:
 
 
 @dataclass(frozen=True)
-class Energy:
+class Energy(Signed):
     """A user's own energy between ``ends``: ``function(states, parameters)``, one per sample.
 
     >>> spring = Energy(lambda s, p: p[0] * (s[0] - s[1]).square().sum(-1), (0, 1), {"k": ()})
@@ -238,11 +219,6 @@ class Energy:
     function: Callable[[States, Sequence[Tensor]], Tensor]
     ends: tuple[int, ...]
     parameters: dict[str, Shape]
-
-    @property
-    def limits(self) -> dict[str, Limits]:
-        """None that are known."""
-        return {}
 
     def check(self, shapes: Sequence[Shape]) -> None:
         """Leave the shapes to the function."""
@@ -271,18 +247,16 @@ def image_of(shape: Shape) -> Shape:
     return shape if len(shape) > 1 else ()
 
 
-def draw_uniform(
-    joint: Joint,
-    draws: Generator,
-    gain: float,
-    inputs: int,
-    limits: Limits = (-math.inf, math.inf),
-) -> list[Tensor]:
-    """Draw the weight uniformly within ``gain / sqrt(inputs)``; everything else is zero."""
+def draw_uniform(joint: Joint, draws: Generator, gain: float) -> list[Tensor]:
+    """Draw the weight uniformly within ``gain / sqrt(inputs)``; everything else is zero.
+
+    ``inputs``: how many numbers each output sums. What is beyond the limits is put on them.
+    """
     shape, *others = joint.parameters.values()
-    scale = gain / math.sqrt(inputs)
+    scale = gain / math.sqrt(math.prod(shape[1:]))
     weight = uniform(shape, draws).mul_(2).sub_(1).mul_(scale)
-    return [weight.clamp_(*limits), *(torch.zeros(other, device=draws.device) for other in others)]
+    weight.clamp_(*joint.limits.get("weight", (-math.inf, math.inf)))
+    return [weight, *(torch.zeros(other, device=draws.device) for other in others)]
 
 
 def match_shapes(joint: Joint, shapes: Sequence[Shape], wanted: Sequence[Shape]) -> None:
@@ -303,7 +277,7 @@ def _match_images(joint: Conv, shapes: Sequence[Shape], pool: Pool) -> None:
             f"layer {joint.ends[0]} has the shape {tuple(below)}, but a convolution needs "
             "(channels, height, width)"
         )
-    pixels = [(n + 2 * joint.padding - joint.size) // joint.stride + 1 for n in below[1:]]
+    pixels = slid(below, joint.size, joint.stride, joint.padding)
     if min(pixels) < 1:
         raise InputError(f"size {joint.size} is larger than the image {tuple(below)} of layer "
                          f"{joint.ends[0]}")  # fmt: skip

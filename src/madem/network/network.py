@@ -155,10 +155,8 @@ class Network:
 
     def couple(self, parameters: Sequence[Sequence[Tensor]]) -> list[Coupling]:
         """Return the couplings with ``parameters``, one list per joint."""
-        made = [
-            joint.couple(list(mine)) for joint, mine in zip(self.joints, parameters, strict=True)
-        ]
-        return [self.shared(i, coupling) for i, coupling in enumerate(made)]
+        held = enumerate(zip(self.joints, parameters, strict=True))
+        return [self.shared(i, joint.couple(list(mine))) for i, (joint, mine) in held]
 
     def shared(self, index: int, coupling: Coupling) -> Coupling:
         """Return the coupling of joint ``index`` with its share of the energy."""

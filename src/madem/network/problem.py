@@ -169,10 +169,6 @@ class Problem:
             return drive
         return self.respond(index, drive, nudge)
 
-    def start(self) -> list[Tensor]:
-        """Return all states at zero."""
-        return list(self.zeros)
-
     def output(self, states: Sequence[Tensor]) -> Tensor:
         """Return what the output lines carry: the state, or what a readout senses."""
         last = len(self.sites) - 1

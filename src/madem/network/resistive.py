@@ -9,16 +9,9 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from madem.errors import InputError
-from madem.network.convolutions import Filter, ResistorConvolution
+from madem.network.convolutions import Filter, ResistorConvolution, slid
 from madem.network.couplings import Shape
-from madem.network.joints import (
-    Limits,
-    bias_of,
-    draw_uniform,
-    image_of,
-    match_shapes,
-    shapes_of,
-)
+from madem.network.joints import Limits, bias_of, draw_uniform, image_of, match_shapes, shapes_of
 from madem.network.resistors import Mirrored, Resistors
 
 
@@ -76,7 +69,7 @@ class Resistive:
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Draw the conductances; the bias is zero."""
-        return draw_uniform(self, draws, self.gain, self.lines, self.limits["weight"])
+        return draw_uniform(self, draws, self.gain)
 
     def couple(self, parameters: Sequence[Tensor]) -> Resistors | Mirrored:
         """Return the resistors."""
@@ -113,10 +106,7 @@ class ResistiveConv:
     @property
     def post(self) -> tuple[int, int, int]:
         """Shape of the upper layer."""
-        rows, columns = (
-            (n + 2 * self.padding - self.size) // self.stride + 1 for n in self.pre[1:]
-        )
-        return self.features, rows, columns
+        return self.features, *slid(self.pre, self.size, self.stride, self.padding)
 
     @property
     def parameters(self) -> dict[str, Shape]:
@@ -135,9 +125,7 @@ class ResistiveConv:
 
     def initial(self, draws: Generator) -> list[Tensor]:
         """Draw the conductances; the bias is zero."""
-        return draw_uniform(
-            self, draws, self.gain, self.pre[0] * self.size**2, self.limits["weight"]
-        )
+        return draw_uniform(self, draws, self.gain)
 
     def couple(self, parameters: Sequence[Tensor]) -> ResistorConvolution:
         """Return the resistors."""

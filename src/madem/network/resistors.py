@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from madem.network.couplings import Coupling, Matrix, Moves, Shape, States, flat
+from madem.network.couplings import Coupling, Matrix, Moves, Shape, States, and_bias, flat
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,6 @@ class Resistors(Coupling):
     g: Float[Tensor, "*chips post pre"]
     bias: Float[Tensor, "*chips post"] | None = None
     shape: Shape = ()
-
-    def felt(self, end: int) -> tuple[int, ...]:
-        """Return the other end."""
-        return (1 - end,)
 
     @property
     def _matrix(self) -> Matrix:
@@ -63,18 +59,16 @@ class Resistors(Coupling):
         """Return the contrasts of the conductances, ``d_ij m_ij`` of the branch voltages."""
         pre, post = moves
         middle = flat(pre.middle, self.shape)
-        g = bias = None
+        g = None
         if post.change is not None:
             moved, seen = _branches(post.change, post.middle, middle)
-            g, bias = torch.matmul(moved.mT, seen), -post.change.sum(-2)
+            g = torch.matmul(moved.mT, seen)
         if pre.change is not None:
             moved, seen = _branches(flat(pre.change, self.shape), middle, post.middle)
             below = torch.matmul(seen.mT, moved)
             g = below if g is None else g + below
         g = torch.zeros_like(self.g) if g is None else g
-        if self.bias is None:
-            return (g,)
-        return g, torch.zeros_like(self.bias) if bias is None else bias
+        return and_bias(g, self.bias, None if post.change is None else -post.change.sum(-2))
 
     def displaced(self, at: States) -> Resistors:
         """Return itself without the bias currents, which do not change."""

@@ -8,7 +8,6 @@ linear: the kernel of ``wires.py`` solves it. Each input has tangents of its own
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.network import Wires
+from madem.network.diodes import check_rising, piecewise
 from madem.solver.wires import Reading, check_tensors, chip_axes, drops
 
 
@@ -28,7 +28,12 @@ class Curve(Protocol):
         """Return current, A, and its slope, S, at ``volts``."""
 
     def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
-        """Return how far Newton's method may go towards ``wanted`` from ``before``."""
+        """Return how far Newton's method may go towards ``wanted`` from ``before``: all the way.
+
+        As suits slopes that are bounded, by pieces that are few or by a conductance in series.
+        """
+        del before
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Sinh:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Curve):
     """A measured curve: ``i = g f(v)``, ``f`` linear between the points and beyond them.
 
     ``volts``: rising, V; ``flows``: currents at them over the conductance at small voltages, V,
@@ -74,30 +79,17 @@ class Measured:
 
     def __post_init__(self) -> None:
         """Refuse a curve that does not increase."""
-        for name in ("volts", "flows"):
-            points = getattr(self, name)
-            if len(points) < 2 or any(b <= a for a, b in pairwise(points)):
-                raise InputError(f"{name} must be two or more rising numbers, but are {points}")
-        if len(self.volts) != len(self.flows):
-            raise InputError(
-                f"flows must be one per voltage, {len(self.volts)}, but are {len(self.flows)}"
-            )
+        check_rising({"volts": self.volts, "flows": self.flows})
 
     def flow(self, g: Tensor, volts: Tensor) -> tuple[Tensor, Tensor]:
         """Return current and slope."""
         at, flows = (torch.tensor(p).to(volts) for p in (self.volts, self.flows))
-        slopes = flows.diff() / at.diff()
-        piece = torch.searchsorted(at[1:-1].contiguous(), volts.contiguous())
-        return g * (flows[piece] + slopes[piece] * (volts - at[piece])), g * slopes[piece]
-
-    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
-        """Go as far as wanted: pieces are few."""
-        del before
-        return wanted
+        flow, slope = piecewise(at, flows, volts)
+        return g * flow, g * slope
 
 
 @dataclass(frozen=True)
-class Selected:
+class Selected(Curve):
     """A linear cell in series with a selector, ``i = I sinh(v / V)``; ``saturation`` A, ``bend`` V.
 
     The voltage divides as ``v = i / g + V asinh(i / I)``, which Newton's method solves.
@@ -128,11 +120,6 @@ class Selected:
         current = self.saturation * u.sinh() * volts.sign()
         slope = self.saturation * u.cosh() / (scale * u.cosh() + self.bend)
         return torch.where(g > 0, current, 0.0), torch.where(g > 0, slope, 0.0)
-
-    def limited(self, wanted: Tensor, before: Tensor) -> Tensor:
-        """Go as far as wanted: the cell's own conductance bounds the slope."""
-        del before
-        return wanted
 
 
 def read_cells(

@@ -7,6 +7,7 @@ A direct solve eliminates row after row (``lines.py``). ``solve`` takes what suf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,15 +67,10 @@ class Reads:
         """Currents through the cells besides those of their conductances, A."""
         return self.g.new_zeros(1) if self.sources is None else self.sources.movedim(-1, 1)
 
-    def of(self, chips: Tensor) -> Reads:
-        """Return the reads of some chips."""
-        sources = None if self.sources is None else self.sources[chips]
-        return replace(self, g=self.g[chips], v=self.v[chips], sources=sources)
-
-    def double(self) -> Reads:
-        """Return them in float64."""
-        sources = None if self.sources is None else self.sources.double()
-        return replace(self, g=self.g.double(), v=self.v.double(), sources=sources)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Reads:
+        """Return the reads with ``change`` done to all of their tensors."""
+        sources = None if self.sources is None else change(self.sources)
+        return replace(self, g=change(self.g), v=change(self.v), sources=sources)
 
     def suited(self) -> bool:
         """Return whether conjugate gradients lose no digits that matter in the type at hand.
@@ -112,7 +108,7 @@ def solve(reads: Reads, tolerance: float | None, budget: int, instructions: str 
     def beyond(some: Reads) -> Parts:
         if some.g.dtype == torch.float64:
             return direct(some, wanted)
-        found = solve(some.double(), tolerance, budget, instructions)
+        found = solve(some.each(Tensor.double), tolerance, budget, instructions)
         return tuple(p.float() if p is not None and p.is_floating_point() else p for p in found)
 
     if not reads.v.numel() and not listening:
@@ -124,7 +120,7 @@ def solve(reads: Reads, tolerance: float | None, budget: int, instructions: str 
     assert residual is not None
     if not float(residual.max()) <= wanted:  # NaN is the largest
         hard = ~(residual <= wanted).all(-1)
-        for part, other in zip(parts, beyond(reads.of(hard)), strict=True):
+        for part, other in zip(parts, beyond(reads.each(lambda part: part[hard])), strict=True):
             if part is not None and other is not None:
                 part[hard] = other
     return parts

@@ -19,6 +19,8 @@ from madem.errors import InputError
 from madem.network import Nudge, Problem
 
 States = list[Tensor]
+Start = Sequence[Tensor] | None
+"""The states to begin from, zeros where None."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def after(problem: Problem, before: States, now: States, nudge: Nudge | None) ->
 def relax(
     problem: Problem,
     nudge: Nudge | None,
-    start: Sequence[Tensor] | None,
+    start: Start,
     tolerance: float,
     budget: int,
     sweep: Map = gauss_seidel,
@@ -75,7 +77,7 @@ def relax(
 
     Raises ``InputError`` where states grow beyond all numbers: the energy is not bounded below.
     """
-    states = list(problem.start() if start is None else start)
+    states = list(problem.zeros if start is None else start)
     if problem.direct:
         return _settled(gauss_seidel(problem, states, nudge), problem)
     whole, rows = states, None

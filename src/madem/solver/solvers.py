@@ -12,7 +12,8 @@ from torch import Tensor
 from madem.errors import InputError
 from madem.fast import relax_pair
 from madem.network import Nudge, Problem
-from madem.solver.relax import Jump, Map, Rest, States, after, gauss_seidel, jacobi, relax
+from madem.network.couplings import wide
+from madem.solver.relax import Jump, Map, Rest, Start, States, after, gauss_seidel, jacobi, relax
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,19 @@ class Solver(ABC):
     def method(self) -> tuple[Map, Jump]:
         """Return what a sweep is, and where the next one starts, for one settling."""
 
-    def settle(
-        self,
-        problem: Problem,
-        nudge: Nudge | None = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
+    def settle(self, problem: Problem, nudge: Nudge | None = None, start: Start = None) -> Rest:
         """Return the rest of ``problem`` under ``nudge``, from ``start`` where given.
 
         Raises ``InputError`` where states grow beyond all numbers.
         """
-        return relax(problem, nudge, start, self.tolerance, self.budget, *self.method())
+        return self.settle_each(problem, [nudge], start)[0]
 
-    def settle_each(self, problem: Problem, nudges: Sequence[Nudge | None]) -> list[Rest]:
+    def settle_each(
+        self, problem: Problem, nudges: Sequence[Nudge | None], start: Start = None
+    ) -> list[Rest]:
         """Return the rest of ``problem`` under each of ``nudges``, in their order."""
-        return [self.settle(problem, nudge) for nudge in nudges]
+        how = start, self.tolerance, self.budget
+        return [relax(problem, nudge, *how, *self.method()) for nudge in nudges]
 
 
 @dataclass(frozen=True)
@@ -71,28 +70,13 @@ class Sweep(Solver):
         """Return a sweep of block coordinate descent; the next starts where it ended."""
         return gauss_seidel, after
 
-    def settle(
-        self,
-        problem: Problem,
-        nudge: Nudge | None = None,
-        start: Sequence[Tensor] | None = None,
-    ) -> Rest:
-        """Return the rest of ``problem`` under ``nudge``, by the kernel where there is one."""
-        fast = self._pair(problem, [nudge], start)
-        return fast[0] if fast else super().settle(problem, nudge, start)
-
-    def settle_each(self, problem: Problem, nudges: Sequence[Nudge | None]) -> list[Rest]:
-        """Return the rests of ``problem`` under ``nudges``, by one call where a kernel can."""
-        return self._pair(problem, nudges) or super().settle_each(problem, nudges)
-
-    def _pair(
-        self,
-        problem: Problem,
-        nudges: Sequence[Nudge | None],
-        start: Sequence[Tensor] | None = None,
+    def settle_each(
+        self, problem: Problem, nudges: Sequence[Nudge | None], start: Start = None
     ) -> list[Rest]:
+        """Return the rests of ``problem`` under ``nudges``, by one call where a kernel can."""
         found = relax_pair(problem, nudges, start, self.tolerance, self.budget)
-        return [Rest(*each, each[-1] <= (self.tolerance or torch.inf)) for each in found]
+        rests = [Rest(*each, each[-1] <= (self.tolerance or torch.inf)) for each in found]
+        return rests or super().settle_each(problem, nudges, start)
 
 
 @dataclass(frozen=True)
@@ -244,8 +228,8 @@ class Newton(Solver):
             if last:
                 good = good & (move <= last.pop())
             last.append(move)
-            mask = [good.reshape(good.shape + (1,) * (s.dim() - good.dim())) for s in step]
-            return [torch.where(m, s + d, s) for m, s, d in zip(mask, now, step, strict=True)]
+            moves = zip(now, step, strict=True)
+            return [torch.where(wide(good, s), s + d, s) for s, d in moves]
 
         return gauss_seidel, jump
 
@@ -272,10 +256,7 @@ def conjugate_gradients(
         )
 
     def add(a: States, factor: Tensor, b: States) -> States:
-        return [
-            x + factor.reshape(factor.shape + (1,) * (x.dim() - axes)) * y
-            for x, y in zip(a, b, strict=True)
-        ]
+        return [x + wide(factor, x) * y for x, y in zip(a, b, strict=True)]
 
     u = [torch.zeros_like(f) for f in force]
     residual = direction = list(force)

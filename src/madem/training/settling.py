@@ -119,11 +119,11 @@ def settling(plan: Plan, machine: Machine, samples: int = SAMPLES) -> dict[str, 
     if not laws[-1].loaded:  # driven when nudged, else sensed through a pole of its own
         sensed, tolerances[-1] = tolerances[-1], math.inf
     rest = Sweep(1e-5, 500).settle(problem).states
-    found = {"free": follow(problem, None, problem.start(), tolerances, sensed)}
+    found = {"free": follow(problem, None, problem.zeros, tolerances, sensed)}
     goal = target.expand(*plan.ensemble, *target.shape)
     nudges = phases_of(plan, problem.output(rest), goal)
     found["nudged"] = torch.cat([
-        follow(problem, nudge.through(periphery.drive), problem.start(), tolerances)
+        follow(problem, nudge.through(periphery.drive), problem.zeros, tolerances)
         for nudge in nudges
     ], -1)  # fmt: skip
     return {phase: making.timing.tau * times.double() for phase, times in found.items()}

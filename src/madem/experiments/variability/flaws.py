@@ -11,7 +11,7 @@ from torch import Tensor
 from madem.device import Static
 from madem.learn import Estimator, Gradient
 from madem.machine import FastSlow, Machine, Observed, SignedPair, Simulated, Written
-from madem.machine.base import Scale
+from madem.machine.base import Scale, Start
 from madem.network import Cost, Nudge
 from madem.randomness import stream
 
@@ -39,7 +39,7 @@ def pairs_of(machine: Machine) -> list[SignedPair]:
     assert isinstance(machine, Simulated)
     found = list[SignedPair]()
     for store in machine.stores:
-        arrays = (store.fast, store.slow) if isinstance(store, FastSlow) else (store,)
+        arrays = (store.fast, store.pairs) if isinstance(store, FastSlow) else (store,)
         found += [each for each in arrays if isinstance(each, SignedPair)]
     return found
 
@@ -69,12 +69,7 @@ class Biased(Machine):
         """The machine's."""
         return self.machine.parameters
 
-    def settle(
-        self,
-        x: Tensor,
-        nudge: Nudge | None = None,
-        start: Observed | Sequence[Tensor] | None = None,
-    ) -> Observed:
+    def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Observed:
         """Come to rest as the machine does; what is sensed of it is off."""
         settled = self.machine.settle(x, nudge, start)
         return settled if (nudge is not None) != self.nudged else self._off(settled)
