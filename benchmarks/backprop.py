@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import nn
 
 from madem.documents import read_yaml
-from madem.experiments.train.config import make_train
+from madem.experiments.train.config import TrainConfig
 from madem.network import Amplified, Conv, Network
 from madem.training import Plan
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="other than those of the config")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    plan = make_train({**read_yaml(options.config, "config"), "seed": options.seed}).plan()
+    plan = TrainConfig.of({**read_yaml(options.config, "config"), "seed": options.seed}).plan()
     per = plan.task.epoch(plan.schedule.batch) or plan.schedule.steps
     errors = train(plan, options.rate, options.epochs or plan.schedule.steps // per)
     print(f"seed {options.seed}, rate {options.rate:g}, {len(errors)} epochs: test error "

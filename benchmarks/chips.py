@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from madem.data.braille import read_words
-from madem.experiments.braille.config import BrailleConfig, defaults, make
+from madem.experiments.braille.config import BrailleConfig
 from madem.experiments.config.base import override
 from madem.ledger import load_prices, totals
 from madem.training import Trainer
@@ -31,7 +30,7 @@ def config_of(chips: int, steps: int | None) -> BrailleConfig:
     settings = [f"machine.chips={chips}"]
     if steps is not None:
         settings.append(f"classify.one_layer.schedule.steps={steps}")
-    return make(override(defaults(read_words()), settings))
+    return BrailleConfig.of(override({}, settings))
 
 
 def seconds(config: BrailleConfig) -> float:

@@ -24,8 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madem.data.braille import read_words
-from madem.experiments.braille.config import NETWORKS, BrailleConfig, defaults, make
+from madem.experiments.braille.config import NETWORKS, BrailleConfig
 from madem.experiments.braille.study import words_of
 from madem.experiments.config.base import merged
 from madem.randomness import stream
@@ -77,7 +76,7 @@ def backprop(config: BrailleConfig, name: str, x: Tensor, target: Tensor) -> Ten
 def ex_situ(config: BrailleConfig, name: str, x: Tensor, target: Tensor) -> Tensor:
     """Return the accuracy of each chip that was programmed once."""
     plan, how = config.plan(name), config.learner(name).ex_situ
-    machine = programmed(plan, how.units_of(plan), how.recipe(plan))
+    machine = programmed(plan, how.recipe(plan))
     return scores(plan, machine, x, target, "tuning").mean(-1)
 
 
@@ -114,7 +113,8 @@ class Search:
         """Start with nothing tried."""
         self.kind, self.name = kind, name
         self.task, self.depth = name.split(".")
-        self.base = merged(defaults(read_words()), {"machine": {"chips": CHIPS}, "seed": SEED})
+        shipped = BrailleConfig().model_dump(mode="json")
+        self.base = merged(shipped, {"machine": {"chips": CHIPS}, "seed": SEED})
         self.shipped = self.base[self.task][self.depth]
         self.tried: list[Values] = []
 
@@ -126,7 +126,7 @@ class Search:
         inner: Values = {self.kind: setting}
         if self.kind == "chips":
             inner = {part: {key: setting[key]} for key, part in PLACES.items()}
-        config = make(merged(self.base, {self.task: {self.depth: inner}}))
+        config = BrailleConfig.of(merged(self.base, {self.task: {self.depth: inner}}))
         task = words_of(config.plan(self.name))
         x, target = replace(task, tested=WORDS).held("test", stream(SEED, self.name, "tuning"))
         share = METERS[self.kind](config, self.name, x, target)

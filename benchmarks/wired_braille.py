@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from madem.data.braille import read_words
-from madem.experiments.braille.config import NETWORKS, defaults, make
+from madem.experiments.braille.config import NETWORKS, BrailleConfig
 from madem.experiments.config.base import override
 from madem.training import Trainer
 
@@ -39,8 +38,9 @@ def main() -> None:
     for name in NETWORKS:
         took = {}
         for kind, settings in kinds.items():
-            base = override(defaults(read_words()), [f"machine.chips={options.chips}", *settings])
-            trainer = Trainer(make(override(base, [f"{name}.schedule.looks=1"])).plan(name))
+            chips, looks = f"machine.chips={options.chips}", f"{name}.schedule.looks=1"
+            config = BrailleConfig.of(override({}, [chips, *settings, looks]))
+            trainer = Trainer(config.plan(name))
             begun = time.process_time()
             for _ in range(options.steps):
                 trainer.advance()

@@ -10,7 +10,7 @@ import torch
 
 from madem.device import Cell, load, without
 from madem.device.cell import SWITCHES
-from madem.experiments.braille.config import NETWORKS, BrailleConfig, defaults, make
+from madem.experiments.braille.config import NETWORKS, BrailleConfig
 from madem.experiments.config.base import override
 from madem.fast.native import kernels
 
@@ -45,7 +45,8 @@ LOOKS = tuple(f"{name}.schedule.looks=8" for name in NETWORKS)
 
 def small_config(*settings: str) -> BrailleConfig:
     """Return the config of a small run."""
-    return make(override(defaults(["ab", "cd", "ef", "gh"]), [*SMALL, *settings]))
+    shipped = BrailleConfig(words=("ab", "cd", "ef", "gh")).model_dump(mode="json")
+    return BrailleConfig.of(override(shipped, [*SMALL, *settings]))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from madem.errors import InputError, clipped, nearest, shown
+from madem.errors import InputError, abridged, nearest, shown
 
 LARGEST = 4_000_000
 """Bytes of the largest text that is read."""
@@ -42,24 +42,20 @@ def read(path: Path, where: str, most: int = LARGEST) -> bytes:
         if not path.is_file():
             what = "is a directory" if path.is_dir() else (
                 "is not a plain file" if path.exists() else "no such file")  # fmt: skip
-            raise InputError(f"{where}: {_name(path)}: {what}")
+            raise InputError(f"{where}: {abridged(path)}: {what}")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
-        raise InputError(f"{where}: {_name(path)}: {reason}") from None
+        raise InputError(f"{where}: {abridged(path)}: {reason}") from None
     if len(content) > most:
-        raise InputError(f"{where}: {_name(path)}: larger than {most / 1e6:g} MB")
+        raise InputError(f"{where}: {abridged(path)}: larger than {most / 1e6:g} MB")
     return content
-
-
-def _name(path: Path) -> str:
-    return clipped(repr(str(path)), 120)
 
 
 def read_yaml(path: Path, where: str) -> dict[str, Any]:
     """Return the keys and values of the YAML file ``path``, or raise ``InputError``."""
-    return load_keys(read(path, where), f"{where}: {_name(path)}")
+    return load_keys(read(path, where), f"{where}: {abridged(path)}")
 
 
 def load_keys(content: bytes | str, where: str) -> dict[str, Any]:

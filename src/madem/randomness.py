@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -64,3 +66,28 @@ def uniform(
     """
     drawn = torch.rand(shape, device=generator.device, generator=generator)
     return drawn if device is None else drawn.to(device)
+
+
+def generators(*owners: object) -> Iterator[Generator]:
+    """Yield every generator that ``owners`` draw from: themselves, or those in their fields.
+
+    >>> from madem.learn import Sparse
+    >>> len(list(generators(Generator(), Sparse((1.0,), Generator()))))
+    2
+    """
+    for owner in owners:
+        if isinstance(owner, Generator):
+            yield owner
+        elif is_dataclass(owner):
+            yield from generators(*(getattr(owner, field.name) for field in fields(owner)))
+
+
+def streams(*owners: object) -> dict[str, Tensor]:
+    """Return where every generator of ``owners`` stands, for ``rewind``."""
+    return {f"stream.{i}": each.get_state() for i, each in enumerate(generators(*owners))}
+
+
+def rewind(held: Mapping[str, Tensor], *owners: object) -> None:
+    """Set every generator of ``owners`` to where ``streams`` found it."""
+    for i, each in enumerate(generators(*owners)):
+        each.set_state(held[f"stream.{i}"])

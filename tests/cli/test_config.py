@@ -32,7 +32,7 @@ def test_what_is_shown_is_the_same_config(name: str, capsys: pytest.CaptureFixtu
     assert command("config", "show", name, "--set", "seed=7") == 0
     held = load_keys(capsys.readouterr().out, "shown")
     found = find(held)
-    assert found.make(held) == found.make({"experiment": name, "seed": 7})
+    assert found.model.of(held) == found.model.of({"experiment": name, "seed": 7})
     assert set(held) == set(found.model.model_fields)
 
 
@@ -88,7 +88,7 @@ def test_schemas_agree_with_what_is_accepted(capsys: pytest.CaptureFixture[str])
     for path in EXAMPLES:
         held = load_keys(path.read_text(), str(path))
         assert check.is_valid(held), path
-        assert check.is_valid(find(held).make(held).model_dump(mode="json")), path
+        assert check.is_valid(find(held).model.of(held).model_dump(mode="json")), path
         assert not check.is_valid({k: v for k, v in held.items() if k != "experiment"})
     for _, values in BAD:
         assert not check.is_valid({"experiment": "train", **values}), values

@@ -91,7 +91,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str,
         found[study, "config"].write_text(dump_yaml(values))
         found[study, "run"] = root / study
         experiment = find(values)
-        experiment.run(experiment.make(values), root / study, deaf, workers=1)
+        experiment.run(experiment.model.of(values), root / study, deaf, workers=1)
     yield found
 
 

@@ -107,7 +107,7 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
 
 def keys(draws: random.Random, count: int) -> list[Input]:
     """Return keys of every config with odd values, as ``--set`` or inside a file."""
-    wholes = {study: find(small).make(small).model_dump(mode="json")
+    wholes = {study: find(small).model.of(small).model_dump(mode="json")
               for study, small in STUDIES.items()}  # fmt: skip
     every = [
         (study, path, text.replace("\n", " "), refuse)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from madem.experiments.train.config import make_train
+from madem.experiments.train.config import TrainConfig
 from madem.experiments.train.study import EXPERIMENT
 from madem.inspect.gradcheck import TIGHT, check, through
 from madem.inspect.subject import Subject, put_on_bench
@@ -29,7 +29,7 @@ def small(tmp_path: Path, **parts: Any) -> Subject:
     draws = np.random.default_rng(0)
     x = draws.normal(size=(80, 6))
     np.savez(tmp_path / "t.npz", x=x, y=(x[:, 0] + x[:, 1] > 0).astype(int))
-    config = make_train({
+    config = TrainConfig.of({
         "task": {"kind": "npz", "path": str(tmp_path / "t.npz")},
         "network": {"kind": "hopfield", "hidden": [5], "gain": [0.5]},
         "estimator": {"kind": "centred", "beta": 1e-3},
@@ -149,7 +149,7 @@ def test_exact_stores_agree_with_finite_differences(tmp_path: Path) -> None:
 
 
 def test_a_saved_run_is_looked_at_as_it_was_saved(tmp_path: Path) -> None:
-    config = make_train({
+    config = TrainConfig.of({
         "task": {"kind": "digits", "size": 8, "train": 64},
         "machine": {"kind": "chip", "chips": 2, "lines": 66},
         "schedule": {"steps": 3, "batch": 8},

@@ -22,4 +22,4 @@ def test_a_curve_of_one_look() -> None:
     summary = {"tasks": {"classify": both, "reconstruct": both}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "<svg" in figures.learning_curves(metrics, summary)
+        assert "<svg" in figures.svg(figures.learning_curves(metrics, summary))

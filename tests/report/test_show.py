@@ -15,7 +15,8 @@ from madem.errors import InputError
 from madem.inspect.circuits import Bench, phases
 from madem.inspect.maps import maps
 from madem.inspect.subject import Subject, put_on_bench
-from madem.report.show import crossbar_figure, save, settling_figure, times_figure
+from madem.report.figures import save
+from madem.report.show import crossbar_figure, settling_figure, times_figure
 from tests.conftest import small_config
 
 NAME = "classify.two_layer"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.experiments.train.config import make_train
+from madem.experiments.train.config import TrainConfig
 from madem.training import Digital, Trainer, ideal_outputs, programmed, score, train_digitally
 
 CHIP = {
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def config(**parts: Any) -> Any:
     """A small training, some parts of it changed."""
     schedule = {"steps": 24, "rates": [0.3], "batch": 16, "looks": 3} | parts.pop("schedule", {})
-    return make_train({
+    return TrainConfig.of({
         "task": {"kind": "digits", "size": 8, "validation": 200, "train": 400},
         "network": {"kind": "hopfield", "hidden": [12], "readout": True, "gain": [0.5]},
         "estimator": {"kind": "centred", "beta": 0.5},
@@ -97,13 +97,13 @@ def test_chips_of_one_shape_are_the_same_chips() -> None:
 
 def test_programmed_once_and_in_exact_numbers() -> None:
     plan = config(**CHIP, schedule={"steps": 150}).plan()
-    how = Digital(torch.optim.Adam, (0.02, 0.02), (0.65, 0.65), (0.0, 0.0))
+    how = Digital(torch.optim.Adam, (0.02, 0.02), (0.65, 0.65), (0.0, 0.0), units=(200e-6, 200e-6))
     weights = train_digitally(plan, how, "test")
     assert max(float(p.abs().max()) for mine in weights for p in mine) <= 0.65
     x, target = plan.task.held("test", torch.Generator())
     exact = score(plan.task.cost, ideal_outputs(plan, weights, x), target).mean()
     assert exact > 0.7
-    chips = programmed(plan, (200e-6, 200e-6), how)
+    chips = programmed(plan, how)
     held = chips.stores[0].parameters[0]
     assert held.shape == (3, 12, 65)
     assert float((held - held.mean(0)).abs().max()) > 0  # each chip its own network, and errors

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from madem.cli import config, device, show, spice
-from madem.cli.gradcheck import gradcheck
+from madem.cli import config, device, looks
 from madem.cli.run import report, run
 from madem.errors import LONGEST, InputError, clipped, fault
 
@@ -27,12 +26,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
-app.command()(gradcheck)
+app.command()(looks.gradcheck)
 app.command()(report)
 app.add_typer(config.app, name="config")
 app.add_typer(device.app, name="device")
-app.add_typer(spice.app, name="spice")
-app.add_typer(show.app, name="show")
+app.add_typer(looks.spice, name="spice")
+app.add_typer(looks.show, name="show")
 
 
 def _version(asked: bool | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +11,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from madem.experiments.running.rundir import RunDirectory
-    from madem.inspect.subject import Subject
 
-Source = Annotated[Path, typer.Argument(metavar="RUN|CONFIG", help="A run, or a YAML config.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the config: key.of.field=value."),
 ]
-NetworkName = Annotated[
-    str | None, typer.Option(help="Which network, where there are several; the first by default.")
-]
-Sample = Annotated[int, typer.Option(min=0, max=100_000, help="Which input, by its number.")]
 Json = Annotated[Path | None, typer.Option(help="Where to write the numbers.")]
 
 
@@ -40,28 +33,24 @@ def plain_console() -> Console:
     return Console(markup=False, emoji=False)
 
 
-def guarded(run: RunDirectory | None, needed: bool) -> AbstractContextManager[None]:
-    """Keep others from writing into ``run`` where a command ``needed`` to write there itself."""
-    return run.at_work() if run is not None and needed else nullcontext()
+def open_source(
+    source: str, settings: list[str] | None, named: bool = False
+) -> tuple[RunDirectory | None, dict[str, Any]]:
+    """Return the run directory, where it is one, and the values of its config or of a YAML file.
 
-
-def open_source(source: Path, settings: list[str] | None) -> tuple[RunDirectory | None, Any]:
-    """Return the run directory, where it is one, and the config of a run or of a YAML file."""
+    ``named``: whether ``source`` may be the name of an experiment too, whose defaults it means.
+    """
     from madem.documents import read_yaml
-    from madem.experiments.catalogue import find
+    from madem.experiments.catalogue import MODULES
     from madem.experiments.config.base import override
     from madem.experiments.running.rundir import RunDirectory
 
-    run = RunDirectory(source) if source.is_dir() else None
-    held = override(run.config() if run else read_yaml(source, "config"), settings or [])
-    return run, find(held).make(held)
-
-
-def open_subject(
-    source: Path, settings: list[str] | None, network: str | None
-) -> tuple[RunDirectory | None, Subject]:
-    """Return the run directory, where it is one, and a network of it on the bench."""
-    from madem.inspect.subject import put_on_bench
-
-    run, config = open_source(source, settings)
-    return run, put_on_bench(config, run, network)
+    path, run = Path(source), None
+    if path.is_dir() and not (named and source in MODULES):
+        run = RunDirectory(path)
+        held = run.config()
+    elif named and path.suffix not in (".yaml", ".yml"):
+        held = {"experiment": source}
+    else:
+        held = read_yaml(path, "config")
+    return run, override(held, settings or [])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from madem.cli.common import Settings
-from madem.cli.run import asked
+from madem.cli.common import Settings, open_source
 
 if TYPE_CHECKING:
     from madem.experiments.running.experiment import Experiment
@@ -63,12 +61,7 @@ def schema(
 
 def _made(source: str, settings: list[str] | None) -> tuple[Experiment, Any]:
     """Return the experiment and the config of a name, a run or a YAML file."""
-    from madem.experiments.catalogue import MODULES, find
-    from madem.experiments.config.base import override
-    from madem.experiments.running.rundir import RunDirectory
+    from madem.experiments.catalogue import find
 
-    if source not in MODULES and Path(source).is_dir():
-        held = override(RunDirectory(Path(source)).config(), settings or [])
-    else:
-        held = asked(source, settings)
-    return find(held), find(held).make(held)
+    _, held = open_source(source, settings, named=True)
+    return find(held), find(held).model.of(held)

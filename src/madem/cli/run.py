@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from madem.cli.common import Settings, plain_console
-from madem.errors import InputError, fault, nearest
+from madem.cli.common import Settings, open_source, plain_console
+from madem.errors import InputError, abridged, fault, nearest
 
 if TYPE_CHECKING:
     from madem.experiments.running.engines import Pool
@@ -38,7 +38,7 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment into a run directory, and report on it."""
-    from madem.experiments.catalogue import find
+    from madem.experiments.catalogue import MODULES, find
     from madem.experiments.config.base import merged
     from madem.experiments.running.engines import engine as started
     from madem.experiments.running.rundir import RunDirectory
@@ -47,10 +47,13 @@ def run(
         if question or settings or words or out or chips is not None or seed is not None:
             raise InputError("--resume takes its config from the run directory; give nothing else")
         held = RunDirectory(resume).config()
-        experiment, path = find(held), resume
-        config = experiment.make(held)
+        experiment = find(held)
     else:
-        held = asked(question, settings)
+        if question is None:
+            raise InputError(f"experiment is missing {nearest('', MODULES)}")
+        begun, held = open_source(question, settings, named=True)
+        if begun is not None:
+            raise InputError(f"{abridged(question)} is a run: give --resume to go on with it")
         experiment = find(held)
         if chips is not None:
             own = "chips" in experiment.model.model_fields
@@ -59,24 +62,11 @@ def run(
             held["seed"] = seed
         if words is not None:
             held = with_words(held, words, "words" in experiment.model.model_fields)
-        config = experiment.make(held)
-        path = out or Path("runs") / f"{Path(str(question)).stem}-seed{config.seed}"
+    config: Any = experiment.model.of(held)
+    path = resume or out or Path("runs") / f"{Path(str(question)).stem}-seed{config.seed}"
     experiment.check(config)
     with started(engine, address, workers) as (pool, count):
         _finish(experiment, config, path, count, pool)
-
-
-def asked(question: str | None, settings: list[str] | None) -> dict[str, Any]:
-    """Return the values of the config that was asked for."""
-    from madem.documents import read_yaml
-    from madem.experiments.catalogue import MODULES
-    from madem.experiments.config.base import override
-
-    if question is None:
-        raise InputError(f"experiment is missing {nearest('', MODULES)}")
-    named = question.endswith((".yaml", ".yml"))
-    begun = read_yaml(Path(question), "config") if named else {"experiment": question}
-    return override(begun, settings or [])
 
 
 def with_words(held: dict[str, Any], file: Path, own: bool) -> dict[str, Any]:

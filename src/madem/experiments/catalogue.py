@@ -9,14 +9,8 @@ from typing import Any
 from madem.errors import InputError, clipped, nearest
 from madem.experiments.running.experiment import Experiment
 
-MODULES = {
-    "braille": "madem.experiments.braille.study",
-    "noise": "madem.experiments.noise.study",
-    "spectrum": "madem.experiments.spectrum.study",
-    "train": "madem.experiments.train.study",
-    "variability": "madem.experiments.variability.study",
-}
-"""Where each experiment lies: a module with an ``EXPERIMENT``, imported when it is asked for."""
+MODULES = ("braille", "noise", "spectrum", "train", "variability")
+"""Every experiment: a folder whose ``study`` has an ``EXPERIMENT``, imported when asked for."""
 
 
 def experiment(name: str) -> Experiment:
@@ -30,7 +24,7 @@ braille, noise, spectrum, train, variability)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")
-    found: Experiment = import_module(MODULES[name]).EXPERIMENT
+    found: Experiment = import_module(f"madem.experiments.{name}.study").EXPERIMENT
     return found
 
 

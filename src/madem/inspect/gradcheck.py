@@ -15,12 +15,15 @@ from madem.learn import Agreement, Contrast, Estimator, Implicit, Unrolled, agre
 from madem.machine import Machine, Simulated, cells_of
 from madem.memory import refuse_memory
 from madem.network import Cost, Joint
+from madem.randomness import rewind, streams
 from madem.solver import Sweep
-from madem.training.checkpoints import rewind, streams
 
 TIGHT = Sweep(1e-13, 20_000)
 FEEBLE = 1e-6
 """A nudge so feeble that in double precision its strength does not count."""
+
+WORTH = 1e-3
+"""Part of the error, over the gradient, from which on it is worth advice."""
 
 Gradients = tuple[Tensor, ...]
 
@@ -140,32 +143,29 @@ def advise(
 
     ``share``: of the nudged layer in the energy, by which configs multiply their beta.
     """
-    told = []
-    for part in sorted(errors, key=lambda part: -errors[part]):
-        size = f"{100 * errors[part]:.2g} %"
-        if errors[part] < 1e-3:
-            continue
-        if part == "beta_bias":
-            beta = getattr(estimator, "beta", None)
-            better = "a smaller beta"
-            if isinstance(beta, float | int):
-                order = 2 if isinstance(estimator, Contrast) and len(estimator.pairs) == 1 and (
-                    estimator.pairs[0][1] != 0 and estimator.pairs[0][0] != 0) else 1  # fmt: skip
-                smaller = beta / share * (1e-3 / errors[part]) ** (1 / order)
-                better = f"estimator.beta={smaller:.1g}"
-            told.append(f"the strength of the nudge biases the gradient by {size}: try {better}")
-        elif part == "settling":
-            told.append(
-                f"unsettled phases spoil it by {size}: the free phase needs "
-                f"{int(sweeps.max())} sweeps to settle to 1e-13; try solver.tolerance=1e-6 with "
-                f"solver.budget={max(100, 2 * int(sweeps.max()))}"
-            )
-        elif part == "round_off":
-            told.append(f"float32 spoils it by {size}: raise beta, or float64")
-        elif part == "wires":
-            told.append(f"terminals do not see what wires and lines do to the cells: the gradient "
-                        f"is off by {size}; with wires, try machine.voltages=cells")  # fmt: skip
-        elif part == "noise":
-            told.append(f"read noise, converters and what else is of the machine add {size} in one "
-                        "step: raise beta, or average more samples")  # fmt: skip
+    beta, most = getattr(estimator, "beta", None), int(sweeps.max())
+    better = "a smaller beta"
+    if isinstance(beta, float | int):
+        even = isinstance(estimator, Contrast) and len(estimator.pairs) == 1 and (
+            estimator.pairs[0][1] != 0 and estimator.pairs[0][0] != 0)  # fmt: skip
+        excess = max(errors["beta_bias"], WORTH) / WORTH
+        better = f"estimator.beta={beta / share / excess ** (1 / 2 if even else 1):.1g}"
+    advice = {
+        "beta_bias": f"the strength of the nudge biases the gradient by {{}}: try {better}",
+        "settling": (
+            f"unsettled phases spoil it by {{}}: the free phase needs {most} sweeps to settle to "
+            f"1e-13; try solver.tolerance=1e-6 with solver.budget={max(100, 2 * most)}"
+        ),
+        "round_off": "float32 spoils it by {}: raise beta, or float64",
+        "wires": (
+            "terminals do not see what wires and lines do to the cells: the gradient is off by "
+            "{}; with wires, try machine.voltages=cells"
+        ),
+        "noise": (
+            "read noise, converters and what else is of the machine add {} in one step: raise "
+            "beta, or average more samples"
+        ),
+    }
+    parts = sorted(errors, key=lambda part: -errors[part])
+    told = [advice[p].format(f"{100 * errors[p]:.2g} %") for p in parts if errors[p] >= WORTH]
     return told or ["nothing to improve: every part of the error is below 0.1 %"]

@@ -14,7 +14,7 @@ from madem.inspect.subject import Subject
 from madem.machine import Wired, cells_of
 from madem.network import Amplified, Joint, Wires
 from madem.solver import Sweep, read
-from madem.training import OnChips
+from madem.training import chips_of
 
 ANY = Wires(1.0, 1.0, 1.0, 1.0)
 """Stands for wires where only the places of cells are asked for."""
@@ -55,10 +55,7 @@ def maps(subject: Subject, chip: int, sample: int) -> list[Map]:
     Cells hold what they hold; read noise and converters are left out. Raises ``InputError`` for a
     machine without chips, and for a chip or a sample that is not there.
     """
-    plan, making = subject.plan, subject.plan.making
-    if not isinstance(making, OnChips):
-        raise InputError("show crossbar draws the arrays of chips, but this network lies on none "
-                         "(machine.kind is not chip)")  # fmt: skip
+    plan, making = subject.plan, chips_of(subject.plan)
     if not 0 <= chip < making.chips:
         raise InputError(f"chip must be from 0 to {making.chips - 1}, but is {chip}")
     x, _ = subject.sample(sample)

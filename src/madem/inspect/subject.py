@@ -13,7 +13,6 @@ from madem.experiments.config.base import Strict
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import restored
 from madem.machine import CircuitMachine, Machine, Simulated, cells_of
-from madem.randomness import stream
 from madem.solver import Solver
 from madem.training import Plan
 
@@ -30,7 +29,7 @@ class Subject:
 
         Raises ``InputError`` where there is no such sample.
         """
-        x, target = self._test
+        x, target = self.plan.held("test")
         if not 0 <= number < len(x):
             raise InputError(f"sample must be from 0 to {len(x) - 1}, but is {number}")
         return x[number : number + 1], target[number : number + 1]
@@ -40,16 +39,12 @@ class Subject:
 
         Raises ``InputError`` where there are fewer than ``count``.
         """
-        x, target = self._test
+        x, target = self.plan.held("test")
         if not 1 <= count <= len(x):
             raise InputError(f"samples must be from 1 to {len(x)}, the samples to test on, but is "
                              f"{count}")  # fmt: skip
         chips = self.plan.ensemble
         return tuple(part[:count].expand(*chips, *part[:count].shape) for part in (x, target))  # type: ignore[return-value]
-
-    @property
-    def _test(self) -> tuple[Tensor, Tensor]:
-        return self.plan.task.held("test", stream(self.plan.seed, self.plan.name, "test"))
 
     @property
     def simulated(self) -> Simulated:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from madem.errors import InputError
-from madem.experiments.braille.config import make
+from madem.experiments.braille.config import BrailleConfig
+from madem.experiments.braille.results import BrailleResults, NetworkResult
 from madem.experiments.running.rundir import RunDirectory
 from madem.inspect.circuits import Bench, phases
 from madem.inspect.maps import maps
@@ -28,50 +28,45 @@ SHOWN = 3
 """Words drawn as Braille cells for each network."""
 
 
-TEMPLATE = "braille.html.jinja"
-
-
-def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page of a finished run shows, besides its config and summary.
+def content(folder: RunDirectory, found: BrailleResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results.
 
     Raises ``InputError`` where the run is not whole.
     """
-    metrics = folder.load_json("metrics.json")
-    if metrics is None:
-        raise InputError(f"{str(folder.path)!r} is damaged: metrics.json is missing")
+    metrics, summary = folder.load_json("metrics.json") or {}, found.model_dump()
+    tensors = {name: as_arrays(folder.tensors(name)) for name in figures.TITLES}
     return {
         "metrics": metrics,
         "names": figures.TITLES,
-        "figures": draw_all(folder, folder.config(), summary, metrics),
-        **draw_circuit(folder, metrics),
-        "results": {name: result(part_of(summary, name)) for name in figures.TITLES},
-        "claims": [claim(name, summary, metrics) for name in figures.TITLES],
+        "figures": draw_all(tensors, folder.config(), summary, metrics),
+        **draw_circuit(folder, tensors, metrics),
+        "results": {name: result(part_of(found, name)) for name in figures.TITLES},
+        "claims": [claim(name, part_of(found, name), metrics[name]) for name in figures.TITLES],
         "nodes": nodes(metrics),
         "uncounted": uncounted(),
     }
 
 
-def part_of(summary: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return what the summary says of the network ``name``, ``task.depth``."""
+def part_of(found: BrailleResults, name: str) -> NetworkResult:
+    """Return the results of the network ``name``, ``task.depth``."""
     task, depth = name.split(".")
-    part: Mapping[str, Any] = summary["tasks"][task][depth]
-    return part
+    return found.tasks[task][depth]
 
 
-def result(part: Mapping[str, Any]) -> dict[str, str]:
+def result(part: NetworkResult) -> dict[str, str]:
     """Return the results of one network as text, each with its standard error."""
     gains = {
-        f"gain_{key}": with_error(gain["mean"], gain["error"], sign=True)
-        for key, gain in part["gain"].items()
+        f"gain_{key}": with_error(gain.mean, gain.error, sign=True)
+        for key, gain in part.gain.items()
     }
-    errors = part["accuracy_error"]
+    errors = part.accuracy_error
     return {
-        "chips": with_error(part["accuracy_mean"], errors["total"]),
-        "parts": f"{100 * errors['words']:.2f}, {100 * errors['chips']:.2f}",
-        "limit": with_error(**part["bayes_limit"]),
-        "backprop": with_error(part["backprop"], part["backprop_error"]),
-        "ex_situ": with_error(part["ex_situ"], part["ex_situ_error"]),
-        "untrained": f"{100 * part['untrained']:.0f}",
+        "chips": with_error(part.accuracy_mean, errors.total),
+        "parts": f"{100 * errors.words:.2f}, {100 * errors.chips:.2f}",
+        "limit": with_error(part.bayes_limit.mean, part.bayes_limit.error),
+        "backprop": with_error(part.backprop, part.backprop_error),
+        "ex_situ": with_error(part.ex_situ, part.ex_situ_error),
+        "untrained": f"{100 * part.untrained:.0f}",
         **gains,
     }
 
@@ -92,24 +87,22 @@ def with_error(mean: float, error: float, sign: bool = False) -> str:
 
 def nodes(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return which items of the ledger are priced from which generation of silicon."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for name in figures.TITLES:
         for row in metrics[name]["ledger"]["training"]:
-            items = found.setdefault(row["node"], [])
-            if row["item"] not in items:
-                items.append(row["item"])
-    return found
+            found.setdefault(row["node"], {})[row["item"]] = None
+    return {node: list(items) for node, items in found.items()}
 
 
 def draw_all(
-    folder: RunDirectory,
+    tensors: Mapping[str, Mapping[str, Any]],
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return every figure of the report as SVG, by name."""
     drawn: dict[str, Any] = {
-        "curves": figures.learning_curves(metrics, summary),
+        "curves": figures.svg(figures.learning_curves(metrics, summary)),
         "flips": {
             task: figures.accuracy_by_flip(metrics, summary, task) for task in summary["tasks"]
         },
@@ -121,38 +114,36 @@ def draw_all(
         "writing": figures.writing(summary) if summary["writing"] else None,
     }
     for name, title in figures.TITLES.items():
-        held = folder.load_tensors(f"jobs/{name}.safetensors")
-        if held is None:
-            raise InputError(f"{str(folder.path)!r} is damaged: jobs/{name}.safetensors is missing")
-        tensors = {key: as_array(value) for key, value in held[0].items()}
+        held = tensors[name]
         drawn["conductances"].append(
-            figures.conductances(tensors["conductance.before"], tensors["conductance.after"], title)
+            figures.conductances(held["conductance.before"], held["conductance.after"], title)
         )
         drawn["waterfall"][name] = [
             figures.waterfall(metrics[name]["ledger"]["training"], key, f"{title}: training, {key}")
             for key in ("joules", "seconds")
         ]
-        draw_states(drawn, name, title, tensors, config["words"])
-        if "confusion" in tensors:
+        draw_states(drawn, name, title, held, config["words"])
+        if "confusion" in held:
             drawn["confusion"].append(
-                figures.confusion(tensors["confusion"], config["words"], f"{title}: confusion")
+                figures.confusion(held["confusion"], config["words"], f"{title}: confusion")
             )
     return drawn
 
 
-def draw_circuit(folder: RunDirectory, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def draw_circuit(
+    folder: RunDirectory, tensors: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the figures of the circuit as SVG: maps of arrays, states and times of settling.
 
     States settle without the wires, with which every figure would take minutes.
     """
-    subject = put_on_bench(make(folder.config()), folder, DRAWN)
+    subject = put_on_bench(BrailleConfig.of(folder.config()), folder, DRAWN)
     bench, title = Bench(subject, wired=False), figures.TITLES[DRAWN]
     found = phases(bench, bench.timing)
-    times = {}
-    for name in figures.TITLES:
-        held = folder.load_tensors(f"jobs/{name}.safetensors")
-        if held is not None:
-            times[name] = {p: as_array(held[0][f"settling.{p}"]) for p in ("free", "nudged")}
+    times = {
+        name: {phase: held[f"settling.{phase}"] for phase in ("free", "nudged")}
+        for name, held in tensors.items()
+    }
     seconds = {name: metrics[name]["settling"]["seconds"] for name in times}
     arrays = show.crossbar_figure(maps(subject, 0, 0), f"{title}: first chip")
     return {
@@ -186,37 +177,36 @@ def draw_states(
     drawn["words"][name] = figures.braille_examples(rows, shown, title)
 
 
-def claim(name: str, summary: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+def claim(name: str, part: NetworkResult, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return what one network's training took, whole and until it had nearly learned."""
-    part, result = part_of(summary, name), metrics[name]
-    spent, samples = part["ledger"]["training"], result["samples"]
+    spent, samples = part.ledger["training"], metrics["samples"]
     return {
         "name": name,
         "samples": samples,
         "spent": spent,
-        "array_per_word": spent["array_only"]["joules"] / samples,
-        "all_in_per_word": spent["all_in"]["joules"] / samples,
-        "nearly": part["nearly_learned"],
+        "array_per_word": spent.array_only.joules / samples,
+        "all_in_per_word": spent.all_in.joules / samples,
+        "nearly": part.nearly_learned,
         "dearest": {
-            key: max(result["ledger"]["training"], key=lambda row: row[key])["item"]
+            key: max(metrics["ledger"]["training"], key=lambda row: row[key])["item"]
             for key in ("joules", "seconds")
         },
     }
 
 
-def as_array(tensor: Tensor) -> Any:
-    """Return ``tensor`` as a float64 array."""
-    return tensor.double().numpy()
+def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return ``tensors`` as float64 arrays."""
+    return {key: tensor.double().numpy() for key, tensor in tensors.items()}
 
 
-def tell(summary: Mapping[str, Any], console: Console) -> None:
+def tell(found: BrailleResults, console: Console) -> None:
     """Print the results as a table."""
     columns = ("words, %", "chips", "Bayes limit", "backprop", "ex situ", "over ex situ")
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     for column in columns:
         table.add_column(column, no_wrap=True)
     for name in figures.TITLES:
-        text = result(part_of(summary, name))
+        text = result(part_of(found, name))
         task, depth = name.split(".")
         table.add_row(
             f"{task} {'1' if depth == 'one_layer' else '2'}",

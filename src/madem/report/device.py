@@ -1,48 +1,26 @@
 """Figures and pages of devices: a preset as it is simulated, and a fit beside its data.
 
-The device folder says what there is to see (curves, parameters); here it is drawn. What is given is
-described by protocols, because reports import no physics.
+The device folder says what there is to see (curves, parameters); here it is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from madem.device import Preset
+from madem.device.fitting import Curve, Fit
 from madem.report.figures import svg
 from madem.report.page import render
 
-Array = NDArray[np.float64]
 DOT, BAND, MEAN = "#1f5fa8", "#1f5fa8", "#d9731a"
 CELLS = ("#7aa6d1", "#8fbf9f", "#c9a6d9", "#b8b37a", "#9aa0a6")
 
 
-@runtime_checkable
-class Panel(Protocol):
-    """One panel: dots, lines and a band of two sigma, labels with units."""
-
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def x(self) -> str: ...  # noqa: D102
-    @property
-    def y(self) -> str: ...  # noqa: D102
-    @property
-    def dots(self) -> Mapping[str, tuple[Array, Array]]: ...  # noqa: D102
-    @property
-    def lines(self) -> Mapping[str, tuple[Array, Array]]: ...  # noqa: D102
-    @property
-    def band(self) -> tuple[Array, Array, Array] | None: ...  # noqa: D102
-    @property
-    def logarithmic(self) -> bool: ...  # noqa: D102
-
-
-def panels(curves: Sequence[Panel], title: str) -> str:
+def panels(curves: Sequence[Curve], title: str) -> str:
     """Return an SVG of all ``curves``, two per row."""
     rows = (len(curves) + 1) // 2
     figure = Figure(figsize=(10, 3.3 * rows + 0.3), layout="constrained")
@@ -56,7 +34,7 @@ def panels(curves: Sequence[Panel], title: str) -> str:
     return svg(figure)
 
 
-def draw_panel(axis: Axes, curve: Panel) -> None:
+def draw_panel(axis: Axes, curve: Curve) -> None:
     """Draw one panel: single cells thin, means thick."""
     if curve.band is not None and (curve.band[2] - curve.band[1]).max() > 1e-9:
         axis.fill_between(*curve.band, color=BAND, alpha=0.15, linewidth=0, label="two sigma")
@@ -83,12 +61,12 @@ def draw_panel(axis: Axes, curve: Panel) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def show_page(shown: Any, curves: Sequence[Panel]) -> str:
+def show_page(shown: Preset, curves: Sequence[Curve]) -> str:
     """Return the page of a preset: every number with its source, and its figures."""
     return render("device.show.html.jinja", {"shown": shown, "drawing": panels(curves, "")})
 
 
-def fit_page(fit: Any, files: Sequence[str], preset: str) -> str:
+def fit_page(fit: Fit, files: Sequence[str], preset: str) -> str:
     """Return the page of a fit: parameters, candidates, goodness, data against model."""
     drawing = panels(fit.curves, "")
     content = {"fit": fit, "files": files, "preset": preset, "drawing": drawing}

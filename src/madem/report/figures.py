@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +15,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
+
+from madem.errors import InputError, abridged, nearest
+from madem.experiments.running.files import write_asked
 
 COLOURS = {
     "chip": "#1f5fa8",
@@ -37,6 +41,9 @@ TITLES = {
     "reconstruct.two_layer": "Reconstruct, two layers",
 }
 DOMAINS = {"array": "#1f5fa8", "periphery": "#d9731a", "digital": "#8a63b0"}
+FORMATS = (".pdf", ".png", ".svg")
+PREFIXES = {"k": 1e-3, "": 1.0, "m": 1e3, "u": 1e6, "n": 1e9, "p": 1e12, "f": 1e15}
+"""What a number is multiplied by in front of each SI prefix."""
 
 mpl.rcParams.update(
     {
@@ -63,13 +70,29 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def save(figure: Figure, path: Path) -> None:
+    """Write ``figure``; the ending of ``path`` says in which format.
+
+    Raises ``InputError`` for another ending, and for a path that cannot be written or is no plain
+    file.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{abridged(path)}: unknown format {path.suffix!r}: "
+                         f"{nearest(path.suffix, FORMATS)}")  # fmt: skip
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=130)
+    write_asked(path, drawn.getvalue())
+
+
+def legended(figure: Figure, columns: int) -> Figure:
+    """Return ``figure`` with the legend of its first axes below, in so many columns."""
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> Figure:
     """Draw accuracy against words seen, with spread over chips and the yardsticks as lines."""
-    return svg(learning_figure(metrics, summary))
-
-
-def learning_figure(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> Figure:
-    """Return the figure of ``learning_curves``."""
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     for axis, (name, title) in zip(figure.subplots(2, 2).flat, TITLES.items(), strict=True):
         task, depth = name.split(".")
@@ -90,8 +113,7 @@ def learning_figure(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> F
         axis.set(xlabel="training words seen by each chip", xscale="log")
         if len(words) > 1:
             axis.set_xlim(words[0], words[-1])
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure
+    return legended(figure, 5)
 
 
 def accuracy_by_flip(metrics: Mapping[str, Any], summary: Mapping[str, Any], task: str) -> str:
@@ -125,8 +147,7 @@ def accuracy_by_flip(metrics: Mapping[str, Any], summary: Mapping[str, Any], tas
         axis.set(title=TITLES[name], xlabel="probability that a dot is flipped")
         axis.set_ylim(lowest, 101)
     figure.axes[0].set_ylabel("words right (%)")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return svg(figure)
+    return svg(legended(figure, 5))
 
 
 def conductances(before: Array, after: Array, title: str) -> str:
@@ -231,7 +252,7 @@ def waterfall(rows: Sequence[Mapping[str, Any]], key: str, title: str) -> str:
     """Draw how the total of ``key`` (joules or seconds) adds up, item by item."""
     order = sorted(rows, key=lambda row: (list(DOMAINS).index(row["domain"]), -row[key]))
     order = [row for row in order if row[key] > 0]
-    scale, unit = _scale(sum(row[key] for row in order), {"joules": "J", "seconds": "s"}[key])
+    scale, unit = scaled(sum(row[key] for row in order), {"joules": "J", "seconds": "s"}[key])
     array = [row for row in order if row["domain"] == "array"]
     figure = Figure(figsize=(10, 0.32 * len(order) + 1.7), layout="constrained")
     axis = figure.subplots()
@@ -258,16 +279,15 @@ def waterfall(rows: Sequence[Mapping[str, Any]], key: str, title: str) -> str:
     return svg(figure)
 
 
-def _scale(value: float, unit: str) -> tuple[float, str]:
-    """Return factor and unit that make ``value`` a number to read.
+def scaled(value: float, unit: str) -> tuple[float, str]:
+    """Return factor and unit, with its SI prefix, that make ``value`` a number to read.
 
-    >>> _scale(3e-6, "J")
-    (1000000.0, 'uJ')
+    >>> scaled(3e-6, "J"), scaled(0.0, "s")
+    ((1000000.0, 'uJ'), (1.0, 's'))
     """
-    for factor, prefix in ((1.0, ""), (1e3, "m"), (1e6, "u"), (1e9, "n"), (1e12, "p")):
-        if value * factor >= 1:
-            return factor, prefix + unit
-    return 1e12, "p" + unit
+    fitting = (p for p, factor in PREFIXES.items() if abs(value) * factor >= 1)
+    prefix = next(fitting, "")
+    return PREFIXES[prefix], prefix + unit
 
 
 def states_bar(phases: Mapping[str, Array], words: Sequence[str], title: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from madem.errors import InputError, abridged
-from madem.experiments.running.files import write_asked
 from madem.inspect.gradcheck import Check
 
 if TYPE_CHECKING:
@@ -44,18 +41,15 @@ def draw(check: Check, path: Path) -> None:
     """Draw the errors of the layers and the parts of the whole error into ``path``."""
     from matplotlib.figure import Figure
 
+    from madem.report.figures import save
+
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
     layers = {row.name: row.relative_error for row in check.layers}
     _bars(left, layers, "error of each layer, relative to its exact gradient")
     parts = {PARTS[part]: size for part, size in check.errors.items()}
     _bars(right, parts, "parts of the whole error")
-    drawn = io.BytesIO()
-    try:
-        figure.savefig(drawn, format=path.suffix[1:].lower())
-    except ValueError as error:
-        raise InputError(f"{abridged(path)} cannot be drawn: {error}") from None
-    write_asked(path, drawn.getvalue())
+    save(figure, path)
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str) -> None:

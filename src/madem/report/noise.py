@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from madem.experiments.noise.results import Band, NoiseResults, Row
 from madem.experiments.running.rundir import RunDirectory
 from madem.report import figures
 
-TEMPLATE = "noise.html.jinja"
 READS = {"averaged": "tested with averaged reads", "noisy": "tested with the noise of training"}
 CURVES = (
     ("averaged", "training", "#d9731a", "training set, averaged reads"),
@@ -23,10 +22,9 @@ CURVES = (
 )
 
 
-def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page of a finished run shows, besides its config and summary."""
+def content(folder: RunDirectory, found: NoiseResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results."""
     del folder
-    found = NoiseResults.model_validate(summary)
     return {
         "answer": answer(found),
         "findings": [finding(row, found.levels) for row in found.rows],
@@ -98,13 +96,11 @@ def curves(found: NoiseResults) -> str:
         below.set_xlabel("read noise")
     axes[0, 0].set_ylabel("right (%)")
     axes[1, 0].set_ylabel("training minus test (points)")
-    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figures.svg(figure)
+    return figures.svg(figures.legended(figure, 2))
 
 
-def tell(summary: Mapping[str, Any], console: Console) -> None:
+def tell(found: NoiseResults, console: Console) -> None:
     """Print what was found."""
-    found = NoiseResults.model_validate(summary)
     console.print(answer(found), highlight=False)
     for row in found.rows:
         console.print(f"- {finding(row, found.levels)}", highlight=False)

@@ -1,8 +1,8 @@
 """One self-contained HTML page from a run directory, and from nothing else.
 
-Every experiment has a module here of its own name, with a ``TEMPLATE``, ``content(folder,
-summary)``, what the template shows besides ``config``, ``summary`` and ``machine``, and
-``tell(summary, console)``, which prints the results.
+Every experiment has a template here of its own name, and a module, with ``content(folder,
+results)``, what the template shows besides ``config``, ``summary`` (the results) and ``machine``,
+and ``tell(results, console)``, which prints the results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from rich.console import Console
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import find
 from madem.experiments.running.experiment import citations
+from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
+from madem.report.figures import scaled
 
 
 def write_report(path: Path) -> Path:
@@ -32,17 +34,16 @@ def write_report(path: Path) -> Path:
     held = folder.config()
     experiment = find(held)
     with folder.at_work():
-        summary = experiment.results(experiment.make(held), path)
-        module = _module(experiment.name)
+        summary = experiment.results(experiment.model.of(held), path)
         page = render(
-            module.TEMPLATE,
+            f"{experiment.name}.html.jinja",
             {
                 "config": held,
                 "config_text": dump_yaml(held),
                 "summary": summary,
                 "machine": folder.load_json("machine.json") or {},
                 "citations": citations(held),
-                **module.content(folder, summary),
+                **_module(experiment.name).content(folder, summary),
             },
         )
         folder.write("report.html", page.encode(errors="backslashreplace"))
@@ -66,9 +67,9 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(content)
 
 
-def tell_results(name: str, summary: Mapping[str, Any], console: Console) -> None:
+def tell_results(name: str, results: Result, console: Console) -> None:
     """Print what came of a run of the experiment ``name``."""
-    _module(name).tell(summary, console)
+    _module(name).tell(results, console)
 
 
 def _module(name: str) -> ModuleType:
@@ -90,15 +91,5 @@ def si(value: float, unit: str) -> str:
     >>> si(1.234e-5, "J")
     '12.3 uJ'
     """
-    for factor, prefix in (
-        (1e-3, "k"),
-        (1.0, ""),
-        (1e3, "m"),
-        (1e6, "u"),
-        (1e9, "n"),
-        (1e12, "p"),
-        (1e15, "f"),
-    ):
-        if abs(value) * factor >= 1:
-            return f"{value * factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
+    factor, name = scaled(value, unit)
+    return f"{value * factor:.3g} {name}"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from madem.errors import InputError, nearest
-from madem.experiments.running.files import write_asked
 from madem.inspect.circuits import Phase
 from madem.inspect.maps import Map
-from madem.report.figures import COLOURS
+from madem.report.figures import COLOURS, legended
 from madem.report.figures import TITLES as NETWORKS
 
-FORMATS = (".png", ".svg")
 TITLES = {
     "free": "free, from rest",
     "positive": "nudged to the target",
@@ -111,9 +106,7 @@ def times_figure(
         axis.set(title=NETWORKS[name], xlim=(0, None), ylim=(0, 101))
         axis.set_xlabel(f"time (ns); lasts: {lasts} ns", fontsize=9)
     axes[0].set_ylabel("inputs settled (%)")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
-    return figure
+    return legended(figure, 4)
 
 
 def _traces(axis: Axes, phase: Phase, states: np.ndarray, moved: bool) -> None:
@@ -123,17 +116,3 @@ def _traces(axis: Axes, phase: Phase, states: np.ndarray, moved: bool) -> None:
     axis.plot(1e9 * phase.times, drawn[:, most], linewidth=0.8, alpha=0.8, color=COLOURS["chip"])
     axis.axvline(1e9 * phase.settled, color=COLOURS["backprop"], linestyle="--", linewidth=1.2)
     axis.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write ``figure``; the ending of ``path`` says in which format.
-
-    Raises ``InputError`` for another ending, and for a path that cannot be written or is no plain
-    file.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--out {str(path)!r}: unknown format {path.suffix!r}: "
-                         f"{nearest(path.suffix, FORMATS)}")  # fmt: skip
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=130)
-    write_asked(path, drawn.getvalue())

@@ -17,7 +17,6 @@ from madem.experiments.spectrum.results import Learned, SpectrumResults, Verdict
 from madem.experiments.spectrum.rules import WAYS
 from madem.report import figures
 
-TEMPLATE = "spectrum.html.jinja"
 COLOURS = dict(zip(WAYS, (
     "#222222", "#888888", "#d9731a", "#c9a227", "#8a63b0",
     "#1f5fa8", "#5aa0dc", "#3a8f4d", "#8cc28f", "#c2478c",
@@ -33,10 +32,9 @@ SAID = {
 }
 
 
-def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page of a finished run shows, besides its config and summary."""
+def content(folder: RunDirectory, found: SpectrumResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results."""
     del folder
-    found = SpectrumResults.model_validate(summary)
     return {
         "sizes": SIZES,
         "ways": WAYS,
@@ -97,9 +95,7 @@ def curves(rules: Mapping[str, Learned]) -> str:
     for panel in figure.axes[len(names) :]:
         panel.set_visible(False)
     figure.axes[0].set_ylabel("accuracy (%)")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8.5)
-    return figures.svg(figure)
+    return figures.svg(figures.legended(figure, 5))
 
 
 def words(verdicts: Sequence[Verdict]) -> list[str]:
@@ -129,9 +125,9 @@ under gain (level 4; up to 12.3 points).']
     return said
 
 
-def tell(summary: Mapping[str, Any], console: Console) -> None:
+def tell(found: SpectrumResults, console: Console) -> None:
     """Print the verdicts in words."""
-    for task, verdicts in SpectrumResults.model_validate(summary).verdicts.items():
+    for task, verdicts in found.verdicts.items():
         console.print(SIZES[task].title, style="bold", highlight=False)
         for line in words(verdicts):
             console.print(line, highlight=False)

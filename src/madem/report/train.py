@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,13 +14,11 @@ from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.train.results import TrainResults
 from madem.report import figures
 
-TEMPLATE = "train.html.jinja"
 NAMES = {"backprop": "backpropagation, exact numbers", "ex_situ": "programmed once"}
 
 
-def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page of a finished run shows, besides its config and summary."""
-    found = TrainResults.model_validate(summary)
+def content(folder: RunDirectory, found: TrainResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results."""
     ledger = folder.load_json("jobs/train.json") or {}
     return {
         "curves": curves(found),
@@ -73,9 +70,8 @@ def curves(found: TrainResults) -> str:
     return figures.svg(figure)
 
 
-def tell(summary: Mapping[str, Any], console: Console) -> None:
+def tell(found: TrainResults, console: Console) -> None:
     """Print the test scores, and what the training took."""
-    found = TrainResults.model_validate(summary)
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     for column in ("", f"test {found.score}", "learned in place less that"):
         table.add_column(column, no_wrap=True)

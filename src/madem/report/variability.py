@@ -14,7 +14,6 @@ from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.variability.results import Curve, VariabilityResults
 from madem.report import figures
 
-TEMPLATE = "variability.html.jinja"
 WAYS = {"in_situ": "trained on the chip", "ex_situ": "programmed once"}
 COLOURS = {"in_situ": figures.COLOURS["chip"], "ex_situ": figures.COLOURS["ex_situ"]}
 FLAWS = {
@@ -24,10 +23,9 @@ FLAWS = {
 }
 
 
-def content(folder: RunDirectory, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page of a finished run shows, besides its config and summary."""
+def content(folder: RunDirectory, found: VariabilityResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results."""
     del folder
-    found = VariabilityResults.model_validate(summary)
     damage, panels = found.flaws["damage"], {key: panel(key) for key in found.forgetting.curves}
     named = {title: found.forgetting.curves[key] for key, title in panels.items()}
     return {
@@ -129,9 +127,7 @@ def finished(figure: Figure, columns: int) -> str:
     """Return ``figure`` with grids, and the legend of its first axes below."""
     for axis in figure.axes:
         axis.grid(alpha=0.3)
-    handles = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=columns)
-    return figures.svg(figure)
+    return figures.svg(figures.legended(figure, columns))
 
 
 def curves(panels: Mapping[str, Curve], levels: Sequence[float]) -> str:
@@ -152,7 +148,7 @@ def curves(panels: Mapping[str, Curve], levels: Sequence[float]) -> str:
     return finished(figure, len(levels))
 
 
-def tell(summary: Mapping[str, Any], console: Console) -> None:
+def tell(found: VariabilityResults, console: Console) -> None:
     """Print what was found."""
-    for text in said(VariabilityResults.model_validate(summary)):
+    for text in said(found):
         console.print(f"- {text}", highlight=False)

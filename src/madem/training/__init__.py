@@ -8,7 +8,7 @@ from madem.training.assemble import (
     OnChips,
     OnCircuit,
     Pairs,
-    chained,
+    chips_of,
     first_weights,
     lines_of,
 )
@@ -16,13 +16,12 @@ from madem.training.evaluate import outputs, predicts, score, scores
 from madem.training.plan import Cosine, Exponential, Making, Plan, Schedule, looks_at
 from madem.training.settling import phases_of, prices_of, settling, slow, strengths_of
 from madem.training.statistics import Measured, measured
-from madem.training.trainer import Checkpoint, Row, Trainer
+from madem.training.trainer import Row, Trainer
 from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
 
 __all__ = [
     "AsAsked",
     "Cells",
-    "Checkpoint",
     "Cosine",
     "Digital",
     "Exponential",
@@ -37,7 +36,7 @@ __all__ = [
     "Row",
     "Schedule",
     "Trainer",
-    "chained",
+    "chips_of",
     "first_weights",
     "ideal_outputs",
     "lines_of",

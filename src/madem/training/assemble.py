@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ from madem.machine.writing import Writing
 from madem.network import Amplified, Dense, Joint, Network, Wires
 from madem.randomness import stream
 from madem.solver import Solver, Sweep
-from madem.training.plan import Plan
+from madem.training.plan import Plan, spread_over
 
 Weights = Sequence[Sequence[Tensor]]
 """Parameters of a network, a list per joint, chips first where there are any."""
@@ -50,12 +50,8 @@ class Ideal:
     ()
     """
 
+    ensemble: ClassVar[tuple[int, ...]] = ()
     solver: Solver = Sweep()
-
-    @property
-    def ensemble(self) -> tuple[int, ...]:
-        """Nothing: there is one network."""
-        return ()
 
     def assemble(
         self, plan: Plan, weights: Weights | None = None, listener: Listener = silent
@@ -69,12 +65,8 @@ class Ideal:
 class OnCircuit:
     """One network as a circuit, at rest by Kirchhoff's laws; ``wires`` are of resistive ones."""
 
+    ensemble: ClassVar[tuple[int, ...]] = ()
     wires: Wires | None = None
-
-    @property
-    def ensemble(self) -> tuple[int, ...]:
-        """Nothing: there is one network."""
-        return ()
 
     def assemble(
         self, plan: Plan, weights: Weights | None = None, listener: Listener = silent
@@ -110,18 +102,11 @@ class Cells:
 
     def unit(self, index: int, joints: int) -> float:
         """Return the conductance of weight one of joint ``index`` of ``joints``, S."""
-        if len(self.units) not in (1, joints):
-            raise InputError(f"machine.units needs 1 or {joints} values, one per joint, but has "
-                             f"{len(self.units)}")  # fmt: skip
-        return self.units[index % len(self.units)]
+        return spread_over(self.units, joints, "machine.units")[index]
 
 
-@runtime_checkable
-class Holding(Protocol):
-    """How one joint is held by cells."""
-
-    def __call__(self, plan: Plan, index: int, pairs: SignedPair, weight: Tensor) -> Store:
-        """Return what holds joint ``index``, by the cells ``pairs`` programmed to ``weight``."""
+Holding = Callable[[Plan, int, SignedPair, Tensor], Store]
+"""What holds a joint: from the plan, its index, the pairs that are programmed, and its weights."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +238,14 @@ class OnChips:
         if self.read_sigmas:
             pairs.fluctuate(torch.tensor(self.read_sigmas)[:, None, None])
         return self.holding(plan, index, pairs, weight)
+
+
+def chips_of(plan: Plan) -> OnChips:
+    """Return the chips of ``plan``; raise ``InputError`` where it has none."""
+    if not isinstance(plan.making, OnChips):
+        raise InputError(f"{plan.name}: this is about chips, but this network lies on none "
+                         "(machine.kind is not chip)")  # fmt: skip
+    return plan.making
 
 
 def lines_of(joint: Joint) -> tuple[int, int] | None:

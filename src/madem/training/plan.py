@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from madem.learn.rules import Rule
 from madem.machine import Machine
 from madem.machine.base import Listener, silent
 from madem.network import Network
+from madem.randomness import stream
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,16 @@ class Exponential:
         return float(self.decay ** (step // self.every))
 
 
+def spread_over(values: Sequence[Value], count: int, field: str) -> list[Value]:
+    """Return one value for each of ``count`` joints, from as many or from one.
+
+    Raises ``InputError``, which names the ``field``, where there are neither.
+    """
+    if len(values) not in (1, count):
+        raise InputError(f"{field} needs 1 or {count} values, one per joint, but has {len(values)}")
+    return list(values) * (count // len(values))
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long a training lasts, and how fast it learns.
@@ -74,11 +87,8 @@ class Schedule:
 
         Raises ``InputError`` where there are neither one rate nor as many as joints.
         """
-        if len(self.rates) not in (1, joints):
-            raise InputError(f"schedule.rates needs 1 or {joints} values, one per joint, but has "
-                             f"{len(self.rates)}")  # fmt: skip
         fall = self.fall(step, self.steps)
-        return [rate * fall for rate in self.rates * (joints // len(self.rates))]
+        return [rate * fall for rate in spread_over(self.rates, joints, "schedule.rates")]
 
 
 def looks_at(steps: int, looks: int) -> tuple[int, ...]:
@@ -132,7 +142,6 @@ class Plan:
         """The leading axes of every tensor: ``(chips,)``, or nothing for one ideal network."""
         return self.making.ensemble
 
-    @property
-    def rates(self) -> list[float]:
-        """The learning rates at the start, one per joint."""
-        return self.schedule.at(0, len(self.network.joints))
+    def held(self, part: Literal["training", "validation", "test"]) -> tuple[Tensor, Tensor]:
+        """Return a set of the task, inputs and targets: the same for all that is measured by it."""
+        return self.task.held(part, stream(self.seed, self.name, part))

@@ -18,9 +18,8 @@ from madem.learn import Contrast
 from madem.ledger import Price, lasting
 from madem.machine import Machine, Simulated
 from madem.network import Nudge, Problem
-from madem.randomness import stream
 from madem.solver import Sweep
-from madem.training.assemble import OnChips
+from madem.training.assemble import chips_of
 from madem.training.plan import Plan
 
 SAMPLES = 256
@@ -107,7 +106,7 @@ def settling(plan: Plan, machine: Machine, samples: int = SAMPLES) -> dict[str, 
     making = chips_of(plan)
     assert isinstance(machine, Simulated)
     periphery = machine.periphery
-    x, target = plan.task.held("validation", stream(plan.seed, plan.name, "validation"))
+    x, target = plan.held("validation")
     x, target = x[:samples], target[:samples]
     couplings = machine.couple(machine.parameters)
     problem = plan.network.bind(couplings, periphery.drive(x))
@@ -180,10 +179,3 @@ def prices_of(
         )
         changed = lasting(changed, dict.fromkeys(ITEMS[phase], seconds), text)
     return changed
-
-
-def chips_of(plan: Plan) -> OnChips:
-    """Return the chips of ``plan``; raise ``InputError`` where it has none."""
-    if not isinstance(plan.making, OnChips):
-        raise InputError(f"{plan.name}: only chips take time, but machine.kind is not chip")
-    return plan.making

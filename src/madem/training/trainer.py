@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 from madem.ledger import Event, Ledger
 from madem.machine import Written
 from madem.machine.base import silent
-from madem.randomness import stream
+from madem.machine.stores import part_of
+from madem.randomness import rewind, stream, streams
 from madem.training.assemble import chained, lines_of
-from madem.training.checkpoints import bring_back, kept
 from madem.training.evaluate import score, scores
 from madem.training.plan import Plan
 
@@ -46,7 +46,7 @@ class Trainer:
             self.ledger(Event("verified write", float(self.cells)))
         self.memory = plan.rule.init(self.machine.parameters)
         self.draws = stream(plan.seed, plan.name, "training data")
-        self.validation = plan.task.held("validation", stream(plan.seed, plan.name, "validation"))
+        self.validation = plan.held("validation")
         self.step = 0
         self.written = torch.zeros(plan.ensemble, dtype=torch.float64)
         self.since = torch.zeros(3, dtype=torch.float64)
@@ -72,11 +72,8 @@ class Trainer:
         """Share of the cells in use that were written a step, each chip."""
         return self.written / max(1, self.cells) / max(1, self.step)
 
-    def advance(self, rates: Sequence[float] | None = None) -> tuple[Written | None, ...]:
-        """Make one step: settle, contrast, write; return what was written, one per joint.
-
-        At ``rates``, one per joint, or as is planned.
-        """
+    def advance(self) -> tuple[Written | None, ...]:
+        """Make one step: settle, contrast, write; return what was written, one per joint."""
         plan, machine = self.plan, self.machine
         x, target = next(self.batches)
         estimate = plan.estimator(machine, x, target, plan.task.cost)
@@ -84,8 +81,8 @@ class Trainer:
         slopes, decay = estimate.weights, plan.schedule.weight_decay
         if decay:
             slopes = tuple(g + decay * p for g, p in zip(slopes, machine.parameters, strict=True))
-        rated = plan.schedule.at(self.step, len(plan.network.joints)) if rates is None else rates
-        many = [rated[int(name.partition(".")[0]) - 1] for name in machine.names]
+        rates = plan.schedule.at(self.step, len(plan.network.joints))
+        many = [rates[int(name.partition(".")[0]) - 1] for name in machine.names]
         wanted, self.memory = plan.rule.update(self.memory, slopes, many)
         written = machine.write(wanted)
         for each in written:
@@ -126,14 +123,21 @@ class Trainer:
 
     def state(self) -> Checkpoint:
         """Return all that is needed to go on bit for bit."""
-        tensors = kept(self.machine, self.memory, self.ledger, *self._drawing)
+        tensors = {f"memory.{i}": tensor for i, tensor in enumerate(self.memory)}
+        tensors |= {f"machine.{name}": tensor for name, tensor in self.machine.state().items()}
+        tensors |= {f"ledger.{name}": total for name, total in self.ledger.state().items()}
+        tensors |= streams(*self._drawing)
         tensors |= {"written": self.written, "since": self.since}
         return tensors, {"step": self.step, "curve": self.curve, "marks": self.marks}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where ``checkpoint`` was taken."""
         tensors, note = checkpoint
-        self.memory = bring_back(tensors, self.machine, self.memory, self.ledger, *self._drawing)
+        self.machine.restore(part_of(tensors, "machine."))
+        self.ledger.restore(part_of(tensors, "ledger."))
+        rewind(tensors, *self._drawing)
+        own = enumerate(self.memory)
+        self.memory = tuple(tensors[f"memory.{i}"].view_as(held) for i, held in own)
         self.written, self.since = tensors["written"], tensors["since"]
         self.step, self.curve, self.marks = note["step"], note["curve"], tuple(note["marks"])
         self.batches = self._batches()

@@ -15,7 +15,7 @@ from madem.machine import Simulated
 from madem.network import Joint, Network
 from madem.randomness import normal, stream
 from madem.solver import Sweep
-from madem.training.assemble import OnChips, Weights, first_weights
+from madem.training.assemble import Weights, chips_of, first_weights
 from madem.training.plan import Plan
 
 Optimiser = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -30,7 +30,8 @@ class Digital:
     magnitude of a parameter of each joint, infinite where it is free; ``noise``: standard deviation
     of what every weight is off, drawn anew in every step, so that what is learned forgives it;
     ``gain``: first weights are normal within ``gain / sqrt(inputs)``, or, where None, as the plan
-    has them.
+    has them; ``units``: the conductance of weight one of every joint, S, where weights are
+    programmed onto chips.
     """
 
     optimiser: Optimiser
@@ -38,6 +39,7 @@ class Digital:
     limits: Sequence[float]
     noise: Sequence[float]
     gain: float | None = None
+    units: tuple[float, ...] = ()
 
 
 def train_digitally(
@@ -102,24 +104,21 @@ def confine(network: Network, held: Weights, limits: Sequence[float]) -> None:
 
 def programmed(
     plan: Plan,
-    units: tuple[float, ...],
     how: Digital,
     networks: int | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Simulated:
     """Return the chips of ``plan`` with weights trained digitally as ``how`` says, written once.
 
-    ``units``: the conductance of weight one of every joint, S. One network per chip, or
-    ``networks`` of them, which the chips take in turn.
+    One network per chip, or ``networks`` of them, which the chips take in turn.
     """
-    making = plan.making
-    assert isinstance(making, OnChips)
+    making = chips_of(plan)
     count = networks or making.chips
     few = replace(plan, making=replace(making, chips=count))
     trained = train_digitally(few, how, "ex situ", tell)
     weights = [[p.repeat(making.chips // count, *[1] * (p.dim() - 1)) for p in mine]
                for mine in trained]  # fmt: skip
-    held = replace(making, cells=replace(making.cells, units=units))
+    held = replace(making, cells=replace(making.cells, units=how.units))
     return held.assemble(plan, weights)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from madem.errors import InputError
-from madem.experiments.braille.config import make
+from madem.experiments.braille.config import BrailleConfig
 from madem.experiments.braille.study import check
 from tests.conftest import small_config
 
@@ -59,4 +59,4 @@ def test_what_cannot_be_built(setting: str, message: str) -> None:
 
 def test_a_config_survives_its_file() -> None:
     config = small_config()
-    assert make(config.model_dump(mode="json")) == config
+    assert BrailleConfig.of(config.model_dump(mode="json")) == config

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from madem.data.braille import read_words
-from madem.experiments.braille.config import defaults, make
+from madem.experiments.braille.config import BrailleConfig
 from madem.experiments.braille.study import EXPERIMENT
 from madem.experiments.config.base import override
 from tests.experiments.running.test_experiment import deaf
@@ -21,8 +20,8 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("seed", [0, 7])
 def test_the_main_job_meets_its_bars(seed: int, tmp_path: Path) -> None:
     settings = [f"seed={seed}", "compare_writing=false"]
-    config = make(override(defaults(read_words()), settings))
-    tasks = EXPERIMENT.run(config, tmp_path / "run", deaf)["tasks"]
+    config = BrailleConfig.of(override({}, settings))
+    tasks = EXPERIMENT.run(config, tmp_path / "run", deaf).model_dump()["tasks"]
     for part in tasks["classify"].values():
         assert part["accuracy_mean"] >= part["backprop"] - 0.01
     one, two = tasks["reconstruct"]["one_layer"], tasks["reconstruct"]["two_layer"]

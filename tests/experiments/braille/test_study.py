@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from madem.experiments.braille.results import BrailleResults
 from madem.experiments.braille.study import EXPERIMENT, nearly_learned
 from madem.experiments.config.parts import DigitalConfig
 from madem.experiments.running.rundir import RunDirectory
@@ -89,10 +90,10 @@ def test_what_is_programmed_fits_the_chip() -> None:
     config = small_config(*switches)
     for name in ("classify.one_layer", "reconstruct.two_layer"):
         plan, how = config.plan(name), config.learner(name).ex_situ
-        units, recipe = how.units_of(plan), how.recipe(plan)
-        meant, held = train_digitally(plan, recipe, "ex situ"), programmed(plan, units, recipe)
+        recipe = how.recipe(plan)
+        meant, held = train_digitally(plan, recipe, "ex situ"), programmed(plan, recipe)
         room = plan.making.cells.cell.high - plan.making.cells.base
-        for mine, store, unit in zip(meant, held.stores, units, strict=True):
+        for mine, store, unit in zip(meant, held.stores, recipe.units, strict=True):
             assert isinstance(store, SignedPair)
             weight = torch.cat([mine[0], mine[1].unsqueeze(-1)], -1)
             assert float(weight.abs().max()) <= room / unit * (1 + 1e-6)
@@ -101,7 +102,7 @@ def test_what_is_programmed_fits_the_chip() -> None:
 
 def test_a_recipe_without_numbers_has_the_chips_own() -> None:
     plan = small_config().plan("classify.two_layer")
-    units = DigitalConfig().units_of(plan)
+    units = DigitalConfig().recipe(plan).units
     assert units == (700e-6, 100e-6)
     fast = {"rates": (30.0, 30.0)}
     free, bound = (
@@ -116,16 +117,16 @@ def test_a_recipe_without_numbers_has_the_chips_own() -> None:
 
 def test_the_page_says_numbers_and_no_verdict(finished: Path) -> None:
     page = write_report(finished).read_text()
-    summary = json.loads((finished / "summary.json").read_text())
-    shown = content(RunDirectory(finished), summary)
+    found = BrailleResults.model_validate_json((finished / "summary.json").read_text())
+    shown = content(RunDirectory(finished), found)
     assert "of the article" not in page
     assert "The article states" in page
-    near = summary["tasks"]["classify"]["one_layer"]["nearly_learned"]
+    one = found.tasks["classify"]["one_layer"]
     for scope in ("array_only", "all_in"):
-        assert f"<td>{si(near[scope]['joules'], 'J')}</td>" in page
+        assert f"<td>{si(getattr(one.nearly_learned, scope).joules, 'J')}</td>" in page
     assert {"180 nm", "32 nm", "45 nm", "not stated"} == set(shown["nodes"])
     assert "leakage" in shown["uncounted"]
     for row in shown["claims"]:
-        assert row["nearly"]["array_only"]["joules"] < row["nearly"]["all_in"]["joules"]
-    text = result(summary["tasks"]["classify"]["one_layer"])
+        assert row["nearly"].array_only.joules < row["nearly"].all_in.joules
+    text = result(one)
     assert all(" ± " in text[key] for key in ("chips", "limit", "backprop", "ex_situ"))

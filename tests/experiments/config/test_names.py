@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from madem.errors import InputError
-from madem.experiments.config.base import Strict, made
+from madem.experiments.config.base import Strict
 from madem.experiments.config.names import (
     DEVICES,
     ESTIMATORS,
@@ -70,7 +70,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"solver": "newtn"}, "solver: unknown name 'newtn': did you mean 'newton'? (allowed: ander"),
     ({"solver": {"kind": "flwo"}}, "solver: unknown name 'flwo': did you mean 'flow'?"),
     ({"solver": {"kind": ["flow"]}}, "solver: unknown name "),
-    ({"solver": {"step": 1}}, "solver.kind: missing (allowed: anderson, flow"),
+    ({"solver": {"step": 1}}, "unknown key 'solver.step': (allowed: budget, kind, tolerance)"),
+    ({"laws": [{"leak": 1.0}]}, "laws.0.kind: missing (allowed: box, halves"),
     ({"solver": 3}, "solver: must be a name or keys and values, but is 3"),
     ({"solver": {"kind": "flow", "stp": 1}}, "unknown key 'solver.stp': did you mean 'step'? "
      "(allowed: budget, kind, step, tolerance)"),
@@ -114,17 +115,17 @@ def built(value: Any) -> Any:
 
 @pytest.mark.parametrize(("values", "wanted"), GOOD)
 def test_what_is_named_is_built(values: dict[str, Any], wanted: Any) -> None:
-    config = made(Example, values)
+    config = Example.of(values)
     assert built(getattr(config, next(iter(values)))) == wanted
     held = config.model_dump(mode="json")
-    assert made(Example, held) == config
-    assert made(Example, held).model_dump(mode="json") == held
+    assert Example.of(held) == config
+    assert Example.of(held).model_dump(mode="json") == held
 
 
 @pytest.mark.parametrize(("values", "line"), BAD)
 def test_what_cannot_be_is_refused_where_it_stands(values: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
-        made(Example, values)
+        Example.of(values)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
@@ -154,11 +155,11 @@ def test_a_name_has_the_defaults_of_its_maker(what: str, kind: str) -> None:
 
 
 def test_a_maker_refuses_what_it_was_given_in_the_words_of_the_config() -> None:
-    part = made(Example, {"joint": {"kind": "recurrent", "layer": 1}}).joint
+    part = Example.of({"joint": {"kind": "recurrent", "layer": 1}}).joint
     assert part is not None
     assert part.make({"units": 3}, "network.joint") == Recurrent(3, 1)
     with pytest.raises(InputError, match=r"^joint\.mirror: must be a positive gain"):
-        made(Example, {"joint": {"kind": "resistive", "ends": [1, 2], "mirror": 2.0}})
+        Example.of({"joint": {"kind": "resistive", "ends": [1, 2], "mirror": 2.0}})
 
 
 def test_the_schema_of_a_part() -> None:
@@ -188,7 +189,7 @@ def test_the_schema_agrees_with_what_is_accepted() -> None:
     check = jsonschema.Draft202012Validator(Example.model_json_schema())
     for values, _ in GOOD:
         assert check.is_valid(values), values
-        assert check.is_valid(made(Example, values).model_dump(mode="json"))
+        assert check.is_valid(Example.of(values).model_dump(mode="json"))
     for values, line in BAD:  # what a maker refuses, or one unit for another, no schema says
         said = any(word in line for word in ("unknown", "missing", "a name", "input should"))
         if said and "preset" not in line:

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from madem.documents import dump_yaml, load_yaml
 from madem.errors import InputError
-from madem.experiments.braille.config import BrailleConfig, defaults, make
+from madem.experiments.braille.config import BrailleConfig
 from madem.experiments.catalogue import MODULES, find
 from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.spectrum.config import SpectrumConfig
-from madem.experiments.train.config import TrainConfig, make_train
+from madem.experiments.train.config import TrainConfig
 from madem.experiments.variability.config import VariabilityConfig
 from madem.units import parse
 
@@ -46,7 +46,7 @@ def test_every_number_has_both_ends(config: type[BaseModel]) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_shipped_defaults_fit_a_small_computer(name: str) -> None:
-    config = find({"experiment": name}).make({"experiment": name})
+    config = find({"experiment": name}).model.of({"experiment": name})
     assert 0 < sum(config.needs().values()) < 200e6
 
 
@@ -63,9 +63,9 @@ def test_memory_is_asked_first(
 ) -> None:
     monkeypatch.setattr("madem.memory.available", lambda: 1e9)
     with pytest.raises(InputError, match=f"GiB, 0.9 GiB are available: lower {keys}"):
-        make(defaults(["a", "b"]) | values)
+        BrailleConfig.of({"words": ["a", "b"]} | values)
     with pytest.raises(InputError, match=r"lower network.hidden"):
-        make_train({"network": {"kind": "hopfield", "hidden": [1_000_000, 1_000_000]}})
+        TrainConfig.of({"network": {"kind": "hopfield", "hidden": [1_000_000, 1_000_000]}})
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,6 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 )  # fmt: skip
 def test_a_base_that_the_device_does_not_reach(values: dict[str, Any], key: str) -> None:
     experiment = find(values)
-    config = experiment.make(values)
+    config = experiment.model.of(values)
     with pytest.raises(InputError, match=f"^{key} must be below .* 150 uS"):
         experiment.check(config)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.experiments.noise.config import NoiseConfig, make_noise
+from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.noise.results import NoiseResults
 from madem.experiments.noise.study import EXPERIMENT, averaged, check, optimum
 from madem.experiments.running import trained
@@ -31,7 +31,7 @@ def small(**changed: object) -> NoiseConfig:
         "schedule": {"steps": 20},
         "network": {"hidden": [5]},
     }
-    return make_noise(values | changed)
+    return NoiseConfig.of(values | changed)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_page_says_what_the_numbers_say(finished: Path) -> None:
     ("changed", "message"),
     [
         ({"task": {"letters": 10**6}}, "task.letters: must be from 1 to 1000"),
-        ({"levels": ["1 uS", "2 uS"]}, "levels must begin with 0 and rise"),
+        ({"levels": ["1 uS", "2 uS"]}, "levels: must begin with 0 and rise"),
         ({"sizes": [6, 6]}, "sizes: each can be given once"),
         ({"machine": {"read_noise": True}}, "machine.read_noise must be false"),
         ({"network": {"hidden": [90]}}, "layer 1 does not fit a 80 x 80"),

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 
+from madem.experiments.config.base import Strict
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
 
 STEPS = 20
 
 
-class Sweep(BaseModel):
+class Sweep(Strict):
     """``jobs`` descents at a ``rate``; SWEEP_PAUSE of the environment makes their steps slow."""
 
     jobs: int = 16
@@ -48,8 +49,10 @@ def descend(config: Sweep, path: Path, name: str, tell: Tell) -> dict[str, Any]:
     return {"point": point.tolist(), "threads": torch.get_num_threads()}
 
 
-def make(values: Mapping[str, Any]) -> Sweep:
-    return Sweep.model_validate(values)
+class Points(Result):
+    """Where every descent came to."""
+
+    points: list[list[float]]
 
 
 def jobs_of(config: Sweep, path: Path) -> list[Job]:
@@ -60,10 +63,10 @@ def check(config: Sweep) -> None:
     del config
 
 
-def summarise(config: Sweep, folder: RunDirectory) -> dict[str, Any]:
-    results = [folder.finished(str(n)) for n in range(config.jobs)]
+def summarise(config: Sweep, folder: RunDirectory, held: Mapping[str, Any]) -> Points:
+    results = [held[str(n)] for n in range(config.jobs)]
     assert all(each["threads"] == 1 for each in results)
-    return {"points": [each["point"] for each in results]}
+    return Points(points=[each["point"] for each in results])
 
 
-SWEEP = Experiment("sweep", make, check, jobs_of, summarise)
+SWEEP = Experiment("sweep", Sweep, check, jobs_of, summarise)

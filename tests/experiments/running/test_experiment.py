@@ -16,7 +16,7 @@ import pytest
 from madem.cli import main
 from madem.errors import InputError
 from madem.experiments.braille import study as braille
-from madem.experiments.braille.config import make
+from madem.experiments.braille.config import BrailleConfig
 from madem.experiments.braille.study import EXPERIMENT
 from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
@@ -160,7 +160,7 @@ def test_a_config_edited_under_its_results_is_refused(finished: Path, tmp_path: 
 
 def test_a_config_alone_is_enough_to_run_it_again(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes((finished / "config.yaml").read_bytes())
-    config = make(braille.RunDirectory(tmp_path).config())
+    config = BrailleConfig.of(braille.RunDirectory(tmp_path).config())
     EXPERIMENT.run(config, tmp_path, deaf, workers=1)
     assert (tmp_path / "summary.json").read_bytes() == (finished / "summary.json").read_bytes()
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from madem.experiments.spectrum.benches import bench_of
-from madem.experiments.spectrum.config import RULES, make_spectrum
+from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import severities
 from madem.experiments.spectrum.rules import WAYS, Modelled
 from madem.learn import Implicit
@@ -19,11 +18,11 @@ from madem.training import first_weights
 from tests.experiments.spectrum.test_study import SMALL
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", WAYS)
 def test_every_rule_learns(rule: str) -> None:
     """A few steps on ideal chips already beat chance, for all rules, on as many samples."""
-    config = make_spectrum(SMALL | {"steps": 60, "batch": 16, "chips": 2})
-    bench = bench_of(config, "braille")
+    config = SpectrumConfig.of(SMALL | {"steps": 60, "batch": 16, "chips": 2})
+    bench = config.bench("braille")
     outcome = WAYS[rule].begin(bench, *WAYS[rule].grid[-1])({})
     assert sum(outcome.accuracy) / 2 > 0.5  # chance: 0.25
     assert outcome.unsettled == 0
@@ -32,7 +31,7 @@ def test_every_rule_learns(rule: str) -> None:
 @pytest.mark.parametrize("task", ["braille", "digits"])
 @pytest.mark.parametrize("rule", ["in-situ", "in-the-loop"])
 def test_models_of_ideal_chips_give_their_exact_gradient(task: str, rule: str) -> None:
-    bench = bench_of(make_spectrum(SMALL | {"chips": 2}), task)
+    bench = SpectrumConfig.of(SMALL | {"chips": 2}).bench(task)
     plan = bench.plan(WAYS[rule].make(bench, 5e-6), 0.1, {})
     draws = stream(0, "more")
     weights = [[p + 0.02 * torch.randn(p.shape, generator=draws) for p in mine]
@@ -48,7 +47,7 @@ def test_models_of_ideal_chips_give_their_exact_gradient(task: str, rule: str) -
 
 
 def test_a_model_does_not_see_what_is_wrong_with_its_chips() -> None:
-    bench = bench_of(make_spectrum(SMALL), "digits")
+    bench = SpectrumConfig.of(SMALL).bench("digits")
     plan = bench.plan(WAYS["in-situ"].make(bench, 5e-6), 0.1, severities("together", 3))
     chips = plan.making.assemble(plan)
     ideal = replace(plan, making=bench.plan(WAYS["in-situ"].make(bench, 5e-6), 0.1, {}).making)
@@ -61,9 +60,9 @@ def test_a_model_does_not_see_what_is_wrong_with_its_chips() -> None:
 
 
 def test_what_was_tuned_on_is_not_tested_on() -> None:
-    config = make_spectrum(SMALL)
+    config = SpectrumConfig.of(SMALL)
     for task in (*config.tasks, "digits"):
-        tuning, last = (bench_of(config, task, tuning=each) for each in (True, False))
+        tuning, last = (config.bench(task, tuning=each) for each in (True, False))
         assert tuning.seed != last.seed
     tuning_set, test = (b.task.held("validation", stream(0, "x"))[0] for b in (tuning, last))
     assert not (tuning_set[:, None] == test).all(-1).any()

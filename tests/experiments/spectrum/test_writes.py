@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from madem.experiments.spectrum.config import make_spectrum
+from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.writes import written_with
 from madem.machine.pulses import HEADER
 from tests.experiments.spectrum.test_study import SMALL
 
 
 def test_ways_of_writing_are_counted_and_listed(tmp_path: Path) -> None:
-    config = make_spectrum(SMALL | {"writes_steps": 5})
+    config = SpectrumConfig.of(SMALL | {"writes_steps": 5})
     dense = written_with(config, "program-and-verify every step", tmp_path)
     sparse = written_with(config, "accumulate 15 uS, program-and-verify")
     assert dense.written > 0.2 > sparse.written

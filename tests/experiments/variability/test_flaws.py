@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from madem.experiments.variability.config import make_variability
+from madem.experiments.variability.config import VariabilityConfig
 from madem.experiments.variability.flaws import Biased, afflict, pairs_of, struck, uneven
 from madem.experiments.variability.study import over_chips
 from madem.learn import centred, positive
@@ -16,7 +16,7 @@ IDEAL = ["stuck_cells", "device_spread"]
 
 
 def test_cells_get_stuck_at_the_rate_of_their_chip_and_stay() -> None:
-    config = make_variability({})
+    config = VariabilityConfig.of({})
     plan = config.plan(2, IDEAL)
     trainer = Trainer(plan)
     store = pairs_of(trainer.machine)[0]

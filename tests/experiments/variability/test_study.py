@@ -10,7 +10,7 @@ import pytest
 from madem.errors import InputError
 from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
-from madem.experiments.variability.config import VariabilityConfig, make_variability
+from madem.experiments.variability.config import VariabilityConfig
 from madem.experiments.variability.results import VariabilityResults
 from madem.experiments.variability.study import EXPERIMENT, check, largest_with
 from madem.report.page import write_report
@@ -30,7 +30,7 @@ def small(**changed: object) -> VariabilityConfig:
         "damage": [0.0, 0.3],
         "offsets": [0.0, 1.0],
     }
-    return make_variability(values | changed)
+    return VariabilityConfig.of(values | changed)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,9 @@ def test_all_measurements_begin_with_the_same_trained_chips(finished: Path) -> N
 
 def test_any_estimator_can_be_measured_with(tmp_path: Path) -> None:
     parts = [{"kind": "random-sign", "beta": 2.0}, {"kind": "richardson", "beta": 2.0}]
-    summary = EXPERIMENT.run(small(measured=parts), tmp_path / "run", deaf, workers=1)
-    assert set(summary["forgetting"]["curves"]) >= {"random-sign.free", "richardson.nudged"}
+    found = EXPERIMENT.run(small(measured=parts), tmp_path / "run", deaf, workers=1)
+    assert isinstance(found, VariabilityResults)
+    assert set(found.forgetting.curves) >= {"random-sign.free", "richardson.nudged"}
 
 
 def test_the_page_says_what_the_numbers_say(finished: Path) -> None:
@@ -114,11 +115,11 @@ def test_the_share_that_comes_back(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"damage": [0.1, 0.2]}, "damage must begin with 0 and rise"),
-        ({"offsets": [0.0]}, "offsets must begin with 0 and rise"),
+        ({"damage": [0.1, 0.2]}, "damage: must begin with 0 and rise"),
+        ({"offsets": [0.0]}, "offsets: must begin with 0 and rise"),
         ({"machine": {"read_noise": False, "converters": False}}, "machine: an ideal measurement"),
         ({"machine": {"lines": 4}}, "does not fit two 4 x 4 arrays"),
-        ({"measured": ["contrastive", "contrastive"]}, "measured: each kind can be given once"),
+        ({"measured": ["contrastive", "contrastive"]}, "measured: each can be given once"),
         ({"measured": ["contrastive"]}, "contrastive holds outputs or draws them to a target"),
     ],
 )

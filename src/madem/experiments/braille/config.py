@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from madem.data.braille import dots, read_words
+from madem.data.braille import dots
 from madem.data.words import Classify, Reconstruct
 from madem.device import load
-from madem.experiments.config.base import Strict, made, merged
+from madem.experiments.config.base import Strict, merged
 from madem.experiments.config.names import ESTIMATORS, RULES
 from madem.experiments.config.networks import HopfieldConfig
 from madem.experiments.config.parts import (
@@ -113,6 +112,14 @@ class BrailleConfig(Strict):
 
     ``test_flips``: probabilities at which it is tested besides that of training.
     ``compare_writing``: whether ways of writing are compared too.
+
+    >>> BrailleConfig.of({"words": ["a", "b"]}).machine.device
+    'taox-1t1m'
+    >>> BrailleConfig.of({"words": ["a", "b"], "sede": 1})
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: unknown key 'sede': did you mean 'seed'? (allowed: classify, \
+compare_writing, experiment, letters, machine, reconstruct, seed, test_flips, test_samples, words)
     """
 
     experiment: Literal["braille"] = "braille"
@@ -128,18 +135,14 @@ class BrailleConfig(Strict):
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the largest network takes at least."""
-        dots, outputs = 6 * self.letters, {"classify": len(self.words)}
-        layers, batches = [], [1]
+        dots, words, needs = 6 * self.letters, len(self.words), list[dict[str, float]]()
         for name in NETWORKS:
-            learner, top = self.learner(name), outputs.get(name.partition(".")[0], dots)
-            layers.append((dots, *getattr(learner.network, "hidden", ()), top))
-            batches.append(learner.schedule.batch)
-        widest = max(layers, key=lambda units: sum(a * b for a, b in pairwise(units)))
-        found = cells_need(self.machine.chips, widest, max(batches))
+            learner, top = self.learner(name), words if name.startswith("classify") else dots
+            layers = (dots, *getattr(learner.network, "hidden", ()), top)
+            needs.append(cells_need(self.machine.chips, layers, learner.schedule.batch, "machine."))
         return {
-            **{f"machine.{key}": size for key, size in found.items()},
-            "test_samples, letters or words": self.test_samples
-            * (12.0 * dots + 8 * len(self.words)),
+            **max(needs, key=lambda need: sum(need.values())),
+            "test_samples, letters or words": self.test_samples * (12.0 * dots + 8 * words),
             "machine.lines or arrays": 24.0 * self.machine.arrays * self.machine.lines**2,
         }
 
@@ -147,14 +150,14 @@ class BrailleConfig(Strict):
         """Return how the network ``name``, ``task.depth``, learns, some of it changed."""
         task, depth = name.split(".")
         found: Learner = getattr(getattr(self, task), depth)
-        return found if not change else made(Learner, merged(found.model_dump(mode="json"), change))
+        return Learner.of(merged(found.model_dump(mode="json"), change)) if change else found
 
     def plan(self, name: str, change: Mapping[str, Any] | None = None) -> Plan:
         """Return the plan of the network ``name``, ``task.depth``; what is drawn is named by it.
 
         Raises ``InputError`` where it does not fit the chip.
 
-        >>> make({"words": ["a", "b"]}).plan("classify.one_layer").network.shapes
+        >>> BrailleConfig.of({"words": ["a", "b"]}).plan("classify.one_layer").network.shapes
         ((2, 61),)
         """
         part, codes = getattr(self, name.partition(".")[0]), dots(self.words, self.letters)
@@ -177,27 +180,3 @@ class BrailleConfig(Strict):
                 "writing": {"way": {"kind": "single-pulse"}}, "rule": {"threshold": f"{step:g} uS"}
             },
         }  # fmt: skip
-
-
-def defaults(words: Sequence[str]) -> dict[str, Any]:
-    """Return the default config for ``words`` as plain values, to be changed key by key.
-
-    >>> defaults(["a", "b"])["machine"]["device"]
-    'taox-1t1m'
-    """
-    values: dict[str, Any] = BrailleConfig(words=("a", "b")).model_dump(mode="json")
-    return values | {"words": list(words)}
-
-
-def make(values: Mapping[str, Any]) -> BrailleConfig:
-    """Return the config of ``values``; the shipped words and all defaults fill what they leave.
-
-    Raises ``InputError`` in one line where something cannot be used.
-
-    >>> make({"words": ["a", "b"], "sede": 1})
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: unknown key 'sede': did you mean 'seed'? (allowed: classify, \
-compare_writing, experiment, letters, machine, reconstruct, seed, test_flips, test_samples, words)
-    """
-    return made(BrailleConfig, merged(defaults(values.get("words") or read_words()), values))

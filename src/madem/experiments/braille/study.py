@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,19 @@ from torch import Tensor
 
 from madem.data.words import Classify, Reconstruct, bayes_chances
 from madem.errors import InputError
-from madem.experiments.braille.config import COMPARED, NETWORKS, TASKS, BrailleConfig, make
+from madem.experiments.braille.config import COMPARED, NETWORKS, TASKS, BrailleConfig
 from madem.experiments.braille.results import BrailleResults
-from madem.experiments.running.experiment import Experiment
-from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.experiment import Experiment, Records
+from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import EVERY, resumed, train
+from madem.experiments.running.trained import resumed, stepping, train
 from madem.ledger import Ledger, load_prices, priced, totals
-from madem.machine import Machine, Observed, SignedPair, Simulated, lay_out
+from madem.machine import Machine, Observed, Simulated, cells_of, lay_out
 from madem.randomness import stream
 from madem.training import (
-    OnChips,
     Plan,
     Trainer,
+    chips_of,
     ideal_outputs,
     measured,
     outputs,
@@ -36,7 +37,6 @@ from madem.training import (
     slow,
     train_digitally,
 )
-from madem.training.settling import chips_of
 
 YARDSTICKS = ("bayes", "backprop", "ex_situ")
 EXAMPLES = 6
@@ -87,7 +87,7 @@ def train_job(
     folder, plan = RunDirectory(path), config.plan(name, change)
     trainer = Trainer(plan)
     untrained = slow(settling(plan, trainer.machine))
-    first = pairs_of(trainer.machine)
+    tensors = arrays(plan, "before", trainer.machine)
     prices = prices_of(plan, load_prices(), untrained)
 
     def said(trainer: Trainer) -> str:
@@ -96,8 +96,8 @@ def train_job(
         return f"accuracy {sum(looked) / len(looked):.3f}, {1e6 * joules:.3g} uJ per chip"
 
     train(resumed(trainer, folder, job), folder, job, tell, said=said)
-    result, tensors = examine(config, trainer, untrained)
-    tensors |= arrays(plan, "before", first) | arrays(plan, "after", pairs_of(trainer.machine))
+    result, seen = examine(config, trainer, untrained)
+    tensors |= seen | arrays(plan, "after", trainer.machine)
     folder.save_tensors(f"jobs/{job}.safetensors", tensors)
     return result
 
@@ -121,8 +121,8 @@ def examine(
     lasted = settling(plan, machine)
     seconds = {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
     prices = prices_of(plan, load_prices(), seconds)
-    few = x[:1000]
-    once, output = inference(plan, machine, few)
+    few, once = x[:1000], Ledger()
+    output = machine.watched(stream(plan.seed, plan.name, "test"), once).settle(few).output
     right = scores(plan, machine, x, target, f"test {task.flip}") > 0
     result: dict[str, Any] = {
         "accuracy": right.double().mean(-1).tolist(),
@@ -159,23 +159,11 @@ def words_of(plan: Plan) -> Classify | Reconstruct:
     return plan.task
 
 
-def inference(plan: Plan, machine: Machine, x: Tensor) -> tuple[Ledger, Tensor]:
-    """Return what the ledger hears of settling each of ``x`` once, and the outputs."""
-    ledger = Ledger()
-    watch = machine.watched(stream(plan.seed, plan.name, "test"), ledger)
-    return ledger, watch.settle(x).output
-
-
-def pairs_of(machine: Machine) -> list[Tensor]:
-    """Return the cells of the first chip, ``(2, 1, post, pre)`` per joint."""
-    assert isinstance(machine, Simulated)
-    return [store.cells[:, :1] for store in machine.stores if isinstance(store, SignedPair)]
-
-
-def arrays(plan: Plan, when: str, cells: list[Tensor]) -> dict[str, Tensor]:
+def arrays(plan: Plan, when: str, machine: Machine) -> dict[str, Tensor]:
     """Return the conductances of the first chip's arrays, S, by name."""
-    making = plan.making
-    assert isinstance(making, OnChips)
+    making = chips_of(plan)
+    assert isinstance(machine, Simulated)
+    cells = [own.cells[:, :1] for own in map(cells_of, machine.stores) if own is not None]
     laid = lay_out(making.placements(plan.network), cells, making.cells.lines)
     return {f"conductance.{when}": laid[0]}
 
@@ -220,19 +208,10 @@ def yardstick_job(config: BrailleConfig, path: Path, name: str, tell: Tell) -> d
     """
     plan, learner = config.plan(name), config.learner(name)
     task, job, steps = words_of(plan), f"{name}.yardsticks", plan.schedule.steps
-
-    def told(what: str, before: int) -> Callable[[int], None]:
-        def tell_of(step: int) -> None:
-            if step % EVERY == 0 or step == steps:
-                tell(Progress(job, (before + step) // 2, steps, what))
-
-        return tell_of
-
+    heard = partial(stepping, tell, job, 2 * steps)
     ideal, once = learner.backprop, learner.ex_situ
-    weights = train_digitally(plan, ideal.recipe(plan), "backprop", told("ideal", 0))
-    chips = programmed(
-        plan, once.units_of(plan), once.recipe(plan), None, told("for programming once", steps)
-    )
+    weights = train_digitally(plan, ideal.recipe(plan), "backprop", heard("ideal"))
+    chips = programmed(plan, once.recipe(plan), tell=heard("for programming once", steps))
     result: dict[str, Any] = {"bayes": {}, "backprop": {}, "ex_situ": {}}
     kept: dict[str, Tensor] = {}
     for flip in flips(config, plan):
@@ -270,9 +249,8 @@ def spread(values: Tensor) -> float:
     return float(values.double().std()) if values.numel() > 1 else 0.0
 
 
-def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
-    """Write the results of a run whose jobs are all done; return its summary."""
-    results = {job.name: folder.finished(job.name) for job in jobs_of(config, folder.path)}
+def summarise(config: BrailleConfig, folder: RunDirectory, held: Records) -> BrailleResults:
+    """Write what came of a run whose jobs are all done, and return it in short."""
     summary: dict[str, Any] = {
         "seed": config.seed,
         "chips": config.machine.chips,
@@ -281,21 +259,21 @@ def summarise(config: BrailleConfig, folder: RunDirectory) -> dict[str, Any]:
     }
     for name in NETWORKS:
         task, depth = name.split(".")
-        summary["tasks"][task][depth] = _summary(config, folder, name, results)
+        summary["tasks"][task][depth] = _summary(config, folder, name, held)
     if config.compare_writing:
         shipped = config.learner(COMPARED).rule
         told = f"{shipped.called} {getattr(shipped, 'threshold', '')}".strip()
-        shown = {f"{told} (default)": results[COMPARED]}
-        shown |= {way: results[f"writing.{way}"] for way in config.ways}
+        shown = {f"{told} (default)": held[COMPARED]}
+        shown |= {way: held[f"writing.{way}"] for way in config.ways}
         summary["writing"] = {way: _writing(result) for way, result in shown.items()}
-    folder.save_json("metrics.json", results)
-    ledgers = {name: held["ledger"] for name, held in results.items() if "ledger" in held}
+    folder.save_json("metrics.json", held)
+    ledgers = {name: each["ledger"] for name, each in held.items() if "ledger" in each}
     folder.save_json("ledger.json", ledgers)
-    return BrailleResults.model_validate(summary).model_dump(mode="json")
+    return BrailleResults.model_validate(summary)
 
 
 def _summary(
-    config: BrailleConfig, folder: RunDirectory, name: str, results: Mapping[str, Any]
+    config: BrailleConfig, folder: RunDirectory, name: str, results: Records
 ) -> dict[str, Any]:
     """Return one network's part of the summary."""
     result, yardsticks = results[name], results[f"{name}.yardsticks"]
@@ -349,4 +327,4 @@ def _writing(result: dict[str, Any]) -> dict[str, float]:
     }
 
 
-EXPERIMENT = Experiment("braille", make, check, jobs_of, summarise, plans)
+EXPERIMENT = Experiment("braille", BrailleConfig, check, jobs_of, summarise, plans)

@@ -14,32 +14,36 @@ from madem.documents import load_yaml
 from madem.errors import InputError, nearest, shown
 from madem.memory import refuse_memory
 
+Made = TypeVar("Made", bound="Strict")
+
 
 class Strict(BaseModel):
     """A part of the config: frozen, and without keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def of(cls: type[Made], values: Mapping[str, Any]) -> Made:
+        """Return the config that ``values`` describe, or raise ``InputError`` in one line.
+
+        What is left out of a part has the default that the part has here. Types are those of JSON,
+        exactly: ``"3"`` and ``true`` are no numbers. What needs more memory than there is gets
+        refused before any is taken.
+        """
+        fields = cls.model_fields
+        begun = {key: fields[key].get_default() for key in values if key in fields}
+        parts = {k: v.model_dump(mode="json") for k, v in begun.items() if isinstance(v, BaseModel)}
+        try:
+            text = json.dumps(merged(parts, values), default=str)
+            config = cls.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            raise InputError(explain(error, cls)) from None
+        refuse_memory(config.needs())
+        return config
+
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes a run takes at least, by the keys that set them."""
         return {}
-
-
-Made = TypeVar("Made", bound=Strict)
-
-
-def made(model: type[Made], values: Mapping[str, Any]) -> Made:
-    """Return the ``model`` that ``values`` describe, or raise ``InputError`` in one line.
-
-    Types are those of JSON, exactly: ``"3"`` and ``true`` are no numbers. What needs more memory
-    than there is gets refused before any is taken.
-    """
-    try:
-        config = model.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        raise InputError(explain(error, model)) from None
-    refuse_memory(config.needs())
-    return config
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

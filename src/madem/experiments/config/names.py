@@ -38,7 +38,7 @@ from madem.data.tables import csv_table
 from madem.data.words import classify_words, reconstruct_words
 from madem.device import Cell, forms, load, presets
 from madem.errors import InputError, nearest, shown
-from madem.experiments.config.base import Strict, explain, made, placed
+from madem.experiments.config.base import Strict, explain, placed
 from madem.experiments.config.quantities import WRITTEN, quantity
 from madem.learn import estimators
 from madem.machine.writing import Writing
@@ -220,7 +220,7 @@ class Table:
         if kind not in self.models:
             hint = nearest(str(kind), self.models)
             raise InputError(f"unknown {self.what} {shown(kind)}: {hint}")
-        return made(self.models[kind], held)
+        return self.models[kind].of(held)
 
     def named(self, value: Any) -> Any:
         """Return the part that is ``value``, which has its defaults."""

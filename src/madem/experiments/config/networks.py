@@ -15,9 +15,9 @@ from madem.experiments.config.names import JOINTS, LAWS, Part
 from madem.experiments.config.quantities import (
     Amount,
     Amperes,
+    Count,
     Positive,
     Resistance,
-    Units,
 )
 from madem.network import (
     Amplified,
@@ -36,6 +36,7 @@ from madem.network import (
     Shockley,
     diodes,
 )
+from madem.training.plan import spread_over
 from madem.units import parse
 
 Shape = tuple[int, ...]
@@ -53,7 +54,7 @@ class HopfieldConfig(Strict):
     """
 
     kind: Literal["hopfield"] = "hopfield"
-    hidden: tuple[Units, ...] = Field((), max_length=1000)
+    hidden: tuple[Count, ...] = Field((), max_length=1000)
     law: Annotated[Part, LAWS] = LAWS.part("box")
     gain: tuple[Amount, ...] = (0.7,)
     readout: bool = False
@@ -87,7 +88,7 @@ class ResistiveConfig(Strict):
     """
 
     kind: Literal["resistive"] = "resistive"
-    hidden: tuple[Units, ...] = Field((), max_length=1000)
+    hidden: tuple[Count, ...] = Field((), max_length=1000)
     law: Literal["ideal", "shockley"] = "ideal"
     saturation: Amperes = "1 nA"
     gain: Positive = 0.7
@@ -134,7 +135,7 @@ class ConvolutionalConfig(Strict):
     """
 
     kind: Literal["convolutional"] = "convolutional"
-    hidden: tuple[Units, ...] = Field((32,), max_length=1000)
+    hidden: tuple[Count, ...] = Field((32,), max_length=1000)
     kernel: int = Field(5, ge=1, le=1024)
     padding: int = Field(0, ge=0, le=1024)
     gain: Positive = 0.7
@@ -168,7 +169,7 @@ class ConvolutionalConfig(Strict):
 class LayerConfig(Strict):
     """One layer: ``units`` of a ``law``."""
 
-    units: Units
+    units: Count
     law: Annotated[Part, LAWS] = LAWS.part("box")
 
 
@@ -212,13 +213,6 @@ NetworkConfig = Annotated[
     HopfieldConfig | ResistiveConfig | ConvolutionalConfig | LayersConfig,
     Field(discriminator="kind"),
 ]
-
-
-def spread_over(values: Sequence[Any], count: int, field: str) -> list[Any]:
-    """Return one value for each of ``count``, from as many or from one."""
-    if len(values) not in (1, count):
-        raise InputError(f"{field} needs 1 or {count} values, one per joint, but has {len(values)}")
-    return list(values) * (count // len(values))
 
 
 def staged(

@@ -26,11 +26,11 @@ from madem.experiments.config.names import (
     WRITINGS,
     Part,
 )
-from madem.experiments.config.networks import HopfieldConfig, NetworkConfig, spread_over
+from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.quantities import (
     Amount,
-    Chips,
     Conductance,
+    Count,
     Farads,
     Positive,
     Resistance,
@@ -38,11 +38,11 @@ from madem.experiments.config.quantities import (
     Share,
     Steps,
     Unit,
-    Units,
     cells_need,
 )
 from madem.learn import Contrast, Estimator, RandomSign, Rule, currents
 from madem.machine import Periphery
+from madem.machine.writing import Writing
 from madem.network import (
     Network,
     Readout,
@@ -50,6 +50,7 @@ from madem.network import (
     Wires,
 )
 from madem.randomness import stream
+from madem.solver import Solver
 from madem.training import (
     Cells,
     Cosine,
@@ -64,9 +65,8 @@ from madem.training import (
     lines_of,
     looks_at,
 )
+from madem.training.plan import spread_over
 from madem.units import parse
-
-Shape = tuple[int, ...]
 
 
 class IdealConfig(Strict):
@@ -97,9 +97,9 @@ class ChipConfig(Strict):
     """
 
     kind: Literal["chip"] = "chip"
-    chips: Chips = 16
+    chips: Count = 16
     device: str = "taox-1t1m"
-    arrays: Chips = 2
+    arrays: Count = 2
     lines: int = Field(64, ge=2, le=100_000)
     base: Conductance = "20 uS"
     wire: Resistance | None = None
@@ -130,50 +130,31 @@ class ChipConfig(Strict):
             refuse_idle(self, ("dac_bits", "adc_bits"), "converters is false")
         return self
 
-    @property
-    def cell(self) -> Cell:
-        """The device with the non-idealities that are on."""
-        return without(load(self.device), [n for n in SWITCHES if not getattr(self, n)])
+    def build(self, units: tuple[float, ...], writing: Writing, solver: Solver) -> OnChips:
+        """Return the making of the chips, with weights of one at the conductances ``units``, S.
 
-    @property
-    def base_of(self) -> float:
-        """The conductance around which weights are programmed, S.
-
-        Raises ``InputError`` where the device does not reach it.
+        Converters are ideal where switched off, the device's where not said otherwise. Raises
+        ``InputError`` where the device does not reach the base.
         """
-        return base_of(self.base, self.cell, "machine.base")
-
-    @property
-    def periphery(self) -> Periphery:
-        """The converters: ideal where switched off, the device's where not said otherwise."""
-        if not self.converters:
-            return Periphery(output_limit=self.output_limit)
-        device = preset(self.device)
-        bits = self.dac_bits or device.dac_bits, self.adc_bits or device.adc_bits
-        return Periphery(*bits, self.output_limit)
-
-    @property
-    def wires(self) -> Wires | None:
-        """The wires of the arrays, None where they are ideal."""
-        if self.wire is None:
-            return None
-        return wires_of(self.wire, "machine.wire")
-
-    def cells(self, units: tuple[float, ...]) -> Cells:
-        """Return the arrays, with weights of one at the conductances ``units``, S."""
-        limit = self.sum_limit if self.sums == "converted" else None
-        seen = self.voltages == "cells"
-        return Cells(
-            self.cell, self.base_of, units, self.arrays, self.lines, self.wires, seen, limit
-        )
-
-    @property
-    def timing(self) -> Timing:
-        """What takes time on the chip."""
-        return Timing(
+        cell = without(load(self.device), [n for n in SWITCHES if not getattr(self, n)])
+        dac, adc = None, None
+        if self.converters:
+            device = preset(self.device)
+            dac, adc = self.dac_bits or device.dac_bits, self.adc_bits or device.adc_bits
+        cells = Cells(
+            cell, base_of(self.base, cell, "machine.base"), units, self.arrays, self.lines,
+            None if self.wire is None else wires_of(self.wire, "machine.wire"),
+            self.voltages == "cells", self.sum_limit if self.sums == "converted" else None,
+        )  # fmt: skip
+        timing = Timing(
             line=parse(self.line_capacitance, "farad", "machine.line_capacitance"),
             tau=parse(self.neuron_tau, "second", "machine.neuron_tau"),
         )
+        return OnChips(
+            self.chips, cells, Periphery(dac, adc, self.output_limit), writing, solver,
+            self.spread.make(where="machine.spread"), self.store.make(where="machine.store"),
+            timing,
+        )  # fmt: skip
 
 
 MachineConfig = Annotated[IdealConfig | ChipConfig | CircuitConfig, Field(discriminator="kind")]
@@ -190,7 +171,7 @@ class ScheduleConfig(Strict):
 
     steps: Steps | None = None
     epochs: int | None = Field(None, ge=1, le=1_000_000)
-    batch: Units = 32
+    batch: Count = 32
     rates: tuple[Positive, ...] = (0.05,)
     fall: Literal["cosine", "exponential"] = "cosine"
     decay: float = Field(0.99, gt=0, le=1)
@@ -250,7 +231,7 @@ class Learning(BaseModel):
     writing: WritingConfig = WritingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
-    def learning_plan(self, name: str, seed: int, task: Task, machine: Machine) -> Plan:
+    def learning_plan(self, name: str, seed: int, task: Task, machine: MachineConfig) -> Plan:
         """Return the plan of learning ``task`` on ``machine``; ``name`` is that of random draws.
 
         Raises ``InputError`` where the parts do not go together.
@@ -270,24 +251,14 @@ class Learning(BaseModel):
         """Return about how many bytes ``chips`` that learn ``task`` take, by the keys that say."""
         data: Task = task.make({"seed": seed}, "task")
         layers = map(math.prod, self.network.build(data.inputs, data.outputs).state_shapes)
-        found = cells_need(chips, list(layers), self.schedule.batch)
-        return {f"machine.{key.replace('layers', 'network')}": size for key, size in found.items()}
+        return cells_need(chips, list(layers), self.schedule.batch, "machine.")
 
-    def _making(self, machine: Machine) -> Making:
+    def _making(self, machine: MachineConfig) -> Making:
         """Return what makes the machine, settled and written as this says."""
         solver = self.solver.make(where="solver")
         if isinstance(machine, ChipConfig):
             units = tuple(parse(unit, "siemens", "writing.units") for unit in self.writing.units)
-            return OnChips(
-                machine.chips,
-                machine.cells(units),
-                machine.periphery,
-                self.writing.way.make(where="writing.way"),
-                solver,
-                machine.spread.make(where="machine.spread"),
-                machine.store.make(where="machine.store"),
-                machine.timing,
-            )  # fmt: skip
+            return machine.build(units, self.writing.way.make(where="writing.way"), solver)
         refuse_idle(self, ("writing",), f"machine.kind is {machine.kind}", InputError)
         wire = getattr(self.network, "wire", None)
         if isinstance(machine, IdealConfig):
@@ -346,9 +317,6 @@ class Learning(BaseModel):
         return found
 
 
-Machine = IdealConfig | ChipConfig | CircuitConfig
-
-
 def wires_of(text: str, field: str) -> Wires:
     """Return wires whose every segment, driver and sense input has the resistance ``text``."""
     ohm = parse(text, "ohm", field)
@@ -385,29 +353,24 @@ class DigitalConfig(Strict):
     noise: Conductance = "0 uS"
     gain: Amount | None = 0.5
 
-    def units_of(self, plan: Plan) -> tuple[float, ...]:
-        """Return the conductance of weight one of every joint, S; infinite without cells."""
-        joints = len(plan.network.joints)
-        if not isinstance(plan.making, OnChips):
-            return (math.inf,) * joints
-        if self.units is None:
-            return tuple(plan.making.cells.unit(i, joints) for i in range(joints))
-        given = spread_over(self.units, joints, f"{plan.name}.units")
-        return tuple(parse(unit, "siemens", f"{plan.name}.units") for unit in given)
-
     def recipe(self, plan: Plan) -> Digital:
-        """Return how the network of ``plan`` is trained."""
-        units, joints = self.units_of(plan), len(plan.network.joints)
-        room, sigma = 0.0, parse(self.noise, "siemens", f"{plan.name}.noise")
-        if isinstance(plan.making, OnChips):
-            room = plan.making.cells.cell.high - plan.making.cells.base
-        free = not self.bounded or not room
+        """Return how the network of ``plan`` is trained; without cells, units are infinite."""
+        joints, making, room = len(plan.network.joints), plan.making, math.inf
+        units = [math.inf] * joints
+        if isinstance(making, OnChips):
+            cells, field = making.cells, f"{plan.name}.units"
+            if self.units is not None:
+                units = [parse(unit, "siemens", field) for unit in self.units]
+            units = spread_over(cells.units if self.units is None else units, joints, field)
+            room = cells.cell.high - cells.base if self.bounded else math.inf
+        sigma = parse(self.noise, "siemens", f"{plan.name}.noise")
         return Digital(
             OPTIMISERS[self.optimiser],
             spread_over(self.rates or plan.schedule.rates, joints, f"{plan.name}.rates"),
-            [math.inf if free else room / unit for unit in units],
+            [math.inf if room == math.inf else room / unit for unit in units],
             [sigma / unit for unit in units],
             self.gain,
+            tuple(units),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,30 @@ def quantity(unit: str, positive: bool = False, signed: bool = False) -> BeforeV
     return BeforeValidator(check)
 
 
+Each = TypeVar("Each")
+
+
+def _rising(levels: tuple[Any, ...]) -> tuple[Any, ...]:
+    sizes = [parse(each, "siemens") if isinstance(each, str) else each for each in levels]
+    if len(sizes) < 2 or sizes[0] or sorted(set(sizes)) != sizes:
+        raise ValueError(f"must begin with 0 and rise, but is {shown(list(levels))}")
+    return levels
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = [getattr(value, "kind", value) for value in values]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each can be given once, but is {shown(names)}")
+    return values
+
+
+Rising = Annotated[tuple[Each, ...], AfterValidator(_rising)]
+"""Levels, conductances or numbers, that begin with none and rise."""
+
+Different = Annotated[tuple[Each, ...], AfterValidator(_different), Field(min_length=1)]
+"""Values, or parts of different kinds, each of which can be given once."""
+
+
 def _words(words: tuple[str, ...], info: Any) -> tuple[str, ...]:
     """Check words as those of a file, against the ``letters`` of the config where it has them."""
     try:
@@ -64,9 +88,8 @@ Farads = Annotated[str, quantity("farad"), WRITTEN]
 Amperes = Annotated[str, quantity("ampere", positive=True), WRITTEN]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Chips = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Units = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Samples = Annotated[int, Field(ge=100, le=100_000_000)]
 Positive = Annotated[float, Field(ge=1e-12, le=1e12)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]
@@ -81,8 +104,10 @@ Words = Annotated[
 """Different words that have Braille cells, the shipped ones by default; after ``letters``."""
 
 
-def cells_need(chips: int, layers: Sequence[int], batch: int) -> dict[str, float]:
+def cells_need(chips: int, layers: Sequence[int], batch: int, where: str = "") -> dict[str, float]:
     """Return about how many bytes chips of fully joined ``layers`` take, and their activities.
+
+    By the keys that set them; ``where``: in front of that of the chips.
 
     A weight has two cells, each with a state, a draw of its own (17 bytes) and what a write needs.
 
@@ -92,6 +117,6 @@ def cells_need(chips: int, layers: Sequence[int], batch: int) -> dict[str, float
     weights = sum((below + 1) * above for below, above in pairwise(layers))
     seen = 1000.0 * sum(layers[1:])  # what a look at each chip's accuracy settles at once
     return {
-        "chips, the layers or their inputs": chips * (60.0 * weights + 12.0 * seen),
-        "chips or batch": 12.0 * chips * batch * sum(layers),
+        f"{where}chips, the network or its inputs": chips * (60.0 * weights + 12.0 * seen),
+        f"{where}chips or batch": 12.0 * chips * batch * sum(layers),
     }

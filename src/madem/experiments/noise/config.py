@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from madem.data.task import Finite, Task
 from madem.errors import InputError
-from madem.experiments.config.base import Strict, made, merged
+from madem.experiments.config.base import Strict
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS, Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
-from madem.experiments.config.quantities import Conductance, Seed
+from madem.experiments.config.quantities import Conductance, Different, Rising, Seed
 from madem.randomness import stream
-from madem.training import OnChips, Plan
+from madem.training import Plan, chips_of
 from madem.units import parse
 
 Size = Annotated[int, Field(ge=2, le=10_000_000)]
@@ -30,15 +30,20 @@ class NoiseConfig(Learning, Strict):
     of one cell's conductance from one settling to the next; all are ours, from none to severe.
     ``machine.chips`` of each level; each has a training set (the same ones at every level), first
     weights and cells of its own. ``resamples``: of the bootstrap.
+
+    >>> NoiseConfig.of({"levels": ["0 uS", "2"]})
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: levels.1: '2' needs a unit compatible with siemens, e.g. '2 siemens'
     """
 
     experiment: Literal["noise"] = "noise"
     seed: Seed = 0
     task: Annotated[Part, TASKS] = TASKS.part("classify-words")
-    sizes: tuple[Size, ...] = Field((64, 128, 256, 512), min_length=1)
-    levels: tuple[Conductance, ...] = Field(
-        ("0 uS", "1 uS", "2 uS", "4 uS", "8 uS", "16 uS", "32 uS", "64 uS"), min_length=2
-    )
+    sizes: Different[Size] = (64, 128, 256, 512)
+    levels: Rising[Conductance] = (
+        "0 uS", "1 uS", "2 uS", "4 uS", "8 uS", "16 uS", "32 uS", "64 uS",
+    )  # fmt: skip
     machine: ChipConfig = ChipConfig(chips=12, lines=80, read_noise=False)
     network: NetworkConfig = HopfieldConfig(hidden=(30,), gain=(0.67, 0.96), readout=True)
     estimator: Annotated[Part, ESTIMATORS] = ESTIMATORS.part({"kind": "centred", "beta": 0.5})
@@ -52,9 +57,8 @@ class NoiseConfig(Learning, Strict):
         chips = self.machine.chips
         machine = self.machine.model_copy(update={"chips": len(self.levels) * chips})
         plan = self.learning_plan(f"noise.{size}", self.seed, self._sets(size), machine)
-        assert isinstance(plan.making, OnChips)
         sigmas = tuple(sigma for sigma in self.sigmas for _ in range(chips))
-        return replace(plan, making=replace(plan.making, read_sigmas=sigmas))
+        return replace(plan, making=replace(chips_of(plan), read_sigmas=sigmas))
 
     @property
     def sigmas(self) -> list[float]:
@@ -79,16 +83,11 @@ class NoiseConfig(Learning, Strict):
             drawn=True,
         )
 
-    def check(self) -> None:
-        """Raise ``InputError`` where levels, sizes or machine cannot be used."""
-        sigmas = self.sigmas
-        if sigmas[0] or sorted(set(sigmas)) != sigmas:
-            levels = ", ".join(self.levels)
-            raise InputError(f"levels must begin with 0 and rise, but are {levels}")
-        if len(set(self.sizes)) < len(self.sizes):
-            raise InputError(f"sizes: each can be given once, but is {list(self.sizes)}")
+    @model_validator(mode="after")
+    def _levels_say_all(self) -> NoiseConfig:
         if self.machine.read_noise:
-            raise InputError("machine.read_noise must be false: the levels say how reads fluctuate")
+            raise ValueError("machine.read_noise must be false: the levels say how reads fluctuate")
+        return self
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the chips and sets of all levels take at least."""
@@ -98,16 +97,3 @@ class NoiseConfig(Learning, Strict):
             "sizes, machine.chips or levels": chips * inputs,
             "resamples": 8.0 * self.resamples * chips,
         }
-
-
-def make_noise(values: Mapping[str, Any]) -> NoiseConfig:
-    """Return the config of ``values``; defaults fill what they leave.
-
-    Raises ``InputError`` in one line where something cannot be used.
-
-    >>> make_noise({"levels": ["0 uS", "2"]})
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: levels.1: '2' needs a unit compatible with siemens, e.g. '2 siemens'
-    """
-    return made(NoiseConfig, merged(NoiseConfig().model_dump(mode="json"), values))

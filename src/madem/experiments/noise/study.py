@@ -12,15 +12,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from madem.experiments.noise.config import NoiseConfig, make_noise
+from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.noise.results import Band, NoiseResults, Optimum, Read, Row
-from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import refuse_numbers, resumed, train
 from madem.machine import Machine
-from madem.randomness import stream
-from madem.training import OnChips, Trainer, scores
+from madem.training import Trainer, chips_of, scores
 
 CONFIDENCE = 0.95
 
@@ -41,7 +40,7 @@ def train_job(config: NoiseConfig, path: Path, size: int, tell: Tell) -> dict[st
     reads = {"noisy": trainer.machine, "averaged": averaged(trainer)}
     for read, machine in reads.items():
         for part in get_args(Set):
-            x, target = plan.task.held(part, stream(plan.seed, plan.name, part))
+            x, target = plan.held(part)
             right = scores(plan, machine, x, target, f"{part} {read}").mean(-1)
             found[f"{part}_{read}"] = right.view(len(config.levels), -1).tolist()
     return found
@@ -49,9 +48,7 @@ def train_job(config: NoiseConfig, path: Path, size: int, tell: Tell) -> dict[st
 
 def averaged(trainer: Trainer) -> Machine:
     """Return the chips that ``trainer`` trained, read without noise."""
-    making = trainer.plan.making
-    assert isinstance(making, OnChips)
-    quiet = replace(making, read_sigmas=()).assemble(trainer.plan)
+    quiet = replace(chips_of(trainer.plan), read_sigmas=()).assemble(trainer.plan)
     quiet.restore(trainer.machine.state())
     return quiet
 
@@ -64,7 +61,6 @@ def jobs_of(config: NoiseConfig, path: Path) -> list[Job]:
 
 def check(config: NoiseConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built."""
-    config.check()
     for size in config.sizes:
         plan = config.plan(size)
         refuse_numbers(plan)
@@ -111,21 +107,22 @@ def optimum(values: Array, draws: np.random.Generator, count: int) -> Optimum:
     )
 
 
-def summarise(config: NoiseConfig, folder: RunDirectory) -> dict[str, Any]:
+def summarise(config: NoiseConfig, folder: RunDirectory, held: Records) -> NoiseResults:
     """Return means and intervals of every size, and the best level of noise."""
+    del folder
     rows = []
-    for job, size in zip(jobs_of(config, folder.path), config.sizes, strict=True):
-        held, reads = folder.finished(job.name), dict[str, Read]()
+    for size in config.sizes:
+        found, reads = held[f"sets.{size}"], dict[str, Read]()
         for read in ("noisy", "averaged"):
-            training, test = (np.array(held[f"{part}_{read}"]) for part in get_args(Set))
+            training, test = (np.array(found[f"{part}_{read}"]) for part in get_args(Set))
             draws, count = np.random.default_rng([config.seed, size]), config.resamples
             three = {"training": training, "test": test, "gap": training - test}
             bands = {key: band(v, resampled(v, draws, count)) for key, v in three.items()}
             reads[read] = Read(**bands, optimum=optimum(test, draws, count))
-        rows.append(Row(size=size, unsettled=held["unsettled"], **reads))
+        rows.append(Row(size=size, unsettled=found["unsettled"], **reads))
     return NoiseResults(
         seed=config.seed, chips=config.machine.chips, levels=list(config.levels), rows=rows
-    ).model_dump(mode="json")
+    )
 
 
-EXPERIMENT = Experiment("noise", make_noise, check, jobs_of, summarise)
+EXPERIMENT = Experiment("noise", NoiseConfig, check, jobs_of, summarise)

@@ -10,57 +10,54 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import BaseModel
+from typing import Any
 
 from madem.device.presets import preset
 from madem.errors import InputError
+from madem.experiments.config.base import Strict
 from madem.experiments.running.engines import Pool, processes, versions
 from madem.experiments.running.jobs import Job, Tell, run_jobs
+from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
 from madem.training import Plan
+
+Records = Mapping[str, Any]
+"""What the jobs of a run have found, by their names."""
 
 
 @dataclass(frozen=True)
 class Experiment:
     """What ``madem run`` needs of a question.
 
-    ``make``: the config that values describe, defaults filled in, or ``InputError``; ``check``:
-    raises ``InputError`` for a config that cannot be built; ``jobs``: all jobs of a run in a
-    folder, the longest first, each of which returns what ``jobs/NAME.json`` shall hold;
-    ``summarise``: what the results amount to, once all jobs are done; ``plans``: the networks that
-    can be looked at, by the name of the job that saves each, ``checkpoints/NAME.safetensors``.
+    ``model``: that of its configs; ``check``: raises ``InputError`` for a config that cannot be
+    built; ``jobs``: all jobs of a run in a folder, the longest first, each of which returns what
+    ``jobs/NAME.json`` shall hold; ``summarise``: what the results of all jobs, by name, amount
+    to; ``plans``: the networks that can be looked at, by the name of the job that saves each,
+    ``checkpoints/NAME.safetensors``.
     """
 
     name: str
-    make: Callable[[Mapping[str, Any]], Any]
+    model: type[Strict]
     check: Callable[[Any], None]
     jobs: Callable[[Any, Path], list[Job]]
-    summarise: Callable[[Any, RunDirectory], dict[str, Any]]
+    summarise: Callable[[Any, RunDirectory, Records], Result]
     plans: Callable[[Any], Mapping[str, Plan]] = lambda _: {}
-
-    @property
-    def model(self) -> type[BaseModel]:
-        """The model of its configs: what ``make`` returns."""
-        found: type[BaseModel] = get_type_hints(self.make)["return"]
-        return found
 
     def prepare(self, config: Any, path: Path) -> None:
         """Claim ``path`` for a run, before anything is written."""
         self.check(config)
         RunDirectory(path).claim(config.model_dump(mode="json"))
 
-    def results(self, config: Any, path: Path) -> dict[str, Any]:
-        """Write all results of the run in ``path`` from its jobs, and return its summary.
+    def results(self, config: Any, path: Path) -> Result:
+        """Write all results of the run in ``path`` from its jobs, and return them.
 
         Raises ``InputError`` where a job is not finished.
         """
         folder = RunDirectory(path)
-        for job in self.jobs(config, path.absolute()):
-            folder.finished(job.name, job.key)
-        summary = self.summarise(config, folder)
-        folder.save_json("summary.json", summary)
+        jobs = self.jobs(config, path.absolute())
+        held = {job.name: folder.finished(job.name, job.key) for job in jobs}
+        summary = self.summarise(config, folder, held)
+        folder.save_json("summary.json", summary.model_dump(mode="json"))
         return summary
 
     def jobs_left(self, config: Any, path: Path) -> list[Job]:
@@ -70,8 +67,8 @@ class Experiment:
 
     def run(
         self, config: Any, path: Path, tell: Tell, workers: int = 2, pool: Pool | None = None
-    ) -> dict[str, Any]:
-        """Do what is left of the run in ``path``; write and return its summary.
+    ) -> Result:
+        """Do what is left of the run in ``path``; write and return its results.
 
         ``pool``: what makes the workers; by default, ``workers`` processes of this computer, or
         this process itself where there is one worker or job. Raises ``InputError`` where another

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
@@ -44,11 +43,9 @@ class RunDirectory:
         """Point at ``path``; nothing is read or written yet."""
         self.path = path
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> AbstractContextManager[None]:
         """Keep other processes from writing here; raise ``InputError`` where one is at work."""
-        with locked(self.path):
-            yield
+        return locked(self.path)
 
     def claim(self, config: dict[str, Any]) -> None:
         """Take the folder for ``config``, or raise ``InputError`` where it holds something else."""

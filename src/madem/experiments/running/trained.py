@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from madem.errors import InputError, abridged
 from madem.experiments.running.jobs import Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.machine import Machine
 from madem.machine.stores import part_of
-from madem.randomness import stream
 from madem.training import Plan, Trainer, predicts
 
 EVERY = 250
 """Steps between two checkpoints."""
+
+OFTEN = 50
+"""Steps between two reports of a training that leaves no checkpoints."""
 
 
 def seen(trainer: Trainer) -> str:
@@ -22,9 +24,22 @@ def seen(trainer: Trainer) -> str:
     return f"validation {sum(scores) / len(scores):.3f}"
 
 
+def stepping(tell: Tell, job: str, total: int, text: str, before: int = 0) -> Callable[[int], None]:
+    """Return what hears of the steps of a training, and tells of some as progress of ``job``.
+
+    ``before``: how many of the ``total`` steps of the job were made before.
+    """
+
+    def heard(step: int) -> None:
+        if step % OFTEN == 0 or before + step == total:
+            tell(Progress(job, before + step, total, text))
+
+    return heard
+
+
 def refuse_numbers(plan: Plan) -> None:
     """Raise ``InputError`` where the task of ``plan`` has numbers to predict: none can be right."""
-    held = plan.task.held("test", stream(plan.seed, plan.name, "test"))
+    held = plan.held("test")
     if predicts(plan.task.cost, held[1]):
         raise InputError("task: right decisions are counted here, but it has numbers to predict")
 
@@ -74,14 +89,13 @@ def train(
     job: str,
     tell: Tell,
     until: int | None = None,
-    rates: Sequence[float] | None = None,
     said: Callable[[Trainer], str] = seen,
 ) -> None:
-    """Train to the end, or to the step ``until``, as planned, or at constant ``rates``."""
+    """Train to the end, or to the step ``until``."""
     steps = trainer.plan.schedule.steps if until is None else until
     often = max(1, min(EVERY, steps // 200))
     while trainer.step < steps:
-        trainer.advance(rates)
+        trainer.advance()
         kept = trainer.step % EVERY == 0 or trainer.step == steps
         if kept:
             folder.save_tensors(checkpointed(job), *trainer.state())

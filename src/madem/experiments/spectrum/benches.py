@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from madem.data.braille import cells, dots
-from madem.data.images import digit_images
 from madem.data.task import Finite
 from madem.data.words import Classify
 from madem.experiments.config.networks import HopfieldConfig
-from madem.experiments.config.parts import base_of
-from madem.experiments.spectrum.config import SpectrumConfig
-from madem.experiments.spectrum.imperfections import chips_with, ideal_cell
+from madem.experiments.spectrum.imperfections import chips_with
 from madem.learn import Estimator, Rule
 from madem.network import Network, SquaredError
 from madem.training import Pairs, Plan, Schedule
 from madem.training.assemble import Holding
-
-TUNING = 1_000_000
-"""Added to the seed for the chips, data and draws of the tuning."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +98,3 @@ class Bench:
             replace(making, holding=how.holding), how.estimator, how.rule,
             Schedule(self.steps, self.batch, (rate,)),
         )  # fmt: skip
-
-
-def bench_of(config: SpectrumConfig, name: str, tuning: bool = False) -> Bench:
-    """Return the task ``name``, for the chips of ``tuning`` or those that are told of.
-
-    Digits come without their first pixel, which is always blank: with the bias, 64 lines. Raises
-    ``InputError`` for a config that cannot be built.
-    """
-    task: Classify | Finite
-    if name == "digits":
-        task = digit_images(8, signed=True, validation=300, seed=config.seed)
-        task = replace(task.mapped(lambda x: x.flatten(1)[:, 1:]), drawn=True)
-        task = task if tuning else replace(task, validation=task.test)
-    else:
-        codes = dots(config.words, max(len(cells(word)) for word in config.words))
-        task = Classify(codes, 0.2, looked=config.test_samples)
-    base = base_of(config.base, ideal_cell(), "base")
-    seed, chips = config.seed, config.chips
-    if tuning:
-        seed, chips = seed + TUNING, config.tuning_chips
-    return Bench(name, seed, chips, config.steps, config.batch, base, task)

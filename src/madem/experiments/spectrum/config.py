@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from madem.errors import shown
-from madem.experiments.config.base import Strict, made
+from madem.data.braille import cells, dots
+from madem.data.images import digit_images
+from madem.data.task import Finite
+from madem.data.words import Classify
+from madem.experiments.config.base import Strict
+from madem.experiments.config.parts import base_of
 from madem.experiments.config.quantities import (
     Conductance,
+    Count,
+    Different,
     Samples,
     Seed,
     Steps,
-    Units,
     Words,
     cells_need,
 )
+from madem.experiments.spectrum.benches import Bench
+from madem.experiments.spectrum.imperfections import ideal_cell
+
+TUNING = 1_000_000
+"""Added to the seed for the chips, data and draws of the tuning."""
 
 RuleName = Literal[
     "ex-situ", "noise-aware", "in-situ", "in-the-loop", "tiki-taka",
@@ -52,15 +63,15 @@ class SpectrumConfig(Strict):
     seed: Seed = 0
     full: bool = False
     words: Words
-    tasks: tuple[TaskName, ...] = Field(("braille", "digits"), min_length=1)
-    rules: tuple[RuleName, ...] = Field(RULES, min_length=1)
-    imperfections: tuple[ImperfectionName, ...] = Field(IMPERFECTIONS, min_length=1)
+    tasks: Different[TaskName] = ("braille", "digits")
+    rules: Different[RuleName] = RULES
+    imperfections: Different[ImperfectionName] = IMPERFECTIONS
     chips: int = Field(32, ge=2, le=1_000_000)
     levels: int = Field(4, ge=1, le=4)
     stated: int = Field(3, ge=1, le=4)
     steps: Steps = 160
-    batch: Units = 16
-    tuning_chips: Units = 4
+    batch: Count = 16
+    tuning_chips: Count = 4
     test_samples: Samples = 1000
     base: Conductance = "20 uS"
     writes: bool = True
@@ -71,11 +82,40 @@ class SpectrumConfig(Strict):
     def _fits_together(self) -> SpectrumConfig:
         if self.stated > self.levels:
             raise ValueError(f"stated must be one of {self.levels} levels, but is {self.stated}")
-        for name in ("tasks", "rules", "imperfections"):
-            given = getattr(self, name)
-            if len(set(given)) < len(given):
-                raise ValueError(f"{name}: each can be given once, but is {shown(list(given))}")
         return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> SpectrumConfig:
+        """Return the config that ``values`` describe, or raise ``InputError`` in one line.
+
+        >>> SpectrumConfig.of({"rules": ["centered"]})
+        Traceback (most recent call last):
+        ...
+        madem.errors.InputError: rules.0: unknown name 'centered': did you mean 'centred'? \
+(allowed: centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, positive, \
+sparse, tiki-taka)
+        """
+        return super().of({**(FULL if values.get("full") is True else {}), **values})
+
+    def bench(self, name: str, tuning: bool = False) -> Bench:
+        """Return the task ``name``, for the chips of ``tuning`` or those that are told of.
+
+        Digits come without their first pixel, which is always blank: with the bias, 64 lines.
+        Raises ``InputError`` where it cannot be built.
+        """
+        task: Classify | Finite
+        if name == "digits":
+            task = digit_images(8, signed=True, validation=300, seed=self.seed)
+            task = replace(task.mapped(lambda x: x.flatten(1)[:, 1:]), drawn=True)
+            task = task if tuning else replace(task, validation=task.test)
+        else:
+            codes = dots(self.words, max(len(cells(word)) for word in self.words))
+            task = Classify(codes, 0.2, looked=self.test_samples)
+        base = base_of(self.base, ideal_cell(), "base")
+        seed, chips = self.seed, self.chips
+        if tuning:
+            seed, chips = seed + TUNING, self.tuning_chips
+        return Bench(name, seed, chips, self.steps, self.batch, base, task)
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the tasks take, as if all had a hidden layer."""
@@ -83,16 +123,3 @@ class SpectrumConfig(Strict):
         layers = (63, 31, 10) if self.tasks == ("digits",) else (max(dots, 63), 31, max(words, 10))
         tests = {"test_samples or words": 4.0 * self.test_samples * (2 * dots + words)}
         return cells_need(max(self.chips, self.tuning_chips), layers, self.batch) | tests
-
-
-def make_spectrum(held: Mapping[str, Any]) -> SpectrumConfig:
-    """Return the config that ``held`` describes, or raise ``InputError`` in one line.
-
-    >>> make_spectrum({"rules": ["centered"]})
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: rules.0: unknown name 'centered': did you mean 'centred'? (allowed: \
-centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, positive, sparse, \
-tiki-taka)
-    """
-    return made(SpectrumConfig, {**(FULL if held.get("full") is True else {}), **held})

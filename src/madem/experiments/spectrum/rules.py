@@ -114,11 +114,11 @@ def programmed(bench: Bench, rate: float, how: ExSitu) -> Under:
 
     def under(severe: Mapping[str, float]) -> Outcome:
         plan = bench.plan(nothing, rate, severe)
-        assert isinstance(plan.making, training.OnChips)
-        cells = plan.making.cells
+        making = training.chips_of(plan)
+        cells = making.cells
         units = tuple((cells.cell.high - cells.base) / each for each in most)
-        chips = replace(plan.making, cells=replace(cells, units=units)).assemble(plan, weights)
-        x, target = plan.task.held("validation", stream(plan.seed, plan.name, "validation"))
+        chips = replace(making, cells=replace(cells, units=units)).assemble(plan, weights)
+        x, target = plan.held("validation")
         found = training.scores(plan, chips, x, target, "test")
         return Outcome(accuracy=found.mean(-1).tolist())
 

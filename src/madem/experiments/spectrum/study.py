@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
 from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrum import results
-from madem.experiments.spectrum.benches import TUNING, bench_of
-from madem.experiments.spectrum.config import SpectrumConfig, make_spectrum
+from madem.experiments.spectrum.config import TUNING, SpectrumConfig
 from madem.experiments.spectrum.imperfections import ALL, TABLE, severities
 from madem.experiments.spectrum.rules import WAYS
 from madem.experiments.spectrum.writes import MANNERS, written_with
@@ -34,7 +33,7 @@ Made = TypeVar("Made", bound=Result)
 def check(config: SpectrumConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built."""
     for task in config.tasks:
-        bench_of(config, task)
+        config.bench(task)
 
 
 def conditions(config: SpectrumConfig) -> dict[str, Mapping[str, float]]:
@@ -88,7 +87,7 @@ def rule_job(
     grid = {f"candidate.{index}": each for index, each in enumerate(way.grid)}
     tried = parts.made(results.Candidate, grid, lambda each: tuned(config, task, rule, *each))
     best = max(tried.values(), key=lambda each: each.mean)
-    under = way.begin(bench_of(config, task), best.rate, best.own)
+    under = way.begin(config.bench(task), best.rate, best.own)
     found = parts.made(results.Outcome, severe, under)
     candidates = list(tried.values())
     return results.Trained(chosen=best, candidates=candidates, conditions=found).model_dump()
@@ -98,7 +97,7 @@ def tuned(
     config: SpectrumConfig, task: str, rule: str, rate: float, own: float
 ) -> results.Candidate:
     """Return the accuracy of one candidate on ideal chips, and on chips with all at its mildest."""
-    under = WAYS[rule].begin(bench_of(config, task, tuning=True), rate, own)
+    under = WAYS[rule].begin(config.bench(task, tuning=True), rate, own)
     ideal, together = (float(np.mean(under(s).accuracy)) for s in ({}, severities(ALL, 0)))
     mean = (ideal + together) / 2
     return results.Candidate(rate=rate, own=own, ideal=ideal, together=together, mean=mean)
@@ -113,13 +112,13 @@ def writes_job(config: SpectrumConfig, path: Path, tell: Tell) -> dict[str, Any]
     return {name: each.model_dump() for name, each in found.items()}
 
 
-def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
+def summarise(
+    config: SpectrumConfig, folder: RunDirectory, held: Records
+) -> results.SpectrumResults:
     """Return means and spreads of every rule under every condition, losses, and verdicts."""
-    held: dict[str, dict[str, results.Trained]] = {
-        task: {
-            rule: results.Trained.model_validate(folder.finished(f"{task}.{rule}"))
-            for rule in config.rules
-        }
+    del folder
+    trained: dict[str, dict[str, results.Trained]] = {
+        task: {r: results.Trained.model_validate(held[f"{task}.{r}"]) for r in config.rules}
         for task in config.tasks
     }
     return results.SpectrumResults(
@@ -130,10 +129,10 @@ def summarise(config: SpectrumConfig, folder: RunDirectory) -> dict[str, Any]:
         tuning_seed=config.seed + TUNING,
         tuning_chips=config.tuning_chips,
         tasks={task: {rule: summary(config, each) for rule, each in rules.items()}
-               for task, rules in held.items()},
-        verdicts={task: verdicts(rules) for task, rules in held.items()},
-        writes=folder.finished(WRITES) if config.writes else None,
-    ).model_dump(mode="json")  # fmt: skip
+               for task, rules in trained.items()},
+        verdicts={task: verdicts(rules) for task, rules in trained.items()},
+        writes=held.get(WRITES),
+    )  # fmt: skip
 
 
 def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned:
@@ -156,10 +155,8 @@ def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned
     )  # fmt: skip
 
 
-def severity(
-    levels: Sequence[float], losses: Sequence[float], point: float = POINT
-) -> float | None:
-    """Return the severity at which a ``point`` of accuracy is lost, of ``levels``.
+def severity(levels: Sequence[float], losses: Sequence[float]) -> float | None:
+    """Return the severity at which a ``POINT`` of accuracy is lost, of ``levels``.
 
     Linear between the logarithms of the levels; the mildest where that loses more already; None
     where no level does.
@@ -167,10 +164,10 @@ def severity(
     >>> severity((0.01, 0.03, 0.1), [0.0, 0.02, 0.05])
     0.0173
     """
-    first = next((i for i, loss in enumerate(losses) if loss > point), None)
+    first = next((i for i, loss in enumerate(losses) if loss > POINT), None)
     if not first:
         return None if first is None else levels[0]
-    share = (point - losses[first - 1]) / (losses[first] - losses[first - 1])
+    share = (POINT - losses[first - 1]) / (losses[first] - losses[first - 1])
     return float(f"{levels[first - 1] * (levels[first] / levels[first - 1]) ** share:.3g}")
 
 
@@ -202,4 +199,4 @@ def verdicts(rules: Mapping[str, results.Trained]) -> list[results.Verdict]:
     return found
 
 
-EXPERIMENT = Experiment("spectrum", make_spectrum, check, jobs_of, summarise)
+EXPERIMENT = Experiment("spectrum", SpectrumConfig, check, jobs_of, summarise)

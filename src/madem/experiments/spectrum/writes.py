@@ -13,7 +13,7 @@ import torch
 from madem.device import load
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.running.files import write_atomically
-from madem.experiments.spectrum.benches import Bench, Learner, bench_of
+from madem.experiments.spectrum.benches import Bench, Learner
 from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import DEVICE, MOST_PULSES
 from madem.experiments.spectrum.results import Manner
@@ -22,7 +22,7 @@ from madem.ledger import load_prices, priced, totals
 from madem.machine import Train, pulses, single_pulse, verified
 from madem.machine.writing import Writing
 from madem.randomness import stream
-from madem.training import OnChips, Plan, Trainer
+from madem.training import Plan, Trainer, chips_of
 
 CHIPS = 8
 Asking = Callable[[Bench], Rule]
@@ -54,12 +54,12 @@ def plan_of(config: SpectrumConfig, name: str) -> Plan:
     """Return the plan of learning digits on chips of the default device in the manner ``name``."""
     asking, writing, rate = MANNERS[name]
     bench = replace(
-        bench_of(config, "digits"), chips=CHIPS, steps=config.writes_steps, batch=2 * config.batch
+        config.bench("digits"), chips=CHIPS, steps=config.writes_steps, batch=2 * config.batch
     )
     plan = bench.plan(Learner(centred(bench.sizes.beta), asking(bench)), rate, {})
-    assert isinstance(plan.making, OnChips)
-    cells = replace(plan.making.cells, cell=load(DEVICE))
-    return replace(plan, making=replace(plan.making, cells=cells, writing=writing))
+    making = chips_of(plan)
+    cells = replace(making.cells, cell=load(DEVICE))
+    return replace(plan, making=replace(making, cells=cells, writing=writing))
 
 
 def written_with(config: SpectrumConfig, name: str, path: Path | None = None) -> Manner:
@@ -69,8 +69,7 @@ def written_with(config: SpectrumConfig, name: str, path: Path | None = None) ->
     """
     plan = plan_of(config, name)
     trainer, record = Trainer(plan), list[pulses.Row]()
-    assert isinstance(plan.making, OnChips)
-    places = plan.making.placements(plan.network)
+    places = chips_of(plan).placements(plan.network)
     while not trainer.done:
         step, written = trainer.step, trainer.advance()
         if path is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from madem.data.task import Task
-from madem.experiments.config.base import Strict, made
+from madem.experiments.config.base import Strict
 from madem.experiments.config.names import TASKS, Part
 from madem.experiments.config.parts import (
     ChipConfig,
@@ -46,7 +46,14 @@ class YardsticksConfig(Strict):
 
 
 class TrainConfig(Learning, Strict):
-    """A network that learns a task on a machine, and what that is measured against, if anything."""
+    """A network that learns a task on a machine, and what that is measured against, if anything.
+
+    >>> TrainConfig.of({"solver": "swep"})
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: solver: unknown name 'swep': did you mean 'sweep'? (allowed: \
+anderson, flow, newton, over-relaxed, sweep, synchronous)
+    """
 
     experiment: Literal["train"] = "train"
     seed: Seed = 0
@@ -63,18 +70,6 @@ class TrainConfig(Learning, Strict):
         """Return about how many bytes the network and its batches take at least."""
         hidden = getattr(self.network, "hidden", ())
         if isinstance(self.machine, ChipConfig):
-            found = cells_need(self.machine.chips, (1, *hidden, 1), self.schedule.batch)
-            return {f"machine.{key}": size for key, size in found.items()}
+            layers = (1, *hidden, 1)
+            return cells_need(self.machine.chips, layers, self.schedule.batch, "machine.")
         return {"network.hidden": sum(cells_need(1, (1, *hidden, 1), self.schedule.batch).values())}
-
-
-def make_train(values: Mapping[str, Any]) -> TrainConfig:
-    """Return the config that ``values`` describe, or raise ``InputError`` in one line.
-
-    >>> make_train({"solver": "swep"})
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: solver: unknown name 'swep': did you mean 'sweep'? (allowed: \
-anderson, flow, newton, over-relaxed, sweep, synchronous)
-    """
-    return made(TrainConfig, values)

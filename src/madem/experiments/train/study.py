@@ -9,15 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from madem.experiments.config.parts import DigitalConfig
-from madem.experiments.running.experiment import Experiment
-from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.experiment import Experiment, Records
+from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.results import Mean
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import resumed, train
-from madem.experiments.train.config import TrainConfig, make_train
+from madem.experiments.running.trained import resumed, stepping, train
+from madem.experiments.train.config import TrainConfig
 from madem.experiments.train.results import Look, Spent, TrainResults
 from madem.ledger import load_prices, totals
-from madem.randomness import stream
 from madem.training import (
     OnChips,
     Plan,
@@ -39,7 +38,7 @@ def train_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
     folder, plan = RunDirectory(path), config.plan()
     trainer = resumed(Trainer(plan), folder, JOB)
     train(trainer, folder, JOB, tell)
-    x, target = held(plan, "test")
+    x, target = plan.held("test")
     found = scores(plan, trainer.machine, x, target, "test").reshape(-1, len(x))
     folder.save_tensors(f"jobs/{JOB}.safetensors", {"test": found})
     spent = trainer.ledger.rows(load_prices()) if trainer.ledger.totals else []
@@ -49,11 +48,6 @@ def train_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
         "ledger": spent,
         "score": "squared error" if predicts(plan.task.cost, target) else "accuracy",
     }
-
-
-def held(plan: Plan, part: Any) -> tuple[Tensor, Tensor]:
-    """Return a set of the task: the same for every chip and every yardstick."""
-    return plan.task.held(part, stream(plan.seed, plan.name, part))
 
 
 def yardstick_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
@@ -68,15 +62,10 @@ def yardstick_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]
     for name, each in candidates.items():
         tried = []
         for candidate in each:
-
-            def told(step: int, name: str = name, done: int = done) -> None:
-                if step % 50 == 0 or step == steps:
-                    tell(Progress(YARDSTICKS, done * steps + step, count * steps, name))
-
-            tried.append(tested(plan, candidate, name, told))
+            heard = stepping(tell, YARDSTICKS, count * steps, name, done * steps)
+            tried.append(tested(plan, candidate, name, heard))
             done += 1
-        best = max(tried, key=lambda pair: pair[0])
-        found[name] = best[1]
+        found[name] = max(tried, key=lambda pair: pair[0])[1]
     RunDirectory(path).save_tensors(f"jobs/{YARDSTICKS}.safetensors", found)
     return {"yardsticks": list(found)}
 
@@ -85,22 +74,19 @@ def tested(
     plan: Plan, how: DigitalConfig, name: str, tell: Callable[[int], None]
 ) -> tuple[float, Tensor]:
     """Return how good a candidate is on validation data, and its scores on the test set."""
-    if name == "ex_situ":
-        machine = programmed(plan, how.units_of(plan), how.recipe(plan), tell=tell)
-
-        def judged(part: str) -> Tensor:
-            x, target = held(plan, part)
-            return scores(plan, machine, x, target, f"ex situ {part}")
+    once, found = name == "ex_situ", {}
+    if once:
+        machine = programmed(plan, how.recipe(plan), tell=tell)
     else:
         weights = train_digitally(plan, how.recipe(plan), name, tell)
-
-        def judged(part: str) -> Tensor:
-            x, target = held(plan, part)
-            return score(plan.task.cost, ideal_outputs(plan, weights, x), target)
-
-    better = -1 if predicts(plan.task.cost, held(plan, "test")[1]) else 1
-    seen = judged("test")
-    return better * float(judged("validation").mean()), seen.reshape(-1, seen.shape[-1])
+    for part in ("validation", "test"):
+        x, target = plan.held(part)
+        found[part] = (
+            scores(plan, machine, x, target, f"ex situ {part}") if once
+            else score(plan.task.cost, ideal_outputs(plan, weights, x), target)
+        )  # fmt: skip
+    better = -1 if predicts(plan.task.cost, target) else 1
+    return better * float(found["validation"].mean()), found["test"].flatten(0, -2)
 
 
 def jobs_of(config: TrainConfig, path: Path) -> list[Job]:
@@ -118,17 +104,14 @@ def check(config: TrainConfig) -> None:
     plan.making.assemble(plan)
 
 
-def summarise(config: TrainConfig, folder: RunDirectory) -> dict[str, Any]:
+def summarise(config: TrainConfig, folder: RunDirectory, held: Records) -> TrainResults:
     """Return what came of the training, from its jobs."""
-    result = folder.finished(JOB)
-    test = folder.tensors(JOB)["test"]
-    beside = {}
-    if config.yardsticks is not None:
-        folder.finished(YARDSTICKS)
-        beside = folder.tensors(YARDSTICKS)
+    result, test = held[JOB], folder.tensors(JOB)["test"]
+    beside = folder.tensors(YARDSTICKS) if YARDSTICKS in held else {}
     spent = totals(result["ledger"]) if result["ledger"] else None
     each = test.mean(-1)
-    found = TrainResults(
+    folder.save_json("ledger.json", {JOB: result["ledger"]})
+    return TrainResults(
         seed=config.seed,
         chips=len(test),
         score=result["score"],
@@ -149,8 +132,6 @@ def summarise(config: TrainConfig, folder: RunDirectory) -> dict[str, Any]:
             training=row["train_score"], cost=row["train_cost"], unsettled=row["unsettled"],
         ) for row in result["curve"]],
     )  # fmt: skip
-    folder.save_json("ledger.json", {JOB: result["ledger"]})
-    return found.model_dump(mode="json")
 
 
 def plans(config: TrainConfig) -> dict[str, Plan]:
@@ -158,4 +139,4 @@ def plans(config: TrainConfig) -> dict[str, Plan]:
     return {JOB: config.plan()}
 
 
-EXPERIMENT = Experiment("train", make_train, check, jobs_of, summarise, plans)
+EXPERIMENT = Experiment("train", TrainConfig, check, jobs_of, summarise, plans)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from madem.errors import InputError
-from madem.experiments.config.base import Strict, made, merged
+from madem.experiments.config.base import Strict
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS, Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import (
@@ -18,7 +17,15 @@ from madem.experiments.config.parts import (
     ScheduleConfig,
     WritingConfig,
 )
-from madem.experiments.config.quantities import Amount, Positive, Seed, Share, Steps
+from madem.experiments.config.quantities import (
+    Amount,
+    Different,
+    Positive,
+    Rising,
+    Seed,
+    Share,
+    Steps,
+)
 from madem.learn import Estimator
 from madem.training import Plan
 
@@ -35,6 +42,11 @@ class VariabilityConfig(Learning, Strict):
     lines of what a biased measurement adds to the sensed activities, in units of the state;
     ``measured``: the estimators that learn on with it after training, for ``bias_steps`` batches
     at ``bias_rate`` times the first rates.
+
+    >>> VariabilityConfig.of({"defect_rates": [0.0, 1.2]})
+    Traceback (most recent call last):
+    ...
+    madem.errors.InputError: defect_rates.1: input should be less than 1, but is 1.2
     """
 
     experiment: Literal["variability"] = "variability"
@@ -47,15 +59,15 @@ class VariabilityConfig(Learning, Strict):
     writing: WritingConfig = WritingConfig(units=("400 uS",))
     schedule: ScheduleConfig = ScheduleConfig(steps=500, rates=(0.5,), looks=16)
     target: float = Field(0.98, gt=0, lt=1)
-    defect_rates: tuple[Share, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-    spreads: tuple[Amount, ...] = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
-    damage: tuple[Share, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
+    defect_rates: Rising[Share] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+    spreads: Rising[Amount] = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+    damage: Rising[Share] = (0.0, 0.05, 0.1, 0.2, 0.4)
     ex_situ: DigitalConfig = DigitalConfig(rates=(2.0,))
     ideal_steps: Steps = 3000
-    offsets: tuple[Amount, ...] = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-    measured: tuple[Annotated[Part, ESTIMATORS], ...] = Field(
-        (CENTRED, ESTIMATORS.part({"kind": "positive", "beta": 2.0})), min_length=1
-    )
+    offsets: Rising[Amount] = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+    measured: Different[Annotated[Part, ESTIMATORS]] = (
+        CENTRED, ESTIMATORS.part({"kind": "positive", "beta": 2.0}),
+    )  # fmt: skip
     bias_steps: Steps = 300
     bias_rate: Positive = 0.2
 
@@ -80,34 +92,15 @@ class VariabilityConfig(Learning, Strict):
         """The levels of every flaw."""
         return {"defects": self.defect_rates, "spread": self.spreads, "damage": self.damage}
 
-    def check(self) -> None:
-        """Raise ``InputError`` where levels, estimators or machine cannot be used."""
-        for field in ("defect_rates", "spreads", "damage", "offsets"):
-            levels: tuple[float, ...] = getattr(self, field)
-            if len(levels) < 2 or levels[0] or sorted(set(levels)) != list(levels):
-                raise InputError(f"{field} must begin with 0 and rise, but is {list(levels)}")
-        kinds = [part.called for part in self.measured]
-        if len(set(kinds)) < len(kinds):
-            raise InputError(f"measured: each kind can be given once, but is {kinds}")
+    @model_validator(mode="after")
+    def _can_be_off(self) -> VariabilityConfig:
         if not self.machine.read_noise and not self.machine.converters:
-            raise InputError(
+            raise ValueError(
                 "machine: an ideal measurement has no offset; leave read_noise or converters on"
             )
+        return self
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the chips of all levels of a question take at least."""
         levels = map(len, (self.defect_rates, self.spreads, self.damage, self.offsets))
         return self.cells_need(self.task, self.seed, max(levels) * self.machine.chips)
-
-
-def make_variability(values: Mapping[str, Any]) -> VariabilityConfig:
-    """Return the config of ``values``; defaults fill what they leave.
-
-    Raises ``InputError`` in one line where something cannot be used.
-
-    >>> make_variability({"defect_rates": [0.0, 1.2]})
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: defect_rates.1: input should be less than 1, but is 1.2
-    """
-    return made(VariabilityConfig, merged(VariabilityConfig().model_dump(mode="json"), values))

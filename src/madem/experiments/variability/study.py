@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from madem.experiments.running.experiment import Experiment
+from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import refuse_numbers, resumed, train
 from madem.experiments.variability import results
-from madem.experiments.variability.config import VariabilityConfig, make_variability
+from madem.experiments.variability.config import VariabilityConfig
 from madem.experiments.variability.flaws import BiasedEstimator, afflict, struck, uneven
 from madem.randomness import stream
 from madem.training import Exponential, Row, Trainer, programmed, scores
@@ -67,8 +68,7 @@ def flaw_job(config: VariabilityConfig, path: Path, name: str, tell: Tell) -> di
         trainer.look()
     train(trainer, folder, name, tell)
     longer = replace(plan, schedule=replace(plan.schedule, steps=config.ideal_steps))
-    how = config.ex_situ
-    fixed = programmed(longer, how.units_of(plan), how.recipe(plan), config.machine.chips)
+    fixed = programmed(longer, config.ex_situ.recipe(plan), config.machine.chips)
     seen = partial(scores, plan, fixed, *trainer.validation)
     before = seen("ex situ before").mean(-1).tolist()
     spoil(fixed)
@@ -90,7 +90,7 @@ def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[st
     schedule = replace(
         plan.schedule,
         steps=config.bias_steps,
-        rates=tuple(config.bias_rate * rate for rate in plan.rates),
+        rates=tuple(config.bias_rate * rate for rate in plan.schedule.rates),
         fall=Exponential(),
         looks=evenly(config.bias_steps, config.schedule.looks),
     )
@@ -126,7 +126,6 @@ def jobs_of(config: VariabilityConfig, path: Path) -> list[Job]:
 
 def check(config: VariabilityConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built."""
-    config.check()
     plan = config.plan(1)
     plan.making.assemble(plan)
     refuse_numbers(plan)
@@ -161,12 +160,8 @@ def largest_with(levels: Sequence[float], shares: Sequence[float]) -> float | No
     >>> largest_with([0.0, 0.1, 0.2], [1.0, 0.6, 0.1])
     0.1
     """
-    found = None
-    for level, share in zip(levels, shares, strict=True):
-        if share < 0.5:
-            break
-        found = level
-    return found
+    good = takewhile(lambda pair: pair[1] >= 0.5, zip(levels, shares, strict=True))
+    return max((level for level, _ in good), default=None)
 
 
 def curve_of(levels: int, curve: Sequence[Any]) -> results.Curve:
@@ -191,9 +186,11 @@ def flawed(config: VariabilityConfig, name: str, held: dict[str, Any]) -> result
     return results.Flawed(levels=list(levels), at=at, looks=(half, half + 1), back=back, **ways)
 
 
-def summarise(config: VariabilityConfig, folder: RunDirectory) -> dict[str, Any]:
+def summarise(
+    config: VariabilityConfig, folder: RunDirectory, held: Records
+) -> results.VariabilityResults:
     """Return what every flaw does and what is forgotten, level by level."""
-    held = {job.name: folder.finished(job.name) for job in jobs_of(config, folder.path)}
+    del folder
     keys = [f"{part.called}.{phase}" for part in config.measured for phase in PHASES]
     curves = {key: curve_of(len(config.offsets), held["forgetting"][key]) for key in keys}
     change = {
@@ -206,7 +203,7 @@ def summarise(config: VariabilityConfig, folder: RunDirectory) -> dict[str, Any]
         target=config.target,
         flaws={name: flawed(config, name, held[name]) for name in FLAWS},
         forgetting=results.Forgetting(levels=list(config.offsets), curves=curves, change=change),
-    ).model_dump(mode="json")
+    )
 
 
-EXPERIMENT = Experiment("variability", make_variability, check, jobs_of, summarise)
+EXPERIMENT = Experiment("variability", VariabilityConfig, check, jobs_of, summarise)
