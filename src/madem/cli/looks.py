@@ -22,7 +22,7 @@ NetworkName = Annotated[
     str | None, typer.Option(help="Which network, where there are several; the first by default.")
 ]
 Sample = Annotated[int, typer.Option(min=0, max=100_000, help="Which input, by its number.")]
-Out = Annotated[Path | None, typer.Option(help="The figure to write: .svg or .png.")]
+Out = Annotated[Path | None, typer.Option(help="The figure to write: .svg, .png or .pdf.")]
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def gradcheck(
     network: NetworkName = None,
     samples: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 32,
     json: Json = None,
-    figure: Annotated[Path | None, typer.Option(help="Where to draw the figure.")] = None,
+    figure: Out = None,
 ) -> None:
     """Compare a network's measured gradient with the exact one, and say what spoils it."""
     from madem.inspect.gradcheck import check
