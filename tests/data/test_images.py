@@ -59,6 +59,12 @@ def test_one_class_is_none(tmp_path: Path) -> None:
         idx(tmp_path)
 
 
+def test_a_class_that_is_only_tested_on_is_none(tmp_path: Path) -> None:
+    write_idx(tmp_path, {"train": [7, 3, 7], "t10k": [7, 9]})
+    with pytest.raises(InputError, match="the label 9 is of images to test on, but of none to"):
+        idx(tmp_path)
+
+
 def test_images_to_look_at_are_not_trained_on(tmp_path: Path) -> None:
     write_idx(tmp_path, {"train": [0, 1] * 10, "t10k": [0, 1]})
     task = idx_images(str(tmp_path), validation=5)

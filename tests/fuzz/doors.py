@@ -123,14 +123,14 @@ def arguments(draws: random.Random, count: int) -> list[Input]:
 
 
 def idx(shape: tuple[int, ...], value: int = 1, kind: int = 8) -> bytes:
-    """Return an IDX file of bytes that are all ``value``."""
+    """Return an IDX file of bytes that are zero and ``value`` in turn."""
     size = 1
     for each in shape:
         size *= each
     return (
         bytes([0, 0, kind, len(shape)])
         + struct.pack(f">{len(shape)}I", *shape)
-        + bytes([value]) * size
+        + bytes(value * (n % 2) for n in range(size))
     )
 
 

@@ -89,6 +89,10 @@ def idx(folder: Path) -> Images:
     if len(kinds) < 2:
         raise InputError(f"data: {str(folder)!r}: every image has the label {kinds[0]}; at least "
                          "two classes are needed")  # fmt: skip
+    unseen = np.setdiff1d(labels[1], labels[0])
+    if len(unseen):
+        raise InputError(f"data: {str(folder)!r}: the label {unseen[0]} is of images to test on, "
+                         "but of none to train on")  # fmt: skip
     classes = torch.from_numpy(numbers).split([len(train), len(test)])
     images = [torch.from_numpy(each)[:, None].float() / 255 for each in (train, test)]
     return Images(images[0], classes[0], images[1], classes[1])
