@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_offered_name_is_there() -> None:
-    assert len(madem.__all__) == 20
+    assert len(madem.__all__) == 22
     for name in madem.__all__:
         assert getattr(madem, name) is not None
         assert name in dir(madem)

@@ -58,10 +58,10 @@ def test_arrows_point_one_way() -> None:
 
 
 TOPICS = {
-    "circuit/test_circuit.py", "cli/test_faults.py", "cli/test_verbs.py", "data/test_documented.py",
-    "device/test_bad_data.py", "experiments/braille/test_main_job.py", "experiments/test_kills.py",
-    "machine/test_devices.py", "machine/test_empty.py", "network/test_energy.py", "test_package.py",
-    "test_shape.py",
+    "circuit/test_circuit.py", "cli/test_bench_to_run.py", "cli/test_faults.py",
+    "cli/test_verbs.py", "data/test_documented.py", "device/test_bad_data.py",
+    "experiments/braille/test_main_job.py", "experiments/test_kills.py", "machine/test_devices.py",
+    "machine/test_empty.py", "network/test_energy.py", "test_package.py", "test_shape.py",
 }  # fmt: skip
 """Tests of a room as a whole; all others are of the module of their name."""
 

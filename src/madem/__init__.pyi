@@ -26,6 +26,8 @@ from .network import Box as Box
 from .network import Free as Free
 from .network import Layer as Layer
 from .network import Network as Network
+from .network import Readout as Readout
+from .network import Tanh as Tanh
 from .randomness import stream as stream
 from .solver import Sweep as Sweep
 

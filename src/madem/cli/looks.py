@@ -51,7 +51,10 @@ def gradcheck(
     source: Source,
     settings: Settings = None,
     network: NetworkName = None,
-    samples: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 32,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="How many samples; 32 by default, or all."),
+    ] = None,
     json: Json = None,
     figure: Out = None,
 ) -> None:

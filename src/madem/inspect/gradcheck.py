@@ -50,9 +50,10 @@ class Check:
         return json.dumps(asdict(self), indent=1)
 
 
-def check(subject: Subject, samples: int = 32) -> Check:
+def check(subject: Subject, samples: int | None = None) -> Check:
     """Check the gradient of a network, on its own machine, on ``samples`` of its test set.
 
+    By default they are 32, or all where there are fewer.
     The exact gradient is that of the same machine, its cells, wires and lines as they are, settled
     in double precision without read noise and without converters, by what its stores hold. Raises
     ``InputError`` where there are fewer samples, where the machine does not show what it computes
@@ -60,7 +61,9 @@ def check(subject: Subject, samples: int = 32) -> Check:
     """
     plan, shapes = subject.plan, subject.plan.network.state_shapes
     chips = math.prod(plan.ensemble)
-    refuse_memory({"samples or chips": 200.0 * chips * samples * sum(map(math.prod, shapes))})
+    refuse_memory({
+        "samples or chips": 200.0 * chips * (samples or 32) * sum(map(math.prod, shapes))
+    })  # fmt: skip
     x, target = subject.samples(samples)
     made = subject.simulated
     tight, double = (subject.still(torch.float64, solver) for solver in (TIGHT, made.solver))

@@ -34,12 +34,14 @@ class Subject:
             raise InputError(f"sample must be from 0 to {len(x) - 1}, but is {number}")
         return x[number : number + 1], target[number : number + 1]
 
-    def samples(self, count: int) -> tuple[Tensor, Tensor]:
+    def samples(self, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Return the first samples of the test set, and their targets, ``(*chips, count, ...)``.
 
-        Raises ``InputError`` where there are fewer than ``count``.
+        The first 32 by default, or all where there are fewer. Raises ``InputError`` where there
+        are fewer than ``count``.
         """
         x, target = self.plan.held("test")
+        count = min(32, len(x)) if count is None else count
         if not 1 <= count <= len(x):
             raise InputError(f"samples must be from 1 to {len(x)}, the samples to test on, but is "
                              f"{count}")  # fmt: skip

@@ -22,11 +22,16 @@ from madem.network import Coupling, Matrix
 from madem.randomness import normal
 
 
+def _refuse_bits(name: str, bits: int | None) -> None:
+    if bits and not 2 <= bits <= 24:
+        raise InputError(f"{name} must be 2 to 24, or 0 where it is exact, but is {bits}")
+
+
 @dataclass(frozen=True)
 class Converter:
     """A uniform converter of ``bits`` over ``-limit .. limit``, with a level at zero.
 
-    ``2^bits - 1`` levels; values beyond the limit saturate. ``bits`` None converts nothing.
+    ``2^bits - 1`` levels; values beyond the limit saturate. ``bits`` 0 or None converts nothing.
 
     >>> import torch
     >>> Converter(2, 1.0)(torch.tensor([-3.0, 0.1, 0.6])).tolist()
@@ -38,14 +43,13 @@ class Converter:
 
     def __post_init__(self) -> None:
         """Refuse a converter that cannot be built."""
-        if self.bits is not None and not 2 <= self.bits <= 24:
-            raise InputError(f"bits must be 2 to 24, but is {self.bits}")
+        _refuse_bits("bits", self.bits)
         if self.limit <= 0:
             raise InputError(f"limit must be positive, but is {self.limit}")
 
     def __call__(self, value: Tensor) -> Tensor:
         """Return the nearest level to each value."""
-        if self.bits is None:
+        if not self.bits:
             return value
         step = self.limit / ((1 << (self.bits - 1)) - 1)
         return value.clamp(-self.limit, self.limit).div_(step).round_().mul_(step)
@@ -133,6 +137,7 @@ def draw_lines(
 class Periphery:
     """The periphery of a chip: ``dac_bits`` drive lines, ``adc_bits`` sense states.
 
+    Neither is converted where its bits are 0 or None.
     ``output_limit`` is the range of an unbounded output, in units of its state; ``drive_limit``
     that of a driven line; ``sense_range`` scales the range of every bounded state. ``lines`` were
     drawn for each joint, or are ideal. ``partial``: how each joint's tiles are added after
@@ -146,6 +151,11 @@ class Periphery:
     sense_range: float = 1.0
     lines: tuple[Lines, ...] = ()
     partial: tuple[Partial | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse converters that cannot be built."""
+        _refuse_bits("dac_bits", self.dac_bits)
+        _refuse_bits("adc_bits", self.adc_bits)
 
     @property
     def exact(self) -> bool:

@@ -47,9 +47,15 @@ def test_the_readme_shows_the_example() -> None:
     assert shown == code
 
 
-def test_the_example_learns() -> None:
+def test_the_documentation_shows_the_chip_as_a_module() -> None:
+    code = (ROOT / "examples" / "chip_module.py").read_text()
+    assert f"```python\n{code}```" in (ROOT / "docs" / "learning-core.md").read_text()
+
+
+@pytest.mark.parametrize("example", ["braille.py", "chip_module.py"])
+def test_the_example_learns(example: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "braille.py")],
+        [sys.executable, str(ROOT / "examples" / example)],
         capture_output=True, text=True, check=True, env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert float(done.stdout.split("words right: ")[1].split(" %")[0]) >= 98.0

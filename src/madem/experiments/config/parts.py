@@ -82,8 +82,9 @@ class CircuitConfig(Strict):
 
 
 class ChipConfig(Strict):
-    """Chips: arrays, converters (those of the device's preset where null), what is not ideal.
+    """Chips: arrays, converters and what is not ideal.
 
+    ``dac_bits``, ``adc_bits``: of the converters, none where 0, those of the device where null.
     ``chips``: how many, trained at once; ``base``: conductance around which a weight is programmed
     at the start. ``output_limit``: range of the outputs' converters, in units of their state.
     ``wire``: resistance of a segment of wire between two cells, of a driver and of a sense input;
@@ -110,8 +111,8 @@ class ChipConfig(Strict):
     store: Annotated[Part, STORES] = STORES.part("pairs")
     neuron_tau: Seconds = "1 ns"
     line_capacitance: Farads = "1 fF"
-    dac_bits: int | None = Field(None, ge=2, le=24)
-    adc_bits: int | None = Field(None, ge=2, le=24)
+    dac_bits: int | None = Field(None, ge=0, le=24)
+    adc_bits: int | None = Field(None, ge=0, le=24)
     output_limit: Positive = 20.0
     programming_error: bool = True
     stuck_cells: bool = True
@@ -140,7 +141,8 @@ class ChipConfig(Strict):
         dac, adc = None, None
         if self.converters:
             device = preset(self.device)
-            dac, adc = self.dac_bits or device.dac_bits, self.adc_bits or device.adc_bits
+            dac = device.dac_bits if self.dac_bits is None else self.dac_bits
+            adc = device.adc_bits if self.adc_bits is None else self.adc_bits
         cells = Cells(
             cell, base_of(self.base, cell, "machine.base"), units, self.arrays, self.lines,
             None if self.wire is None else wires_of(self.wire, "machine.wire"),
