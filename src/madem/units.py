@@ -39,6 +39,10 @@ RANGES = {
 }
 """The smallest and the largest size, apart from zero, of anything on a chip, in each unit."""
 
+PREFIXES = {"k": 1e-3, "": 1.0, "m": 1e3, "u": 1e6, "n": 1e9, "p": 1e12, "f": 1e15,
+            "a": 1e18}  # fmt: skip
+"""What a number is multiplied by in front of each SI prefix."""
+
 
 @lru_cache(maxsize=1)
 def _registry() -> UnitRegistry[float]:
@@ -91,3 +95,24 @@ def _converted(number: float, given: str, unit: str) -> float | None:
         return float(f"{_registry().Quantity(number, units).to(wanted).magnitude:.15g}")
     except (PintError, ValueError, TypeError, AssertionError, AttributeError, OverflowError):
         return None
+
+
+def scaled(value: float, unit: str) -> tuple[float, str]:
+    """Return factor and unit, with its SI prefix, that make ``value`` a number to read.
+
+    >>> scaled(3e-6, "J"), scaled(0.0, "s")
+    ((1000000.0, 'uJ'), (1.0, 's'))
+    """
+    fitting = (p for p, factor in PREFIXES.items() if abs(value) * factor >= 1)
+    prefix = next(fitting, "")
+    return PREFIXES[prefix], prefix + unit
+
+
+def si(value: float, unit: str) -> str:
+    """Return ``value`` with an SI prefix.
+
+    >>> si(1.234e-5, "J")
+    '12.3 uJ'
+    """
+    factor, name = scaled(value, unit)
+    return f"{value * factor:.3g} {name}"

@@ -99,7 +99,8 @@ def _finish(
 
     experiment.prepare(config, path)
     try:
-        with _bars(experiment.jobs_left(config, path)) as tell:
+        left = {job.name for job in experiment.jobs_left(config, path)}
+        with _bars(experiment.jobs(config, path.absolute()), left) as tell:
             summary = experiment.run(config, path, tell, workers, pool)
         tell_results(experiment.name, summary, plain_console())
         typer.echo(f"to cite: {'; '.join(citations(config.model_dump()))}")
@@ -124,8 +125,8 @@ def _draw(path: Path) -> None:
 
 
 @contextmanager
-def _bars(jobs: list[Job]) -> Iterator[Tell]:
-    """Show a live bar for the run and one for every job at work."""
+def _bars(jobs: list[Job], left: set[str]) -> Iterator[Tell]:
+    """Show a live bar for the run, from what is not ``left``, and one for every job at work."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
@@ -137,10 +138,11 @@ def _bars(jobs: list[Job]) -> Iterator[Tell]:
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Bars(*columns, console=plain_console()) as bars:
-        left = {job.name: job.steps for job in jobs}
-        whole = bars.add_task("run", total=sum(left.values()), text="")
+        steps = {job.name: job.steps for job in jobs}
+        done = {name: 0.0 if name in left else float(count) for name, count in steps.items()}
+        begun = sum(done.values())
+        whole = bars.add_task("run", total=sum(steps.values()), completed=int(begun), text="")
         shown: dict[str, Any] = {}
-        done = dict.fromkeys(left, 0.0)
 
         def tell(progress: Progress) -> None:
             if progress.job not in shown:
@@ -155,7 +157,7 @@ def _bars(jobs: list[Job]) -> Iterator[Tell]:
             if finished:
                 bars.console.print(f"{progress.job}: {progress.text}")
             share = progress.done / max(progress.total, 1)
-            done[progress.job] = share * left.get(progress.job, 0)
+            done[progress.job] = share * steps.get(progress.job, 0)
             bars.update(whole, completed=sum(done.values()))
 
         yield tell

@@ -39,7 +39,7 @@ class Price:
     ``domain`` is *array* for what the memristors themselves take, *periphery* for converters,
     neurons and write circuits, *digital* for arithmetic and memory. ``source`` says where the
     number is from, ``assumption`` what must be true for it to hold, ``node`` of which generation of
-    silicon it is, such as ``"45 nm"``.
+    silicon it is, such as ``"45 nm"``; ``unit`` what is counted.
     """
 
     item: str
@@ -51,6 +51,7 @@ class Price:
     source: str
     assumption: str
     node: str = ""
+    unit: str = "events"
 
 
 def load_prices(path: Path | None = None) -> dict[str, Price]:
@@ -73,7 +74,7 @@ def _shipped(name: str) -> dict[str, Any]:
 
 
 def _price(item: str, entry: object) -> Price:
-    allowed = {"domain", "source", "assumption", "node", *UNITS}
+    allowed = {"domain", "source", "assumption", "node", "unit", *UNITS}
     if not isinstance(entry, dict):
         raise InputError(f"price of {item!r} must hold domain and source, but is {shown(entry)}")
     refuse_unknown(entry, allowed, f"price of {item!r}")
@@ -99,6 +100,7 @@ def _price(item: str, entry: object) -> Price:
         source=str(entry["source"]),
         assumption=str(entry.get("assumption", "")),
         node=str(entry.get("node", "")),
+        unit=str(entry.get("unit", "events")),
         **numbers,
     )
 
@@ -184,7 +186,9 @@ def _mean(value: Tensor | float) -> float:
 def priced(spent: Spent, prices: Mapping[str, Price]) -> list[dict[str, float | str]]:
     """Return one row per item: mean over chips of count, joules and seconds, with origin.
 
-    ``duration``: how long one event takes power, s, zero where its price is in joules.
+    ``joules`` are ``count`` times ``joules_each``, and ``watts``, the power summed over all that
+    was counted, times ``duration``, s, which is zero where the price is in joules alone. ``unit``:
+    what is counted.
 
     Raises ``InputError`` for an event that has no price: nothing is free by omission.
     """
@@ -202,6 +206,9 @@ def priced(spent: Spent, prices: Mapping[str, Price]) -> list[dict[str, float | 
                 "domain": price.domain,
                 "node": price.node,
                 "count": count,
+                "unit": price.unit,
+                "joules_each": price.joules,
+                "watts": power,
                 "joules": count * price.joules + power * price.duration,
                 "seconds": count * price.seconds,
                 "duration": price.duration,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from madem.errors import InputError, abridged, nearest
 from madem.experiments.running.files import write_asked
+from madem.units import scaled
 
 COLOURS = {
     "chip": "#1f5fa8",
@@ -42,8 +43,6 @@ TITLES = {
 }
 DOMAINS = {"array": "#1f5fa8", "periphery": "#d9731a", "digital": "#8a63b0"}
 FORMATS = (".pdf", ".png", ".svg")
-PREFIXES = {"k": 1e-3, "": 1.0, "m": 1e3, "u": 1e6, "n": 1e9, "p": 1e12, "f": 1e15}
-"""What a number is multiplied by in front of each SI prefix."""
 
 mpl.rcParams.update(
     {
@@ -277,17 +276,6 @@ def waterfall(rows: Sequence[Mapping[str, Any]], key: str, title: str) -> str:
     handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in DOMAINS.values()]
     figure.legend(handles, DOMAINS, loc="outside lower center", ncols=3, frameon=False)
     return svg(figure)
-
-
-def scaled(value: float, unit: str) -> tuple[float, str]:
-    """Return factor and unit, with its SI prefix, that make ``value`` a number to read.
-
-    >>> scaled(3e-6, "J"), scaled(0.0, "s")
-    ((1000000.0, 'uJ'), (1.0, 's'))
-    """
-    fitting = (p for p, factor in PREFIXES.items() if abs(value) * factor >= 1)
-    prefix = next(fitting, "")
-    return PREFIXES[prefix], prefix + unit
 
 
 def states_bar(phases: Mapping[str, Array], words: Sequence[str], title: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from madem.experiments.noise.results import Band, NoiseResults, Row
 from madem.experiments.running.rundir import RunDirectory
 from madem.report import figures
+from madem.report.page import points
 
 READS = {"averaged": "tested with averaged reads", "noisy": "tested with the noise of training"}
 CURVES = (
@@ -37,17 +38,21 @@ def answer(found: NoiseResults) -> str:
     told = []
     for read, name in READS.items():
         better = [row for row in found.rows if getattr(row, read).optimum.helps]
-        text = f"{name.capitalize()}, some noise in training is better than none for {len(better)} "
-        text += f"of {len(found.rows)} training sets"
+        text = f"{name.capitalize()}, some noise in training is "
+        if len(found.rows) == 1:
+            text += "better than none" if better else "no better than none"
+        else:
+            text += f"better than none at {len(better) or 'none'} of {len(found.rows)} sizes"
         gains = {row.size: max(getattr(row, read).optimum.gain.mean) for row in better}
         if gains:
             most = max(gains, key=lambda size: gains[size])
             text += f", by up to {100 * gains[most]:.1f} points ({most} samples)"
         told.append(text + ".")
-    last = [100 * row.averaged.optimum.gain.mean[-1] for row in found.rows]
+    last = [row.averaged.optimum.gain.mean[-1] for row in found.rows]
+    ends = dict.fromkeys((points(min(last)), points(max(last))))
     told.append(
         f"The most severe noise, {found.levels[-1]}, changes the accuracy on test data with "
-        f"averaged reads by {min(last):+.1f} to {max(last):+.1f} points."
+        f"averaged reads by {' to '.join(ends)} points."
     )
     return " ".join(told)
 
@@ -58,7 +63,8 @@ def finding(row: Row, levels: Sequence[str]) -> str:
     for read, name in READS.items():
         held = getattr(row, read)
         best, (low, high), gain = held.optimum.best, held.optimum.interval, held.optimum.gain
-        text = f"{name}, best at {levels[best]} (95 % interval {levels[low]} to {levels[high]}), "
+        ends = dict.fromkeys((levels[low], levels[high]))
+        text = f"{name}, best at {levels[best]} (95 % interval {' to '.join(ends)}), "
         text += f"{100 * held.test.mean[best]:.1f} %"
         if best:
             mean, least, most = (100 * each[best] for each in (gain.mean, gain.low, gain.high))
@@ -67,8 +73,7 @@ def finding(row: Row, levels: Sequence[str]) -> str:
     gap = row.averaged.gap.mean
     return (
         f"{row.size} samples: {'; '.join(parts)}. The gap between training and test is "
-        f"{100 * gap[0]:.1f} points without noise, and {100 * (gap[-1] - gap[0]):+.1f} points on "
-        f"that at {levels[-1]}."
+        f"{points(gap[0])} points without noise, and {points(gap[-1])} points at {levels[-1]}."
     )
 
 

@@ -21,7 +21,7 @@ from madem.experiments.catalogue import find
 from madem.experiments.running.experiment import citations
 from madem.experiments.running.results import Result
 from madem.experiments.running.rundir import RunDirectory
-from madem.report.figures import scaled
+from madem.units import si
 
 
 def write_report(path: Path) -> Path:
@@ -63,8 +63,33 @@ def render(template: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "si": si}
+    environment.filters |= {"percent": percent, "si": si, "price": price}
     return environment.get_template(template).render(content)
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in points, without a sign where it rounds to none.
+
+    >>> points(0.0123), points(-0.0001)
+    ('+1.2', '0.0')
+    """
+    text = f"{100 * share:+.1f}"
+    return text if text[1:] != "0.0" else "0.0"
+
+
+def price(row: Mapping[str, Any]) -> str:
+    """Return what a row of the ledger is charged by: joules each, or its power for a time.
+
+    >>> price({"joules_each": 5e-12, "watts": 0.0, "duration": 0.0})
+    '5 pJ each'
+    >>> price({"joules_each": 0.0, "watts": 2.0, "duration": 5e-9})
+    '2 W in sum, 5 ns each'
+    """
+    if "watts" not in row:  # of a run of an earlier version
+        return ""
+    if row["duration"]:
+        return f"{si(row['watts'], 'W')} in sum, {si(row['duration'], 's')} each"
+    return f"{si(row['joules_each'], 'J')} each"
 
 
 def tell_results(name: str, results: Result, console: Console) -> None:
@@ -83,13 +108,3 @@ def percent(value: float) -> str:
     '98.71 %'
     """
     return f"{100 * value:.2f} %"
-
-
-def si(value: float, unit: str) -> str:
-    """Return ``value`` with an SI prefix.
-
-    >>> si(1.234e-5, "J")
-    '12.3 uJ'
-    """
-    factor, name = scaled(value, unit)
-    return f"{value * factor:.3g} {name}"

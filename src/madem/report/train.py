@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,19 +15,37 @@ from madem.experiments.running.results import Mean
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.train.results import TrainResults
 from madem.report import figures
+from madem.units import si
 
-NAMES = {"backprop": "backpropagation, exact numbers", "ex_situ": "programmed once"}
+NAMES = {"backprop": "backprop, exact numbers", "ex_situ": "ex situ, programmed once"}
 
 
 def content(folder: RunDirectory, found: TrainResults) -> dict[str, Any]:
     """Return what the page of a finished run shows, besides its config and results."""
     ledger = folder.load_json("jobs/train.json") or {}
     return {
+        "learned": learned(folder.config()["task"]),
+        "less": less(found),
         "curves": curves(found),
         "rows": rows(found),
         "ledger": ledger.get("ledger", []),
         "shown": lambda value: shown(found, value),
     }
+
+
+def learned(task: Mapping[str, Any]) -> str:
+    """Return what is learned, by the file and the column that a config's task names, or its kind.
+
+    >>> learned({"kind": "csv", "path": "data/wine.csv", "target": "cultivar"})
+    'wine.csv: cultivar'
+    """
+    named = (Path(task["path"]).name if task.get("path") else None, task.get("target"))
+    return ": ".join(filter(None, named)) or str(task["kind"])
+
+
+def less(found: TrainResults) -> str:
+    """Return the heading of what was learned in place beyond each yardstick."""
+    return "chips less it" if found.written is not None else "network less it"
 
 
 def shown(found: TrainResults, value: float | Mean | None) -> str:
@@ -73,15 +93,17 @@ def curves(found: TrainResults) -> str:
 def tell(found: TrainResults, console: Console) -> None:
     """Print the test scores, and what the training took."""
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for column in ("", f"test {found.score}", "learned in place less that"):
+    told_of = rows(found)
+    columns = ("", f"test {found.score}", less(found))[: 3 if len(told_of) > 1 else 2]
+    for column in columns:
         table.add_column(column, no_wrap=True)
-    for row in rows(found):
-        table.add_row(*row)
+    for row in told_of:
+        table.add_row(*row[: len(columns)])
     told = [] if found.chips == 1 else [f"spread of the chips {shown(found, found.spread)}"]
     if found.unsettled is not None:
         told.append(f"{100 * found.unsettled:.2g} % of the last settlings missed the tolerance")
     if found.spent is not None:
-        told.append(f"training took {1e3 * found.spent.joules:.3g} mJ and "
-                    f"{found.spent.seconds:.3g} s per chip, all in")  # fmt: skip
+        took = si(found.spent.joules, "J"), si(found.spent.seconds, "s")
+        told.append(f"training took {' and '.join(took)} per chip, all in")
     table.caption = "; ".join(["±: standard error over chips and test samples", *told])
     console.print(table)

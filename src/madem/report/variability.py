@@ -13,6 +13,7 @@ from rich.console import Console
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.variability.results import Curve, VariabilityResults
 from madem.report import figures
+from madem.report.page import points
 
 WAYS = {"in_situ": "trained on the chip", "ex_situ": "programmed once"}
 COLOURS = {"in_situ": figures.COLOURS["chip"], "ex_situ": figures.COLOURS["ex_situ"]}
@@ -61,14 +62,27 @@ def yield_words(found: VariabilityResults, name: str) -> str:
     for key, title in WAYS.items():
         way = getattr(flaw, key)
         share, low, high = (100 * value for value in way.good[0])
-        begin, *_, end = (100 * value for value in way.curve.mean[-1])
-        none = way.most is None
-        most = "no level half of them" if none else f"least half up to {100 * way.most:.0f} %"
+        begin, *_, end = way.curve.mean[-1]
+        most = "at no level half of them"
+        if way.most is not None:
+            most = f"at least half up to {100 * way.most:.0f} %"
         parts.append(
             f"{title.capitalize()}, {share:.0f} % of the chips without it are good ({low:.0f} to "
-            f"{high:.0f} %) and at {most}; the mean accuracy falls from {begin:.1f} to {end:.1f} %"
+            f"{high:.0f} %) and {most}; the mean accuracy {moved(begin, end)} %"
         )
     return f"{FLAWS[name].capitalize()}, up to {100 * flaw.levels[-1]:.0f} %. {'. '.join(parts)}."
+
+
+def moved(begin: float, end: float) -> str:
+    """Say how a share goes from one level to another, in the digits that are shown.
+
+    >>> moved(0.978, 0.98), moved(0.9801, 0.9799)
+    ('rises from 97.8 to 98.0', 'stays at 98.0')
+    """
+    first, last = (round(100 * value, 1) for value in (begin, end))
+    if first == last:
+        return f"stays at {last:.1f}"
+    return f"{'falls' if last < first else 'rises'} from {first:.1f} to {last:.1f}"
 
 
 def recovery_words(found: VariabilityResults) -> str:
@@ -81,7 +95,9 @@ def recovery_words(found: VariabilityResults) -> str:
     for k, level in enumerate(part.levels[1:], 1):
         before, just, after = trained[[*part.looks, -1], k]
         back = part.back[k]
-        loss = "nothing was lost" if back is None else f"{100 * back:.0f} % of the loss comes back"
+        loss = "nothing was lost"
+        if back is not None:
+            loss = f"{100 * min(max(back, 0.0), 1.0):.0f} % of the loss comes back"
         texts.append(
             f"{100 * level:.0f} % dead: {before:.1f} %, then {just:.1f} %, and {after:.1f} % after "
             f"training on ({loss}); programmed once {fixed[0, k]:.1f} %, then {fixed[1, k]:.1f} % "
@@ -94,11 +110,9 @@ def forgetting_words(found: VariabilityResults) -> str:
     """Say how much each way of measuring forgets at the smallest and the largest offset."""
     part, texts = found.forgetting, []
     for key, change in part.change.items():
-        none, least, most = (100 * change[k] for k in (0, 1, -1))
-        texts.append(
-            f"{panel(key)}: {least:+.1f} points at an offset of {part.levels[1]:g} and "
-            f"{most:+.1f} at {part.levels[-1]:g} ({none:+.1f} at none)"
-        )
+        ends = dict.fromkeys((1, len(part.levels) - 1))
+        told = [f"{points(change[k])} at an offset of {part.levels[k]:g}" for k in ends]
+        texts.append(f"{panel(key)}: points {', '.join([f'{points(change[0])} at none', *told])}")
     return f"In {next(iter(part.curves.values())).step[-1]} batches: {'; '.join(texts)}."
 
 

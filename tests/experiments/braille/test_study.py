@@ -15,7 +15,7 @@ from madem.experiments.running.rundir import RunDirectory
 from madem.ledger import load_prices, totals
 from madem.machine import SignedPair
 from madem.report.braille import content, result
-from madem.report.page import si, write_report
+from madem.report.page import write_report
 from madem.training import Trainer, prices_of, programmed, train_digitally
 from tests.conftest import LOOKS, small_config
 from tests.experiments.running.test_experiment import deaf

@@ -17,7 +17,7 @@ from madem.experiments.braille.results import BrailleResults
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import resumed, stepping, train
+from madem.experiments.running.trained import last_look, resumed, stepping, train
 from madem.ledger import Ledger, load_prices, priced, totals
 from madem.machine import Machine, Observed, Simulated, cells_of, lay_out
 from madem.randomness import stream
@@ -37,6 +37,7 @@ from madem.training import (
     slow,
     train_digitally,
 )
+from madem.units import si
 
 YARDSTICKS = ("bayes", "backprop", "ex_situ")
 EXAMPLES = 6
@@ -91,9 +92,8 @@ def train_job(
     prices = prices_of(plan, load_prices(), untrained)
 
     def said(trainer: Trainer) -> str:
-        looked = trainer.curve[-1]["score"]
         joules = totals(trainer.ledger.rows(prices))["all_in"]["joules"]
-        return f"accuracy {sum(looked) / len(looked):.3f}, {1e6 * joules:.3g} uJ per chip"
+        return f"{last_look(trainer)}, {si(joules, 'J')} per chip"
 
     train(resumed(trainer, folder, job), folder, job, tell, said=said)
     result, seen = examine(config, trainer, untrained)

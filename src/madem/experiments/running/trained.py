@@ -18,7 +18,7 @@ OFTEN = 50
 """Steps between two reports of a training that leaves no checkpoints."""
 
 
-def seen(trainer: Trainer) -> str:
+def last_look(trainer: Trainer) -> str:
     """Return what the last look found, in a few words."""
     scores = trainer.curve[-1]["score"]
     return f"validation {sum(scores) / len(scores):.3f}"
@@ -89,17 +89,17 @@ def train(
     job: str,
     tell: Tell,
     until: int | None = None,
-    said: Callable[[Trainer], str] = seen,
+    said: Callable[[Trainer], str] = last_look,
 ) -> None:
     """Train to the end, or to the step ``until``."""
     steps = trainer.plan.schedule.steps if until is None else until
-    often = max(1, min(EVERY, steps // 200))
+    often, whole = max(1, min(EVERY, steps // 200)), max(steps, trainer.plan.schedule.steps)
+    if trainer.step:
+        tell(Progress(job, trainer.step, whole, said(trainer)))
     while trainer.step < steps:
         trainer.advance()
         kept = trainer.step % EVERY == 0 or trainer.step == steps
         if kept:
             folder.save_tensors(checkpointed(job), *trainer.state())
         if kept or trainer.step % often == 0:
-            tell(
-                Progress(job, trainer.step, max(steps, trainer.plan.schedule.steps), said(trainer))
-            )
+            tell(Progress(job, trainer.step, whole, said(trainer)))

@@ -32,8 +32,9 @@ class TrainResults(Result):
     ``score``: what the numbers are, the share of right decisions or the mean squared error, in
     units of the standard deviation of what is predicted. ``spread``: the standard deviation over
     chips. ``gain``: what the chips have more than each yardstick, chip by chip and sample by
-    sample. ``written``: share of the cells that a step writes. ``spent``: of the whole training,
-    None where the ledger cannot count it (no chips, or no chain of arrays).
+    sample. ``classes``: share of right decisions in each, where their names are known. ``written``:
+    share of the cells that a step writes. ``spent``: of the whole training, None where the
+    ledger cannot count it (no chips, or no chain of arrays).
     """
 
     experiment: Literal["train"] = "train"
@@ -45,6 +46,7 @@ class TrainResults(Result):
     backprop: Mean | None = None
     ex_situ: Mean | None = None
     gain: dict[str, Mean] = {}
+    classes: dict[str, float] = {}
     written: float | None
     unsettled: float | None
     spent: Spent | None

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from madem.data.task import Flat
 from madem.experiments.config.parts import DigitalConfig
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Tell
@@ -47,7 +48,16 @@ def train_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
         "written": float(trainer.written_fraction.mean()) if plan.ensemble else None,
         "ledger": spent,
         "score": "squared error" if predicts(plan.task.cost, target) else "accuracy",
+        "classes": by_class(plan, found, target),
     }
+
+
+def by_class(plan: Plan, found: Tensor, target: Tensor) -> dict[str, float]:
+    """Return the share of right decisions of every class whose name is known, mean over chips."""
+    task = plan.task.task if isinstance(plan.task, Flat) else plan.task
+    names = () if predicts(task.cost, target) else getattr(task, "names", ())
+    shares = {name: found[:, target == i] for i, name in enumerate(names)}
+    return {name: float(each.mean()) for name, each in shares.items() if each.numel()}
 
 
 def yardstick_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
@@ -119,6 +129,7 @@ def summarise(config: TrainConfig, folder: RunDirectory, held: Records) -> Train
         spread=float(each.std()) if len(each) > 1 else 0.0,
         **{name: Mean.of(measured(other)) for name, other in beside.items()},
         gain={name: Mean.of(measured(test - other)) for name, other in beside.items()},
+        classes=result.get("classes", {}),
         written=result["written"],
         unsettled=result["curve"][-1]["unsettled"],
         spent=None if spent is None else Spent(
