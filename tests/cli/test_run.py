@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from madem.cli.run import with_words
+from madem.cli.run import _bars, with_words
+from madem.experiments.running.jobs import Job, Progress
 
 FILE = "ab\ncd\n"
 
@@ -32,3 +34,12 @@ def test_words_are_of_the_config_or_of_its_task(
 ) -> None:
     (tmp_path / "w.txt").write_text(FILE)
     assert with_words(held, tmp_path / "w.txt", own) == wanted
+
+
+def test_the_bar_of_a_resumed_run_goes_on_from_where_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs = [Job(name, 10, dict, ()) for name in ("done", "half", "left")]
+    with _bars(jobs, {"half", "left"}) as tell:
+        tell(Progress("half", 5, 10))
+    assert re.search(r"run\s+\S+\s+50 %", capsys.readouterr().out)

@@ -17,6 +17,7 @@ from madem.machine import SignedPair
 from madem.report.braille import content, result
 from madem.report.page import write_report
 from madem.training import Trainer, prices_of, programmed, train_digitally
+from madem.units import si
 from tests.conftest import LOOKS, small_config
 from tests.experiments.running.test_experiment import deaf
 
