@@ -41,9 +41,15 @@ def clipped(text: str, most: int) -> str:
 def shown(value: object) -> str:
     """Return ``value`` as it stands in a message: its representation, of 60 characters at most.
 
+    What YAML has words of its own for is said in them.
+
+    >>> shown(None)
+    'null'
     >>> shown("150")
     "'150'"
     """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str | bytes):
         value = value[:100]
     return clipped(repr(value), 60)
@@ -56,11 +62,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     "did you mean 'seed'? (allowed: chips, seed)"
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.51)
     hint = f"did you mean {close[0]!r}? " if close else ""
     listed = ", ".join(names)
     if len(listed) > 180:
-        listed = f"{', '.join(names[:8])} and {len(names) - 8} more"
+        fit = max(1, sum(len(", ".join(names[: k + 1])) <= 160 for k in range(len(names))))
+        listed = f"{', '.join(names[:fit])} and {len(names) - fit} more"
     return f"{hint}(allowed: {listed})"
 
 

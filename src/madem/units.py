@@ -39,6 +39,12 @@ RANGES = {
 }
 """The smallest and the largest size, apart from zero, of anything on a chip, in each unit."""
 
+EXAMPLES = {
+    "siemens": "uS", "ampere": "uA", "second": "ns", "farad": "fF", "joule": "pJ", "watt": "mW",
+    "volt": "V", "1/siemens": "1/uS", "1/siemens**2": "1/uS**2",
+}  # fmt: skip
+"""Units of the size that a chip has, for messages."""
+
 PREFIXES = {"k": 1e-3, "": 1.0, "m": 1e3, "u": 1e6, "n": 1e9, "p": 1e12, "f": 1e15,
             "a": 1e18}  # fmt: skip
 """What a number is multiplied by in front of each SI prefix."""
@@ -62,18 +68,17 @@ def parse(text: object, unit: str, field: str = "") -> float:
     >>> parse("150", "siemens", "high")
     Traceback (most recent call last):
     ...
-    madem.errors.InputError: high: '150' needs a unit compatible with siemens, e.g. '150 siemens'
+    madem.errors.InputError: high: '150' needs a unit compatible with siemens, e.g. '150 uS'
     """
     where, given = f"{field}: " if field else "", str(text).strip()
+    usual = f" {EXAMPLES.get(unit, unit)}" if unit != "dimensionless" else ""
     found = QUANTITY.fullmatch(given) if len(given) <= 60 and not isinstance(text, bool) else None
     if found is None:
-        example = {"dimensionless": "'1.5'", "1/siemens**2": "'1 1/uS**2'"}.get(unit, f"'1 {unit}'")
-        raise InputError(f"{where}{shown(text)} is not one number and one unit, such as {example}")
+        raise InputError(f"{where}{shown(text)} is not one number and one unit, such as '1{usual}'")
     value = _converted(float(found[1]), found[2], unit)
     if value is None:
-        wanted = "must have no unit" if unit == "dimensionless" else (
-            f"needs a unit compatible with {unit}, e.g. '{found[1]} {unit}'")  # fmt: skip
-        raise InputError(f"{where}{given!r} {wanted}")
+        wanted = f"needs a unit compatible with {unit}, e.g. '{found[1]}{usual}'"
+        raise InputError(f"{where}{given!r} {wanted if usual else 'must have no unit'}")
     if not math.isfinite(value):
         raise InputError(f"{where}{given!r} is not finite")
     least, most = RANGES.get(unit, (0.0, math.inf))

@@ -62,3 +62,35 @@ def test_a_gradient_is_checked_on_what_there_is(capsys: pytest.CaptureFixture[st
     assert command("gradcheck", "dev.yaml") == 0, capsys.readouterr().err
     assert command("gradcheck", "dev.yaml", "--samples", "32") == 2
     assert "samples must be from 1 to 4" in capsys.readouterr().err
+
+
+MESSAGES = [
+    ("machine.neuron_tau=10", "'10' needs a unit compatible with second, e.g. '10 ns'"),
+    ("machine.base=7", "e.g. '7 uS'"),
+    ("schedule.rates=0.1", "schedule.rates: input should be a list, but is 0.1: write [0.1]"),
+    ("writing.units=2 uS", "writing.units: input should be a list, but is '2 uS': write ['2 uS']"),
+    ("schedule.batch=null", "but is null"),
+    ("task.target=class", "allowed: kind, x, y"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), MESSAGES)
+def test_a_message_says_what_to_type(
+    change: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("config", "check", "dev.yaml", "--set", change) == 2
+    told = capsys.readouterr().err
+    assert one_line(told)
+    assert text in told
+    assert "did you mean" not in told
+
+
+def test_a_preset_is_no_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("device", "fit", "dev.yaml") == 2
+    assert "'dev.yaml' is a preset or a config, not measurements" in capsys.readouterr().err
+
+
+def test_another_config_is_told_in_the_words_of_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("run", "dev.yaml", "--set", "machine.wire=2 ohm", "--out", "r") == 0
+    assert command("run", "dev.yaml", "--out", "r") == 2
+    assert 'machine.wire is "2 ohm" there and null here' in capsys.readouterr().err

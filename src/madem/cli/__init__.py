@@ -69,6 +69,8 @@ def _run() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # what typer makes of an interrupt that nobody has told of
+            raise KeyboardInterrupt
         sys.stdout.flush()
         sys.exit(code)
     except InputError as error:
@@ -76,7 +78,7 @@ def _run() -> None:
     except TyperException as error:
         message = error.format_message()
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print("interrupted; no file was left half-written", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         line = fault(error)

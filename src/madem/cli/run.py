@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,11 +42,11 @@ def run(
     from madem.experiments.catalogue import MODULES, find
     from madem.experiments.config.base import merged
     from madem.experiments.running.engines import engine as started
-    from madem.experiments.running.rundir import RunDirectory
+    from madem.experiments.running.rundir import RunDirectory, resumed
 
     if resume is not None:
         if question or settings or words or out or chips is not None or seed is not None:
-            raise InputError("--resume takes its config from the run directory; give nothing else")
+            raise InputError(f"--resume goes on with the config that is there: {resumed(resume)}")
         held = RunDirectory(resume).config()
         experiment = find(held)
     else:
@@ -107,7 +108,7 @@ def _finish(
         _draw(path)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; to go on: {resumed(path)}", err=True)
-        raise typer.Exit(130) from None
+        sys.exit(130)
     except Exception as error:
         line = fault(error)
         if line is None:
@@ -154,10 +155,11 @@ def _bars(jobs: list[Job], left: set[str]) -> Iterator[Tell]:
                 text=progress.text,
                 visible=not finished,
             )
-            if finished:
+            if finished and done.get(progress.job) != steps.get(progress.job):
                 bars.console.print(f"{progress.job}: {progress.text}")
             share = progress.done / max(progress.total, 1)
             done[progress.job] = share * steps.get(progress.job, 0)
             bars.update(whole, completed=sum(done.values()))
 
         yield tell
+        bars.update(whole, completed=sum(steps.values()))

@@ -10,6 +10,7 @@ from madem.device.fitting import Fit
 from madem.device.noise import fit_noise
 from madem.device.programming import fit_errors
 from madem.device.pulses import fit_pulses
+from madem.device.reader import label
 from madem.device.retention import fit_retention
 from madem.device.tables import Table, read_table, trains_of
 from madem.errors import InputError
@@ -36,6 +37,10 @@ def fit_files(
     """
     if len(paths) > 2:
         raise InputError(f"give one file, or a set and a reset file, not {len(paths)} files")
+    for path in paths:
+        if path.suffix in (".yaml", ".yml"):
+            raise InputError(f"{label(path)!r} is a preset or a config, not measurements: give a "
+                             "text file with columns, as CSV")  # fmt: skip
     tables = [read_table(path, read_voltage) for path in paths]
     for table in tables:
         if len(tables) == 2 and table.kind != "repeats":

@@ -73,7 +73,7 @@ def finding(row: Row, levels: Sequence[str]) -> str:
     gap = row.averaged.gap.mean
     return (
         f"{row.size} samples: {'; '.join(parts)}. The gap between training and test is "
-        f"{points(gap[0])} points without noise, and {points(gap[-1])} points at {levels[-1]}."
+        f"{100 * gap[0]:.1f} points without noise, and {100 * gap[-1]:.1f} points at {levels[-1]}."
     )
 
 

@@ -111,8 +111,8 @@ def forgetting_words(found: VariabilityResults) -> str:
     part, texts = found.forgetting, []
     for key, change in part.change.items():
         ends = dict.fromkeys((1, len(part.levels) - 1))
-        told = [f"{points(change[k])} at an offset of {part.levels[k]:g}" for k in ends]
-        texts.append(f"{panel(key)}: points {', '.join([f'{points(change[0])} at none', *told])}")
+        told = [f"{points(change[k])} points at an offset of {part.levels[k]:g}" for k in ends]
+        texts.append(f"{panel(key)}: {' and '.join(told)} ({points(change[0])} at none)")
     return f"In {next(iter(part.curves.values())).step[-1]} batches: {'; '.join(texts)}."
 
 

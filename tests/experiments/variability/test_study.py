@@ -116,7 +116,7 @@ def test_the_share_that_comes_back(finished: Path) -> None:
     ("changed", "message"),
     [
         ({"damage": [0.1, 0.2]}, "damage: must begin with 0 and rise"),
-        ({"offsets": [0.0]}, "offsets: must begin with 0 and rise"),
+        ({"offsets": [0.0]}, "offsets: must be at least two levels, the first 0"),
         ({"machine": {"read_noise": False, "converters": False}}, "machine: an ideal measurement"),
         ({"machine": {"lines": 4}}, "does not fit two 4 x 4 arrays"),
         ({"measured": ["contrastive", "contrastive"]}, "measured: each can be given once"),

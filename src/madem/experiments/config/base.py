@@ -74,6 +74,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             text = text.replace("an object", "keys and values")
             text = re.sub(r"0\.0{4,}\d+|\d{7,}(\.0)?", lambda one: f"{float(one[0]):g}", text)
             line = f"{field}: {text[0].lower() + text[1:]}, but is {given}"
+            if "list" in text and not isinstance(fault["input"], Mapping | None):
+                line += f": write [{given}]"
     return line
 
 

@@ -46,7 +46,9 @@ Each = TypeVar("Each")
 
 def _rising(levels: tuple[Any, ...]) -> tuple[Any, ...]:
     sizes = [parse(each, "siemens") if isinstance(each, str) else each for each in levels]
-    if len(sizes) < 2 or sizes[0] or sorted(set(sizes)) != sizes:
+    if len(sizes) < 2:
+        raise ValueError(f"must be at least two levels, the first 0, but is {shown(list(levels))}")
+    if sizes[0] or sorted(set(sizes)) != sizes:
         raise ValueError(f"must begin with 0 and rise, but is {shown(list(levels))}")
     return levels
 

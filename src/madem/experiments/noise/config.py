@@ -34,7 +34,7 @@ class NoiseConfig(Learning, Strict):
     >>> NoiseConfig.of({"levels": ["0 uS", "2"]})
     Traceback (most recent call last):
     ...
-    madem.errors.InputError: levels.1: '2' needs a unit compatible with siemens, e.g. '2 siemens'
+    madem.errors.InputError: levels.1: '2' needs a unit compatible with siemens, e.g. '2 uS'
     """
 
     experiment: Literal["noise"] = "noise"

@@ -149,15 +149,19 @@ def _share(jobs: Sequence[Job], folder: RunDirectory, tell: Tell, pool: Pool, wo
         folder.save_json(_said(job), {"run": run})
     try:
         with pool() as executor:
-            waiting, asked = list(jobs), set[Future[None]]()
+            waiting, asked = list(jobs), dict[Future[None], Job]()
             while waiting or asked:
                 with uninterrupted():
                     while waiting and len(asked) < workers:
-                        asked.add(executor.submit(_do, waiting.pop(0), folder.path, run))
-                done, asked = wait(asked, 0.5, FIRST_COMPLETED)
+                        job = waiting.pop(0)
+                        asked[executor.submit(_do, job, folder.path, run)] = job
+                done, _ = wait(asked, 0.5, FIRST_COMPLETED)
                 listen()
                 for each in done:
                     each.result()
+                    job = asked.pop(each)
+                    text = heard.get(job.name, {}).get("text", "")
+                    tell(Progress(job.name, job.steps, job.steps, text))
     finally:
         folder.clear()
 

@@ -222,5 +222,5 @@ def _first_difference(held: Any, wanted: Any, path: str = "") -> str:
         for key in [*held, *wanted]:
             if held.get(key) != wanted.get(key):
                 return _first_difference(held.get(key), wanted.get(key), f"{path}.{key}".strip("."))
-    shown = [text if len(text := repr(value)) < 60 else "..." for value in (held, wanted)]
+    shown = [text if len(text := json.dumps(v)) < 60 else "..." for v in (held, wanted)]
     return f"{path} is {shown[0]} there and {shown[1]} here"
