@@ -70,10 +70,10 @@ def finding(row: Row, levels: Sequence[str]) -> str:
             mean, least, most = (100 * each[best] for each in (gain.mean, gain.low, gain.high))
             text += f", {mean:+.2f} points against none ({least:+.2f} to {most:+.2f})"
         parts.append(text)
-    gap = row.averaged.gap.mean
+    without, most = (points(row.averaged.gap.mean[k]).lstrip("+") for k in (0, -1))
     return (
         f"{row.size} samples: {'; '.join(parts)}. The gap between training and test is "
-        f"{100 * gap[0]:.1f} points without noise, and {100 * gap[-1]:.1f} points at {levels[-1]}."
+        f"{without} points without noise, and {most} points at {levels[-1]}."
     )
 
 
