@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
-# shows what pip is at; everything it says is in .venv/install.log, whose end is shown if it fails
+# shows on one line what pip is at, then how many packages; everything it says is in .venv/install.log, whose end is shown if it fails
 install = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off \
   -c constraints.txt $(1) 2>&1 | tee $(VENV)/install.log \
-  | awk '/^ *(Collecting|Downloading|Building|Installing)/ {sub(/ \(from.*/, ""); print "  " $$0; fflush()}' \
+  | awk -v live="$$([ -t 2 ] && printf '\r\033[K')" '/^ *Collecting/ {n++} \
+    live && /^ *(Collecting|Downloading|Building|Installing)/ {sub(/ \(from.*/, ""); printf "%s  %.70s", live, $$0; fflush()} \
+    END {printf "%s  %d packages\n", live, n}' \
   || { tail -n 20 $(VENV)/install.log; exit 1; }
 
 .PHONY: braille test test-slow lint types format clean

@@ -578,3 +578,16 @@ def test_thresholds_that_are_none_are_refused() -> None:
     for threshold in (-1.0, math.inf, math.nan):
         with pytest.raises(InputError, match="threshold must be"):
             module.commit(threshold)
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_what_does_not_settle_is_warned_of_at_the_users_line(phase: str) -> None:
+    network = Network(4, (Layer(6, Box(0.0, 1.0)), Layer(3, Free())))
+    module = Equilibrium(network, solver=Sweep(1e-12, 1 if phase == "forward" else 300))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        outputs = module(torch.rand(5, 4))
+        module.machine.solver = Sweep(1e-12, 1)
+        outputs.square().sum().backward()
+    assert [warning.filename for warning in told] == [__file__]
+    assert "readout=True" in str(told[0].message)

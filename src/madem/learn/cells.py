@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,18 @@ from madem.machine.stores import part_of
 
 DTYPES = (torch.float32, torch.float64)
 """Types in which conductances of a microsiemens can be told apart."""
+
+
+def outside() -> int:
+    """Return the ``stacklevel`` at which the caller's warning is shown at the user's own line.
+
+    It is that of the first frame beyond this package and PyTorch, whose backward passes come
+    from within PyTorch.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("madem", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class Cells(nn.Module):
@@ -59,7 +72,7 @@ class Cells(nn.Module):
                 "the parameters of a chip have changed since the last commit(): it settles with "
                 "what its cells hold, until commit() writes them",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=outside(),
             )
 
     def write(self, wanted: Sequence[Tensor], threshold: float) -> list[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from madem.errors import InputError, shown
-from madem.learn.cells import Cells
+from madem.learn.cells import Cells, outside
 from madem.learn.estimators import Contrast, RelativeMove, centred, currents
 from madem.machine import Machine, Observed, Simulated
 from madem.machine.strength import largest
@@ -247,9 +247,10 @@ class Equilibrium(nn.Module):
             warnings.warn(
                 f"{self.machine.unsettled} of {self.machine.settled} samples did not settle to the "
                 f"tolerance ({self.machine}): their gradients are not exact. Raise the budget, "
-                "choose another solver, or weaken the couplings; module.metrics counts on",
+                "choose another solver, weaken the couplings, or let the outputs be a readout "
+                "(equilibrium(..., readout=True)); module.metrics counts on",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=outside(),
             )
 
 
