@@ -28,7 +28,7 @@ def test_the_page_names_file_column_and_classes(run: Path) -> None:
     text = (run / "report.html").read_text()
     assert "<h1>trees.csv: kind, learned by" in text
     assert re.search(r"<td>elm</td><td>\d", text)
-    assert "less it" not in text  # there are no yardsticks
+    assert "less yardstick" not in text  # there are no yardsticks
     words = re.sub(r"<svg.*?</svg>|<pre.*?</pre>|<[^>]+>", " ", text, flags=re.S)
     assert not re.search(r"[a-z)]\.[A-Z0-9]", words.partition("What training took")[0].replace(
         "trees.csv", ""))  # fmt: skip

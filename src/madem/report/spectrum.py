@@ -105,6 +105,8 @@ def words(verdicts: Sequence[Verdict]) -> list[str]:
     ...                standard_error=0.01, verdict="holds")])
     ['Against backpropagation through an ideal model of the chip: activity differences lose less \
 under gain (level 4; up to 12.3 points).']
+    >>> words([])
+    ['No other rule stands beside centred differences: there is nothing to compare.']
     """
     said = []
     for other, mine in groupby(verdicts, lambda each: each.against):
@@ -122,7 +124,8 @@ under gain (level 4; up to 12.3 points).']
         told = [f"{SAID[v].format(WAYS[other].short[2:])} {', '.join(p)}"
                 for v, p in parts.items() if p]  # fmt: skip
         said.append(f"Against {WAYS[other].title[4:]}: {'; '.join(told)}.")
-    return said
+    alone = "No other rule stands beside centred differences: there is nothing to compare."
+    return said or [alone]
 
 
 def tell(found: SpectrumResults, console: Console) -> None:

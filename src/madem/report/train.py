@@ -45,7 +45,7 @@ def learned(task: Mapping[str, Any]) -> str:
 
 def less(found: TrainResults) -> str:
     """Return the heading of what was learned in place beyond each yardstick."""
-    return "chips less it" if found.written is not None else "network less it"
+    return f"{'chips' if found.written is not None else 'network'} less yardstick"
 
 
 def shown(found: TrainResults, value: float | Mean | None) -> str:
