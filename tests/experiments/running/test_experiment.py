@@ -218,7 +218,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (("run", "braille", "--chips", "0"), "machine.chips: input should be greater"),
         (("run", "braille", "--chip", "3"), "No such option: --chip"),
         (("run", "--resume", "none"), "'none' is not a run directory"),
-        (("run", "braille", "--resume", "none"), "--resume takes its config from"),
+        (("run", "braille", "--resume", "none"), "--resume goes on with the config"),
         (("run", "braille", "--out", "file"), "--out: 'file' is a file, not a folder"),
         (("report", "none"), "'none' is not a run directory"),
         (("device", "show", "taox"), "unknown preset 'taox': did you mean 'taox-1t1m'"),

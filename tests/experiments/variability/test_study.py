@@ -10,9 +10,10 @@ import pytest
 from madem.errors import InputError
 from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.variability.config import VariabilityConfig
 from madem.experiments.variability.results import VariabilityResults
-from madem.experiments.variability.study import EXPERIMENT, check, largest_with
+from madem.experiments.variability.study import EXPERIMENT, check, jobs_of, largest_with
 from madem.report.page import write_report
 from madem.report.variability import forgetting_words, recovery_words
 from tests.experiments.running.test_experiment import Killed, deaf
@@ -134,3 +135,15 @@ def test_numbers_to_predict_are_refused(tmp_path: Path) -> None:
     task = {"kind": "csv", "path": str(tmp_path / "t.csv"), "target": "y", "predict": "numbers"}
     with pytest.raises(InputError, match="task: right decisions are counted here"):
         check(small(task=task, measured=["contrastive"], estimator="contrastive"))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_job_of_many_trainings_tells_of_one_whole(number: int, tmp_path: Path) -> None:
+    RunDirectory(tmp_path).claim(small().model_dump(mode="json"))
+    told: list[Progress] = []
+    job = jobs_of(small(), tmp_path)[number]
+    job.run(RunDirectory(tmp_path), told.append)
+    assert {(each.job, each.total) for each in told} == {(job.name, job.steps)}
+    done = [each.done for each in told]
+    assert done == sorted(done)
+    assert done[-1] == job.steps

@@ -37,6 +37,20 @@ def stepping(tell: Tell, job: str, total: int, text: str, before: int = 0) -> Ca
     return heard
 
 
+def within(tell: Tell, job: str, before: int, total: int) -> Tell:
+    """Return what tells of a part of ``job`` as progress of the whole, ``total`` steps long.
+
+    ``before``: how many of these steps come before the part. The name of the part goes before its
+    words where it has one of its own.
+    """
+
+    def heard(part: Progress) -> None:
+        text = part.text if part.job == job else f"{part.job.removeprefix(f'{job}.')}: {part.text}"
+        tell(Progress(job, before + part.done, total, text))
+
+    return heard
+
+
 def refuse_numbers(plan: Plan) -> None:
     """Raise ``InputError`` where the task of ``plan`` has numbers to predict: none can be right."""
     held = plan.held("test")

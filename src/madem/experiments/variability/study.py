@@ -19,7 +19,13 @@ from torch import Tensor
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import refuse_numbers, resumed, train
+from madem.experiments.running.trained import (
+    refuse_numbers,
+    resumed,
+    stepping,
+    train,
+    within,
+)
 from madem.experiments.variability import results
 from madem.experiments.variability.config import VariabilityConfig
 from madem.experiments.variability.flaws import BiasedEstimator, afflict, struck, uneven
@@ -62,13 +68,16 @@ def flaw_job(config: VariabilityConfig, path: Path, name: str, tell: Tell) -> di
     plan = replace(plan, schedule=replace(plan.schedule, looks=looks))
     spoil = partial(afflict, FLAWS[name], over_chips(config, levels), plan.seed)
     trainer = resumed(Trainer(plan), folder, name)
-    train(trainer, folder, name, tell, at)
+    total = steps + config.ideal_steps
+    telling = within(tell, name, 0, total)
+    train(trainer, folder, name, telling, at)
     if sum(row["step"] == at for row in trainer.curve) == 1:  # it has not happened yet
         spoil(trainer.machine)
         trainer.look()
-    train(trainer, folder, name, tell)
+    train(trainer, folder, name, telling)
     longer = replace(plan, schedule=replace(plan.schedule, steps=config.ideal_steps))
-    fixed = programmed(longer, config.ex_situ.recipe(plan), config.machine.chips)
+    heard = stepping(tell, name, total, "programmed once", steps)
+    fixed = programmed(longer, config.ex_situ.recipe(plan), config.machine.chips, heard)
     seen = partial(scores, plan, fixed, *trainer.validation)
     before = seen("ex situ before").mean(-1).tolist()
     spoil(fixed)
@@ -81,7 +90,9 @@ def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[st
     """Train chips, then let them learn on, from there, with each measurement that is off."""
     folder, job, plan = RunDirectory(path), "forgetting", config.plan(len(config.offsets))
     trained = resumed(Trainer(plan), folder, job)
-    train(trained, folder, job, tell)
+    steps = plan.schedule.steps
+    total = steps + len(PHASES) * len(config.measured) * config.bias_steps
+    train(trained, folder, job, within(tell, job, 0, total))
     each = over_chips(config, config.offsets)
     offsets = [
         each * torch.randn(len(each), 1, *layer.shape, generator=stream(plan.seed, "offsets", i))
@@ -104,7 +115,8 @@ def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[st
             if not trainer.step:
                 trainer.machine.restore(trained.machine.state())
                 trainer.look()
-            train(trainer, folder, f"{job}.{key}", tell)
+            before = steps + len(curves) * config.bias_steps
+            train(trainer, folder, f"{job}.{key}", within(tell, job, before, total))
             curves[key] = looked(trainer.curve[1:])  # the first look was before they were trained
     return curves
 
@@ -120,7 +132,7 @@ def jobs_of(config: VariabilityConfig, path: Path) -> list[Job]:
     long = steps + len(PHASES) * len(config.measured) * config.bias_steps
     return [
         Job("forgetting", long, forgetting_job, (config, path)),
-        *(Job(name, steps, flaw_job, (config, path, name)) for name in FLAWS),
+        *(Job(name, steps + config.ideal_steps, flaw_job, (config, path, name)) for name in FLAWS),
     ]
 
 
