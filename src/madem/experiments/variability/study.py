@@ -105,7 +105,7 @@ def forgetting_job(config: VariabilityConfig, path: Path, tell: Tell) -> dict[st
         fall=Exponential(),
         looks=evenly(config.bias_steps, config.schedule.looks),
     )
-    curves = {}
+    curves = dict[str, list[tuple[int, list[float]]]]()
     for kind, measured in config.estimators.items():
         for phase, nudged in PHASES.items():
             key = f"{kind}.{phase}"
