@@ -64,7 +64,7 @@ FAULTS = {
     "ended at 'show' .* last said 'ZeroDivisionError": "1 / 0",
     "answered 'show' with no JSON object, but with 'ready": "print('ready')",
     r"answered 'show' with no JSON object, but with '\[\[\[": "print('[' * 100000)",
-    "parameters must be a list of 2, but is None": "print('{}')",
+    "parameters must be a list of 2, but is null": "print('{}')",
     "parameter 1.weight must be numbers": 'print(\'{"parameters": [["a"], [1]]}\')',
     r"parameter 1.weight must be finite and of the shape \(2, 3\)":
         "print('{\"parameters\": [[1, 2], [1]]}')",
@@ -72,7 +72,7 @@ FAULTS = {
     "did not answer 'show' within 2 s": "import time; time.sleep(60)",
     "did not answer 'settle' within 2 s": f"{HELLO} {NEXT} import time; time.sleep(60)",
     "ended at 'settle' with exit code 0": f"{HELLO} sys.stdin.readline()",
-    "states must be a list of 1, but is None":
+    "states must be a list of 1, but is null":
         f"{HELLO} {NEXT} print('{{}}', flush=True); sys.stdin.readline()",
     r"states\[0\] must be finite and of the shape \(1, 2\).*nan": f"{HELLO} {NEXT} "
         "print('{\"states\": [[[NaN, 1]]]}', flush=True); sys.stdin.readline()",

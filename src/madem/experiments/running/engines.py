@@ -53,7 +53,7 @@ def engine(name: str, address: str | None, workers: int) -> Iterator[tuple[Pool 
 def processes(workers: int) -> Iterator[Executor]:
     """Yield a pool of ``workers`` processes, each of one thread."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    pool = ProcessPoolExecutor(workers, initializer=_end_with_parent, env=threads)
+    pool = ProcessPoolExecutor(workers, initializer=_belong, env=threads)
     with warnings.catch_warnings():  # a worker that holds much memory is exchanged for a new one
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         try:
@@ -76,7 +76,9 @@ PR_SET_PDEATHSIG = 1
 """The option of ``prctl`` (Linux) that ends a process with its parent."""
 
 
-def _end_with_parent() -> None:
+def _belong() -> None:
+    """Let this worker end with the run, which alone hears Ctrl-C, whatever unblocked it here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
