@@ -27,8 +27,10 @@ from madem.network import (
     ResistiveConv,
     Shockley,
     Skip,
+    Softmax,
     Table,
     Tanh,
+    Thresholds,
     diodes,
 )
 from madem.randomness import stream
@@ -60,6 +62,16 @@ ZOO = {
     "pair": Network(9, (Layer(8, HARD), Layer(4, Free()))),
     "readout": Network(9, (Layer(8, HARD), Layer(4, Readout()))),
     "tanh": Network(9, (Layer(8, Tanh()), Layer(4, Free()))),
+    "softmax": Network(
+        9,
+        (Layer(8, Softmax(3.0)), Layer(4, Free())),
+        (Dense((9,), 8, bias=False), Thresholds(8), Dense((8,), 4, (1, 2))),
+    ),
+    "softmax-amplified": Network(
+        9,
+        (Layer(8, HARD), Layer(6, Softmax(20.0)), Layer(4, Readout())),
+        (Dense((9,), 8), Amplified(Dense((8,), 6, (1, 2)), 1.0, 0.5), Dense((6,), 4, (2, 3))),
+    ),
     "recurrent": Network(
         9,
         (Layer(6, HARD), Layer(6, HARD), Layer(4, Free())),
@@ -148,7 +160,15 @@ ZOO = {
 }  # fmt: skip
 """Every energy; those that ``SMOOTH`` does not name are quadratic between their clamps."""
 
-SMOOTH = {"tanh", "single-diodes", "double-diodes", "amplified", "custom"}
+SMOOTH = {
+    "tanh",
+    "softmax",
+    "softmax-amplified",
+    "single-diodes",
+    "double-diodes",
+    "amplified",
+    "custom",
+}
 ANALYTIC = {"tanh", "single-diodes", "double-diodes"}
 FLAT = {name for name in ZOO if not name.startswith(("conv", "resistive-conv"))}
 

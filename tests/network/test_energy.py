@@ -29,6 +29,7 @@ from madem.network import (
     Resistors,
     Shockley,
     Skip,
+    Softmax,
     Spring,
     SquaredError,
     Table,
@@ -50,6 +51,8 @@ def within(law: object, s: Tensor) -> Tensor:
         return torch.cat([within(each, part) for each, part in parts], law.axis)
     if isinstance(law, Box):
         return s.clamp(law.low, law.high)
+    if isinstance(law, Softmax):
+        return s.clamp_min(0) / s.clamp_min(0).sum(-1, keepdim=True)
     return s.clamp(-1, 1) if isinstance(law, Tanh) else s
 
 
@@ -159,12 +162,16 @@ def test_displacements_feel_the_change_of_the_pulls(name: str) -> None:
 
 @pytest.mark.parametrize(
     "law",
-    [Box(-0.2, 0.3), diodes(), Free(0.5), Tanh(), SINGLE, DOUBLE, IV, Shockley(1e-9)],
+    [Box(-0.2, 0.3), diodes(), Free(0.5), Tanh(), Softmax(5.0), SINGLE, DOUBLE, IV, Shockley(1e-9)],
     ids=str,
 )
 def test_move_is_the_difference_of_two_rests(law: Box) -> None:
     draws = stream(0, "law")
-    a = 0.0 if isinstance(law, Tanh) else 0.7 + torch.rand(6, generator=draws, dtype=torch.float64)
+    a = (
+        0.0
+        if isinstance(law, Tanh | Softmax)
+        else 0.7 + torch.rand(6, generator=draws, dtype=torch.float64)
+    )
     d = 2 * torch.randn(40, 6, generator=draws, dtype=torch.float64)
     at = law.rest(a, d)
     for size in (1.0, 1e-3, 1e-9):
@@ -309,6 +316,8 @@ BAD = {
     "g_min must be": lambda: Resistive((2,), 1, g_min=-1.0),
     "mirror must be": lambda: Resistive((2,), 1, mirror=-1.0),
     "cannot be loaded by resistors": lambda: Tanh().rest(torch.ones(1), torch.ones(1, 1)),
+    "Softmax cannot be loaded": lambda: Softmax().rest(torch.ones(1), torch.ones(1, 1)),
+    "gain of Softmax must be positive": lambda: Softmax(0.0),
     "not bounded below": lambda: _unbounded(),  # noqa: PLW0108
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from madem.learn.convert import equilibrium
 from madem.learn.estimators import (
+    Balanced,
     Contrast,
     Estimator,
     Gradient,
@@ -35,6 +36,7 @@ __all__ = [
     "Accumulate",
     "Adam",
     "Agreement",
+    "Balanced",
     "Contrast",
     "Descent",
     "Equilibrium",

@@ -44,8 +44,8 @@ class Implicit:
             total = loss(problem.output(states))
         slopes = _gradients(total, [*states, *wanted])
         onto, direct = slopes[: len(states)], slopes[len(states) :]
-        mobile, _, stiffness = problem.linearised(states, None)
-        onto = [torch.where(m, g, 0.0) for m, g in zip(mobile, onto, strict=True)]
+        mobile, _, stiffness, spread, gather = problem.linearised(states, None)
+        onto = gather([torch.where(m, g, 0.0) for m, g in zip(mobile, onto, strict=True)])
         if not bool(free.converged.all()):
             raise InputError(
                 f"{int((~free.converged).sum())} of {free.converged.numel()} samples "
@@ -53,6 +53,7 @@ class Implicit:
             )
         u = conjugate_gradients(stiffness, onto, self.steps, len(problem.batch))
         _check_solved(stiffness(u), onto, len(problem.batch))
+        u = spread(u)
         fixed = [s.detach() for s in states]
         with torch.enable_grad():
             work = sum(

@@ -1,6 +1,7 @@
 """Physics: the energy of a network, its layers, couplings and costs."""
 
 from madem.network.amplifiers import Amplified, Amplifier
+from madem.network.competition import Softmax, Thresholds
 from madem.network.costs import Cost, CrossEntropy, Logistic, SquaredError
 from madem.network.couplings import Coupling, Custom, Matrix, Move
 from madem.network.diodes import Shockley, Table
@@ -47,10 +48,12 @@ __all__ = [
     "Resistors",
     "Shockley",
     "Skip",
+    "Softmax",
     "Spring",
     "SquaredError",
     "Table",
     "Tanh",
+    "Thresholds",
     "Wires",
     "diodes",
 ]

@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
+from madem.network.competition import across, along
 from madem.network.couplings import Coupling, Shape, displaced
 from madem.network.laws import Curvature, Law, Mover, mover, overridden
 from madem.network.nudges import Nudge
+
+Product = Callable[[list[Tensor]], list[Tensor]]
+"""The product of a matrix with one vector a layer."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +196,12 @@ class Problem:
 
     def linearised(
         self, states: Sequence[Tensor], nudge: Nudge | None
-    ) -> tuple[list[Tensor], list[Tensor], Callable[[list[Tensor]], list[Tensor]]]:
-        """Return which nodes are free, the force on them, and the product with ``d2E/ds2``.
+    ) -> tuple[list[Tensor], list[Tensor], Product, Product, Product]:
+        """Return which nodes are free, the force on them, and products with three matrices.
 
-        Nodes held by their limits, and readouts, neither feel nor move.
+        ``B^T H B`` with ``H = d2E/ds2``, then ``B`` and ``B^T``: displacements of units that
+        compete are ``B v`` for any ``v``, others are ``v``. Nodes held by their limits, and
+        readouts, neither feel nor move.
         """
         leaves = [s.detach().requires_grad_() for s in states]
         with torch.enable_grad():
@@ -213,20 +219,28 @@ class Problem:
         free = [torch.isfinite(slope) for slope in stiff]
         felt = [i for i, drive in enumerate(drives) if drive.requires_grad]
 
+        places = [(site.law, s.detach()) for site, s in zip(self.sites, states, strict=True)]
+
+        def spread(v: list[Tensor]) -> list[Tensor]:
+            return [along(*place, u) for place, u in zip(places, v, strict=True)]
+
+        def gather(force: list[Tensor]) -> list[Tensor]:
+            return [across(*place, f) for place, f in zip(places, force, strict=True)]
+
         def stiffness(v: list[Tensor]) -> list[Tensor]:
-            v = [torch.where(f, u, 0.0) for f, u in zip(free, v, strict=True)]
+            v = [torch.where(f, u, 0.0) for f, u in zip(free, spread(v), strict=True)]
             pulls: Sequence[Tensor | None] = [None] * len(v)
             if felt:
                 pulls = torch.autograd.grad(
                     [drives[i] for i in felt], leaves, [v[i] for i in felt],
                     retain_graph=True, allow_unused=True,
                 )  # fmt: skip
-            return [
+            return gather([
                 torch.where(f, k * u - (0 if p is None else p), 0.0)
                 for f, k, u, p in zip(free, stiff, v, pulls, strict=True)
-            ]
+            ])  # fmt: skip
 
-        return free, force, stiffness
+        return free, force, stiffness, spread, gather
 
     def take(self, rows: Tensor) -> Problem:
         """Return the problem of the samples ``rows`` alone; there must be no chips in front."""

@@ -222,8 +222,9 @@ class Newton(Solver):
 
         def jump(problem: Problem, before: States, now: States, nudge: Nudge | None) -> States:
             move = (_joined(problem, now) - _joined(problem, before)).norm(dim=-1)
-            _, force, stiffness = problem.linearised(now, nudge)
-            step = conjugate_gradients(stiffness, force, self.steps, len(problem.batch))
+            _, force, stiffness, spread, gather = problem.linearised(now, nudge)
+            found = conjugate_gradients(stiffness, gather(force), self.steps, len(problem.batch))
+            step = spread(found)
             good = torch.isfinite(_joined(problem, step)).all(-1)
             if last:
                 good = good & (move <= last.pop())

@@ -69,7 +69,9 @@ class Schedule:
 
     ``steps`` of ``batch`` samples; ``rates``: the learning rate of every joint at the start, or one
     for all; ``fall`` multiplies them; ``weight_decay``: what is added of each parameter to its
-    gradient; ``looks``: after which steps the network is tested, besides before the first.
+    gradient; ``looks``: after which steps the network is tested, besides before the first;
+    ``first_input``: what inputs are multiplied by at first, growing geometrically to 1 over
+    ``input_share`` of the steps: units that compete for small inputs share them.
 
     >>> Schedule(10, 32, (0.5,)).at(5, 2)
     [0.25, 0.25]
@@ -81,6 +83,23 @@ class Schedule:
     fall: Cosine | Exponential = Cosine()
     weight_decay: float = 0.0
     looks: tuple[int, ...] = ()
+    first_input: float = 1.0
+    input_share: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Refuse inputs that would not rise."""
+        for name in ("first_input", "input_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"schedule.{name} must be above 0 and at most 1, but is "
+                                 f"{getattr(self, name)}")  # fmt: skip
+
+    def amplitude(self, step: int) -> float:
+        """Return what inputs are multiplied by at ``step``.
+
+        >>> Schedule(10, 32, (0.5,), first_input=0.01, input_share=0.4).amplitude(2)
+        0.1
+        """
+        return float(self.first_input ** max(0.0, 1 - step / (self.input_share * self.steps)))
 
     def at(self, step: int, joints: int) -> list[float]:
         """Return the learning rate of each of ``joints`` joints at ``step``.

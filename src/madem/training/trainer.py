@@ -76,6 +76,7 @@ class Trainer:
         """Make one step: settle, contrast, write; return what was written, one per joint."""
         plan, machine = self.plan, self.machine
         x, target = next(self.batches)
+        x = x * plan.schedule.amplitude(self.step)
         estimate = plan.estimator(machine, x, target, plan.task.cost)
         self._note(estimate.free.output, target)
         slopes, decay = estimate.weights, plan.schedule.weight_decay

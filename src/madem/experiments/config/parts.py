@@ -40,13 +40,14 @@ from madem.experiments.config.quantities import (
     Unit,
     cells_need,
 )
-from madem.learn import Contrast, Estimator, RandomSign, Rule, currents
+from madem.learn import Balanced, Contrast, Estimator, RandomSign, Rule, currents
 from madem.machine import Periphery
 from madem.machine.writing import Writing
 from madem.network import (
     Network,
     Readout,
     SquaredError,
+    Thresholds,
     Wires,
 )
 from madem.randomness import stream
@@ -169,6 +170,8 @@ class ScheduleConfig(Strict):
     cosine to zero, or by ``decay``, at every step, or at every epoch where those are counted.
     ``weight_decay``: what is added of a parameter to its gradient. ``looks``: how often the network
     is tested on validation data, at steps evenly spread in their logarithm, or once an epoch.
+    ``first_input``: what inputs are multiplied by at first in training, growing geometrically to 1
+    over ``input_share`` of the steps: units that compete for small inputs share them.
     """
 
     steps: Steps | None = None
@@ -179,6 +182,8 @@ class ScheduleConfig(Strict):
     decay: float = Field(0.99, gt=0, le=1)
     weight_decay: Share = 0.0
     looks: int = Field(25, ge=1, le=10_000)
+    first_input: float = Field(1.0, gt=0, le=1)
+    input_share: float = Field(0.6, gt=0, le=1)
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> ScheduleConfig:
@@ -186,6 +191,8 @@ class ScheduleConfig(Strict):
             raise ValueError("give steps or epochs, not both")
         if self.fall == "cosine":
             refuse_idle(self, ("decay",), "fall is cosine")
+        if self.first_input == 1:
+            refuse_idle(self, ("input_share",), "first_input is 1")
         if self.epochs is not None:
             refuse_idle(self, ("looks",), "epochs are counted: there is one look in each")
         return self
@@ -205,7 +212,10 @@ class ScheduleConfig(Strict):
             looks = tuple(range(per, steps + 1, per))
         fall = Cosine(every) if self.fall == "cosine" else Exponential(self.decay, every)
         looks = looks or looks_at(steps, self.looks)
-        return Schedule(steps, self.batch, self.rates, fall, self.weight_decay, looks)
+        return Schedule(
+            steps, self.batch, self.rates, fall, self.weight_decay, looks,
+            self.first_input, self.input_share,
+        )  # fmt: skip
 
 
 class WritingConfig(Strict):
@@ -221,7 +231,8 @@ class WritingConfig(Strict):
 class Learning(BaseModel):
     """What learns, and how: a network, how it settles, and how its gradient is measured and used.
 
-    ``writing`` is of chips.
+    ``balance``: how strongly the thresholds of units fall where those are used more than their
+    share; ``writing`` is of chips.
     """
 
     model_config = Strict.model_config
@@ -229,6 +240,7 @@ class Learning(BaseModel):
     network: NetworkConfig = HopfieldConfig()
     solver: Annotated[Part, SOLVERS] = SOLVERS.part("sweep")
     estimator: Annotated[Part, ESTIMATORS] = ESTIMATORS.part("centred")
+    balance: Amount = 0.0
     rule: Annotated[Part, RULES] = RULES.part("descent")
     writing: WritingConfig = WritingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -298,8 +310,11 @@ class Learning(BaseModel):
                 "networks network.kind=resistive with network.law=shockley alone has"
             )
         if isinstance(found, Contrast | RandomSign) and isinstance(found.beta, float | int):
-            return replace(found, beta=found.beta * network.shares[-1])
-        return found
+            found = replace(found, beta=found.beta * network.shares[-1])
+        if self.balance and not any(isinstance(joint, Thresholds) for joint in network.joints):
+            raise InputError(f"balance is {self.balance}, but the network has no thresholds: add a "
+                             "joint of kind thresholds, or leave balance at 0")  # fmt: skip
+        return Balanced(found, self.balance) if self.balance else found
 
     def _rule(self, making: Making, network: Network, draws: Generator) -> Rule:
         """Return what remembers gradients; thresholds of conductance are those of cells."""
