@@ -83,8 +83,8 @@ class Simulated(Machine):
 
     @property
     def exact(self) -> bool:
-        """Whether weights do not fluctuate, and states are read without converters or offsets."""
-        return self.periphery.exact and not self.restless
+        """Whether states come to rest, weights do not fluctuate, and nothing is converted."""
+        return self.periphery.exact and not self.restless and self.solver.rests
 
     @property
     def bare(self) -> bool:
@@ -391,7 +391,8 @@ class Simulated(Machine):
         if not last.loaded:
             output = states[-1] = rest.states[-1]  # driven, not sensed
             if free:
-                output = self.periphery.sense(phase.output(rest.states), last.bound, offsets[-1])
+                shown = phase.output(rest.states) if rest.output is None else rest.output
+                output = self.periphery.sense(shown, last.bound, offsets[-1])
         return Settled(
             (phase.x, *states), output, rest.converged, rest=rest, problem=phase, clamped=clamped
         )

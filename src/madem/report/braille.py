@@ -152,6 +152,12 @@ def draw_circuit(
             "maps": figures.svg(arrays),
             "states": figures.svg(show.settling_figure(found, f"{title}: first chip")),
             "times": figures.svg(show.times_figure(times, seconds)),
+            "timeline": figures.svg(
+                show.timeline_figure({name: metrics[name]["timeline"] for name in times})
+            ),
+            "by_phase": figures.svg(
+                show.by_phase_figure({name: metrics[name]["by_phase"] for name in times})
+            ),
         },
     }
 

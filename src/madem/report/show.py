@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from madem.inspect.circuits import Phase
 from madem.inspect.maps import Map
 from madem.report.figures import COLOURS, legended
 from madem.report.figures import TITLES as NETWORKS
+from madem.units import si
 
 TITLES = {
     "free": "free, from rest",
@@ -107,6 +109,52 @@ def times_figure(
         axis.set_xlabel(f"time (ns); lasts: {lasts} ns", fontsize=9)
     axes[0].set_ylabel("inputs settled (%)")
     return legended(figure, 4)
+
+
+KINDS = {"settles": "chip", "is converted": "backprop", "gradient": "ex_situ", "up": "untrained"}
+"""How a span is coloured, by the end of what it is."""
+
+
+def timeline_figure(spans: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Return what a sample of training takes, one thing after another, for every network."""
+    figure = Figure(figsize=(13, 3.4 * ((len(spans) + 1) // 2)), layout="constrained")
+    axes = figure.subplots((len(spans) + 1) // 2, 2, squeeze=False).ravel()
+    for axis, (name, steps) in zip(axes, spans.items(), strict=False):
+        shown = 1e9 * steps[-1]["start"]
+        for row, step in enumerate(steps):
+            colour = next(key for word, key in KINDS.items() if step["what"].endswith(word))
+            start, length = 1e9 * step["start"], 1e9 * step["seconds"]
+            axis.barh(row, length, left=start, color=COLOURS[colour], height=0.7)
+            end, text = start + length, f" {length:.4g} ns, {si(step['joules'], 'J')}"
+            late = end > shown
+            axis.text(start if late else end, row, text + (" " if late else ""), va="center",
+                      ha="right" if late else "left", fontsize=8)  # fmt: skip
+        axis.set(title=NETWORKS[name], xlim=(0, 1.3 * shown), xlabel="time (ns)")
+        axis.set_yticks(range(len(steps)), [step["what"] for step in steps], fontsize=8)
+        axis.invert_yaxis()
+    for axis in axes[len(spans) :]:
+        axis.axis("off")
+    return figure
+
+
+def by_phase_figure(cuts: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Return what trained chips read where the phase ends sooner, against the joules of a read."""
+    figure = Figure(figsize=(13, 3.3), layout="constrained")
+    axes = figure.subplots(1, len(cuts), sharey=True, squeeze=False)[0]
+    for axis, (name, rows) in zip(axes, cuts.items(), strict=True):
+        right = [100 * row["accuracy"] for row in rows]
+        for scope, key in (("array_only", "chip"), ("all_in", "backprop")):
+            joules = [1e12 * row[scope] for row in rows]
+            axis.errorbar(joules, right, [100 * row["spread"] for row in rows], marker="o",
+                          markersize=4, color=COLOURS[key],
+                          label=scope.replace("_", " "))  # fmt: skip
+        for row, share in list(zip(rows, right, strict=True))[::2]:
+            axis.annotate(f"{1e9 * row['seconds']:.3g} ns", (1e12 * row["array_only"], share),
+                          fontsize=7, textcoords="offset points", xytext=(3, -9))  # fmt: skip
+        axis.set(title=NETWORKS[name], xscale="log", ylim=(0, 104))
+        axis.set_xlabel("joules of a word read (pJ)", fontsize=9)
+    axes[0].set_ylabel("words right (%)")
+    return legended(figure, 2)
 
 
 def _traces(axis: Axes, phase: Phase, states: np.ndarray, moved: bool) -> None:

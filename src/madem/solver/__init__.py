@@ -11,6 +11,7 @@ from madem.solver.solvers import (
     Synchronous,
     conjugate_gradients,
 )
+from madem.solver.timed import Timed
 from madem.solver.wires import Reading, drops, effective, read, turned
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Solver",
     "Sweep",
     "Synchronous",
+    "Timed",
     "conjugate_gradients",
     "drops",
     "effective",

@@ -30,12 +30,14 @@ class Rest:
     ``sweeps``: passes over the layers until the residual met the tolerance, or until the budget;
     ``residual``: how far the units still moved in the last one, relative to the largest state;
     ``converged``: whether that met the tolerance (a tolerance of 0 asks for sweeps, not for rest).
+    ``output``: what the output lines show where that lags behind the states.
     """
 
     states: tuple[Tensor, ...]
     sweeps: Tensor
     residual: Tensor
     converged: Tensor
+    output: Tensor | None = None
 
 
 Map = Callable[[Problem, States, Nudge | None], States]

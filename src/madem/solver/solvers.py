@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class Solver(ABC):
 
     tolerance: float = 1e-5
     budget: int = 100
+
+    rests: ClassVar[bool] = True
+    """Whether it goes on until a problem is at rest."""
 
     def __post_init__(self) -> None:
         """Refuse settings under which nothing could settle."""

@@ -14,8 +14,9 @@ from madem.training.assemble import (
 )
 from madem.training.evaluate import outputs, predicts, score, scores
 from madem.training.plan import Cosine, Exponential, Making, Plan, Schedule, looks_at
-from madem.training.settling import phases_of, prices_of, settling, slow, strengths_of
+from madem.training.settling import ended, phases_of, prices_of, settling, slow, strengths_of
 from madem.training.statistics import Measured, measured
+from madem.training.timeline import Span, by_phase, timeline
 from madem.training.trainer import Row, Trainer
 from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
 
@@ -35,8 +36,11 @@ __all__ = [
     "Plan",
     "Row",
     "Schedule",
+    "Span",
     "Trainer",
+    "by_phase",
     "chips_of",
+    "ended",
     "first_weights",
     "ideal_outputs",
     "lines_of",
@@ -52,5 +56,6 @@ __all__ = [
     "settling",
     "slow",
     "strengths_of",
+    "timeline",
     "train_digitally",
 ]

@@ -35,7 +35,7 @@ from madem.machine.base import Listener, silent
 from madem.machine.writing import Writing
 from madem.network import Amplified, Dense, Joint, Network, Wires
 from madem.randomness import stream
-from madem.solver import Solver, Sweep
+from madem.solver import Solver, Sweep, Timed
 from madem.training.plan import Plan, spread_over
 
 Weights = Sequence[Sequence[Tensor]]
@@ -171,7 +171,8 @@ class OnChips:
 
     Other joints stay exact. ``spread``: how much lines and neurons differ; ``timing``: what takes
     time; ``read_sigmas``: of each chip, how much every cell of it fluctuates from one settling to
-    the next, S, where that is not as its device has it. The static draw of an array depends on
+    the next, S, where that is not as its device has it; ``phases``: how long the free phase and a
+    nudged one last, s, where they end before all is at rest. The static draw of an array depends on
     seed and shape alone, so that all plans that use an array of one shape meet the same chips.
     """
 
@@ -184,6 +185,7 @@ class OnChips:
     holding: Holding = Pairs()
     timing: Timing = Timing()
     read_sigmas: tuple[float, ...] = ()
+    phases: tuple[float, float] | None = None
 
     @property
     def ensemble(self) -> tuple[int, ...]:
@@ -222,7 +224,14 @@ class OnChips:
         if any(partial):
             periphery = replace(periphery, partial=tuple(partial))
         noise = stream(plan.seed, plan.name, "noise")
-        return Simulated(plan.network, self.solver, stores, periphery, noise, listener)
+        return Simulated(plan.network, self._solver, stores, periphery, noise, listener)
+
+    @property
+    def _solver(self) -> Solver:
+        if self.phases is None:
+            return self.solver
+        free, nudged = (phase / self.timing.tau for phase in self.phases)
+        return Timed(free=free, nudged=nudged)
 
     def _store(self, plan: Plan, index: int, weight: Tensor, place: Placement) -> Store:
         cells, wired = self.cells, None

@@ -1,14 +1,15 @@
 """How long chips take to settle, over all samples and chips at once, and what it costs.
 
-``tau ds/dt = rest(s) - s``, where ``rest`` is what the lines ask of a neuron with one pole ``tau``.
-It neglects the charging of wires, drivers and converters, and read noise; a readout's drivers
-follow at once. ``madem.inspect.circuits.phases`` settles one circuit in full.
+One pole a neuron (``madem.solver.timed``), without read noise; ``madem.inspect.circuits.phases``
+settles one circuit in full.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from madem.ledger import Price, lasting
 from madem.machine import Machine, Simulated
 from madem.network import Nudge, Problem
 from madem.solver import Sweep
-from madem.training.assemble import chips_of
+from madem.solver.timed import course
+from madem.training.assemble import OnChips, chips_of
 from madem.training.plan import Plan
 
 SAMPLES = 256
@@ -47,46 +49,25 @@ def follow(
     """Return when every sample has settled, in units of ``tau``, ``(*chips, batch)``.
 
     ``start``: states of the layers at t = 0; ``tolerances``: of each layer's states, infinite where
-    none is sensed; ``output``: of what a readout senses, which follows through a pole of its own.
-    Steps of ``STEP`` by the exponential trapezoidal rule, exact where the rests stay. Raises
-    ``InputError`` for what has not settled after ``LONGEST``.
+    none is sensed; ``output``: of what a readout senses. Raises ``InputError`` for what has not
+    settled after ``LONGEST``.
     """
     rest = Sweep(1e-5, 500).settle(problem, nudge).states
-    last, size = len(problem.sites) - 1, len(problem.batch)
+    size = len(problem.batch)
     wanted = [*rest, problem.output(rest)]
     limits = [*tolerances, math.inf if output is None else output]
-    loaded = [site.law.loaded for site in problem.sites]
-
-    def asked(state: Sequence[Tensor]) -> list[Tensor]:
-        units = [problem.rest(i, state[:-1], nudge) for i in range(last + 1)]
-        return [*units, problem.drive(last, state[:-1]) if not loaded[last] else units[last]]
 
     def off(state: Sequence[Tensor]) -> Tensor:
         parts = [((s - w).abs() / t).flatten(size).amax(-1)
                  for s, w, t in zip(state, wanted, limits, strict=True)]  # fmt: skip
         return torch.stack(parts).amax(0)
 
-    def driven(state: list[Tensor]) -> list[Tensor]:
-        """Put what drives the lines of a readout there at once."""
-        if not loaded[last]:
-            state[last] = problem.rest(last, state[:-1], nudge)
-        return state
-
-    begun = [s.expand_as(r).clone() for s, r in zip(start, rest, strict=True)]
-    state = driven([*begun, problem.output(begun)])
-    if output is not None and nudge is None:
-        state[-1] = torch.zeros_like(state[-1])
-    kept, bend = math.exp(-STEP), (math.exp(-STEP) - 1 + STEP) / STEP
-    before = off(state)
+    states = course(problem, nudge, start, STEP)
+    before = off(next(states))
     settled = torch.where(before > 1, math.inf, 0.0)
-    for step in range(int(LONGEST / STEP)):
+    for step, state in enumerate(islice(states, int(LONGEST / STEP))):
         if bool((before <= 0.1).all()):
             return settled
-        first = asked(state)
-        ahead = driven([kept * s + (1 - kept) * r for s, r in zip(state, first, strict=True)])
-        second = asked(ahead)
-        changes = zip(ahead, first, second, strict=True)
-        state = driven([a + bend * (g - f) for a, f, g in changes])
         now = off(state)
         share = before.log() / (before / now.clamp_min(1e-30)).log()
         settled = torch.where((before > 1) & (now <= 1), STEP * (step + share), settled)
@@ -165,16 +146,29 @@ def slow(times: Mapping[str, Tensor]) -> dict[str, float]:
     }
 
 
+def ended(plan: Plan) -> dict[str, float]:
+    """Return how long each phase lasts, s, where the machine says so; else nothing."""
+    making = plan.making
+    if not isinstance(making, OnChips) or making.phases is None:
+        return {}
+    return dict(zip(ITEMS, making.phases, strict=True))
+
+
 def prices_of(
-    plan: Plan, prices: Mapping[str, Price], times: Mapping[str, float]
+    plan: Plan, prices: Mapping[str, Price], times: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, Price]:
-    """Return the prices of a chip whose phases take ``times``, s."""
-    making = chips_of(plan)
-    bits, changed = making.periphery.adc_bits or BITS, dict(prices)
-    for phase, seconds in times.items():
+    """Return the prices of a chip whose phases take ``times``, s, or what its machine says."""
+    cut, changed = ended(plan), dict(prices)
+    for phase, seconds in {**times, **cut}.items():
+        making = chips_of(plan)
+        bits = making.periphery.adc_bits or BITS
+        until = (
+            "it ends there, whether all has settled or not" if cut else
+            f"{100 * SHARE:g} % of the inputs settle in it to half a step of {bits} bits, before "
+            "and after training"
+        )  # fmt: skip
         text = (
-            f"The {phase} phase takes {1e9 * seconds:.3g} ns: {100 * SHARE:g} % of the inputs "
-            f"settle in it to half a step of {bits} bits, before and after training; one pole of "
+            f"The {phase} phase takes {1e9 * seconds:.3g} ns: {until}; one pole of "
             f"{1e9 * making.timing.tau:g} ns per neuron (ours), wires neglected."
         )
         changed = lasting(changed, dict.fromkeys(ITEMS[phase], seconds), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from madem.randomness import stream
 from madem.training import (
     Plan,
     Trainer,
+    by_phase,
     chips_of,
+    ended,
     ideal_outputs,
     measured,
     outputs,
@@ -35,6 +38,7 @@ from madem.training import (
     scores,
     settling,
     slow,
+    timeline,
     train_digitally,
 )
 from madem.units import si
@@ -111,6 +115,7 @@ def examine(
     slower of before and after.
     """
     plan, machine = trainer.plan, trainer.machine
+    assert isinstance(machine, Simulated)
     task = words_of(plan)
     by_flip = {}
     for flip in flips(config, plan):
@@ -119,7 +124,7 @@ def examine(
         by_flip[str(flip)] = [float(share.mean()), spread(share)]
     x, target, word = test_set(plan, task.flip)
     lasted = settling(plan, machine)
-    seconds = {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
+    seconds = ended(plan) or {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
     prices = prices_of(plan, load_prices(), seconds)
     few, once = x[:1000], Ledger()
     output = machine.watched(stream(plan.seed, plan.name, "test"), once).settle(few).output
@@ -139,6 +144,8 @@ def examine(
         },
         "spent": [totals(priced(look["spent"], prices)) for look in trainer.curve],
         "settling": {"before": untrained, "after": slow(lasted), "seconds": seconds},
+        "timeline": [asdict(span) for span in timeline(plan, machine, prices)],
+        "by_phase": by_phase(plan, machine, prices, few, target[: len(few)]),
         "samples": plan.schedule.steps * plan.schedule.batch,
     }
     tensors = {

@@ -32,6 +32,7 @@ from madem.experiments.config.quantities import (
     Conductance,
     Count,
     Farads,
+    Lasting,
     Positive,
     Resistance,
     Seconds,
@@ -52,6 +53,7 @@ from madem.network import (
 )
 from madem.randomness import stream
 from madem.solver import Solver
+from madem.solver.timed import SHORTEST
 from madem.training import (
     Cells,
     Cosine,
@@ -94,8 +96,10 @@ class ChipConfig(Strict):
     how they add, as currents or each after its conversion, in a range of ``sum_limit`` in units of
     state. ``spread``: how lines and neurons differ over a chip. ``store``: what holds a weight, a
     pair of cells, or a fast pair in front of it too (Tiki-Taka). ``neuron_tau``: the one pole of a
-    neuron and its sense amplifier; ``line_capacitance``: of every node of wire; both are ours (1 ns
-    is a bandwidth of 160 MHz). The switches turn the device's non-idealities off one by one.
+    neuron and its sense amplifier; ``phase``: when a settling ends, at rest or not (*auto*: once it
+    is at rest), ``nudged_phase``: a nudged one, as ``phase`` where null;
+    ``line_capacitance``: of every node of wire. The pole and it are ours (1 ns is 160 MHz).
+    The switches turn the device's non-idealities off one by one.
     """
 
     kind: Literal["chip"] = "chip"
@@ -111,6 +115,8 @@ class ChipConfig(Strict):
     spread: Annotated[Part, SPREAD] = SPREAD.part({})
     store: Annotated[Part, STORES] = STORES.part("pairs")
     neuron_tau: Seconds = "1 ns"
+    phase: Lasting = "auto"
+    nudged_phase: Seconds | None = None
     line_capacitance: Farads = "1 fF"
     dac_bits: int | None = Field(None, ge=0, le=24)
     adc_bits: int | None = Field(None, ge=0, le=24)
@@ -130,7 +136,29 @@ class ChipConfig(Strict):
             refuse_idle(self, ("voltages",), "wire is null")
         if not self.converters:
             refuse_idle(self, ("dac_bits", "adc_bits"), "converters is false")
+        if self.phase == "auto":
+            refuse_idle(self, ("nudged_phase",), "phase is auto")
+        elif self.sums == "converted":
+            raise ValueError("phase must be auto where sums is converted, which are converted in "
+                             f"sweeps until all is at rest, but is {self.phase!r}")  # fmt: skip
         return self
+
+    def phases(self) -> tuple[float, float] | None:
+        """Return how long the free and a nudged phase last, s, None where all comes to rest.
+
+        Raises ``InputError`` for one that is over before a neuron moves.
+        """
+        if self.phase == "auto":
+            return None
+        found, tau = [], parse(self.neuron_tau, "second", "machine.neuron_tau")
+        for key, text in (("phase", self.phase), ("nudged_phase", self.nudged_phase or self.phase)):
+            found.append(parse(text, "second", f"machine.{key}"))
+            if found[-1] < SHORTEST * tau:
+                raise InputError(
+                    f"machine.{key} must be at least a tenth of machine.neuron_tau "
+                    f"({self.neuron_tau}), but is {text!r}: no neuron would have moved"
+                )
+        return found[0], found[1]
 
     def build(self, units: tuple[float, ...], writing: Writing, solver: Solver) -> OnChips:
         """Return the making of the chips, with weights of one at the conductances ``units``, S.
@@ -156,7 +184,7 @@ class ChipConfig(Strict):
         return OnChips(
             self.chips, cells, Periphery(dac, adc, self.output_limit), writing, solver,
             self.spread.make(where="machine.spread"), self.store.make(where="machine.store"),
-            timing,
+            timing, phases=self.phases(),
         )  # fmt: skip
 
 
@@ -272,6 +300,8 @@ class Learning(BaseModel):
         solver = self.solver.make(where="solver")
         if isinstance(machine, ChipConfig):
             units = tuple(parse(unit, "siemens", "writing.units") for unit in self.writing.units)
+            if machine.phase != "auto":
+                refuse_idle(self, ("solver",), "machine.phase ends every settling", InputError)
             return machine.build(units, self.writing.way.make(where="writing.way"), solver)
         refuse_idle(self, ("writing",), f"machine.kind is {machine.kind}", InputError)
         wire = getattr(self.network, "wire", None)

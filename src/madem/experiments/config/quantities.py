@@ -25,13 +25,18 @@ WRITTEN = WithJsonSchema({
 """What JSON schemas say of a number with its unit: which unit, they cannot."""
 
 
-def quantity(unit: str, positive: bool = False, signed: bool = False) -> BeforeValidator:
+def quantity(
+    unit: str, positive: bool = False, signed: bool = False, word: str | None = None
+) -> BeforeValidator:
     """Return what checks text of a number with a unit, and keeps it as it is.
 
     The number must be zero or positive; above zero where ``positive``; any where ``signed``.
+    ``word``: what may stand for a number.
     """
 
     def check(value: object) -> str:
+        if value == word and word is not None:
+            return word
         number = parse(value, unit)
         if not signed and (number < 0 or (positive and not number)):
             sign = "positive" if positive else "zero or positive"
@@ -86,6 +91,9 @@ Unit = Annotated[str, quantity("siemens", positive=True), WRITTEN]
 
 Resistance = Annotated[str, quantity("ohm", positive=True), WRITTEN]
 Seconds = Annotated[str, quantity("second", positive=True), WRITTEN]
+Lasting = Annotated[str, quantity("second", positive=True, word="auto")]
+"""A time above zero, or *auto*."""
+
 Farads = Annotated[str, quantity("farad"), WRITTEN]
 Amperes = Annotated[str, quantity("ampere", positive=True), WRITTEN]
 

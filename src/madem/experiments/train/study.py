@@ -25,6 +25,7 @@ from madem.training import (
     ideal_outputs,
     measured,
     predicts,
+    prices_of,
     programmed,
     score,
     scores,
@@ -42,7 +43,7 @@ def train_job(config: TrainConfig, path: Path, tell: Tell) -> dict[str, Any]:
     x, target = plan.held("test")
     found = scores(plan, trainer.machine, x, target, "test").reshape(-1, len(x))
     folder.save_tensors(f"jobs/{JOB}.safetensors", {"test": found})
-    spent = trainer.ledger.rows(load_prices()) if trainer.ledger.totals else []
+    spent = trainer.ledger.rows(prices_of(plan, load_prices())) if trainer.ledger.totals else []
     return {
         "curve": [{k: v for k, v in row.items() if k != "spent"} for row in trainer.curve],
         "written": float(trainer.written_fraction.mean()) if plan.ensemble else None,
