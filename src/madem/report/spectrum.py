@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from rich.console import Console
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrum.benches import SIZES
 from madem.experiments.spectrum.imperfections import ALL, TABLE
-from madem.experiments.spectrum.results import Learned, SpectrumResults, Verdict
+from madem.experiments.spectrum.results import Contest, Learned, SpectrumResults, Verdict
 from madem.experiments.spectrum.rules import WAYS
 from madem.report import figures
+from madem.units import si
 
 COLOURS = dict(zip(WAYS, (
     "#222222", "#888888", "#d9731a", "#c9a227", "#8a63b0",
@@ -42,6 +44,10 @@ def content(folder: RunDirectory, found: SpectrumResults) -> dict[str, Any]:
         "maps": {task: heat_map(found, task) for task in found.tasks},
         "curves": {task: curves(found.tasks[task]) for task in found.tasks},
         "words": {task: words(found.verdicts[task]) for task in found.tasks},
+        "fair": {task: fair(found, task) for task in found.tasks if found.contests[task]},
+        "fair_words": {
+            task: fair_words(found.contests[task], found.stated) for task in found.tasks
+        },
     }
 
 
@@ -49,23 +55,48 @@ def heat_map(found: SpectrumResults, task: str) -> str:
     """Draw the points of accuracy that each rule loses, at the stated severity."""
     rules, at = found.tasks[task], found.stated - 1
     lost = 100 * np.array([[c.loss[at] for c in p.imperfections.values()] for p in rules.values()])
+    ideals = [f"{WAYS[rule].short}  ({100 * part.ideal:.1f} %)" for rule, part in rules.items()]
+    title = f"{SIZES[task].title}: points lost, from the rule's own accuracy on ideal chips"
+    return mapped(lost, ideals, list(next(iter(rules.values())).imperfections), at, title)
+
+
+def fair(found: SpectrumResults, task: str) -> str:
+    """Draw what each rule lacks of the best rule on ideal chips, tuned where it is judged."""
+    rules = found.tasks[task]
+    most = max(part.ideal for part in rules.values())
+    names = list(next(iter(rules.values())).fair)
+    lacks = 100 * np.array([
+        [most - np.mean(part.fair[name].outcome.accuracy) for name in names]
+        for part in rules.values()
+    ])  # fmt: skip
+    joules = [
+        fmean(part.fair[name].outcome.joules or 0.0 for name in names) for part in rules.values()
+    ]
+    marks = [f"{WAYS[rule].short}  ({si(j, 'J')})" for rule, j in zip(rules, joules, strict=True)]
+    title = (f"{SIZES[task].title}: points below {100 * most:.1f} %, the best rule on ideal chips; "
+             "joules of a sample")  # fmt: skip
+    return mapped(lacks, marks, names, found.stated - 1, title)
+
+
+def mapped(
+    lost: np.ndarray, rules: Sequence[str], names: Sequence[str], at: int, title: str
+) -> str:
+    """Draw points lost, ``(rules, names)``, at the severities of level ``at``."""
     figure = Figure(figsize=(10.5, 1.6 + 0.36 * len(rules)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(lost, cmap="magma_r", vmin=0, vmax=40, aspect="auto")
     for (row, column), value in np.ndenumerate(lost):
         axes.text(column, row, f"{round(value, 1) + 0.0:.1f}", ha="center", va="center",
                   color="white" if value > 22 else "black", fontsize=9)  # fmt: skip
-    names = list(next(iter(rules.values())).imperfections)
     units = [UNITS.get(TABLE[name].unit, TABLE[name].unit) for name in names]
     marks = [
         f"{name}\n{TABLE[name].levels[at]:g} {u}" for name, u in zip(names, units, strict=True)
     ]
     axes.set_xticks(range(len(names)), marks, fontsize=8.5)
-    ideals = [f"{WAYS[rule].short}  ({100 * part.ideal:.1f} %)" for rule, part in rules.items()]
-    axes.set_yticks(range(len(rules)), ideals, fontsize=9)
+    axes.set_yticks(range(len(rules)), rules, fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"{SIZES[task].title}: points lost, from the rule's own accuracy on ideal chips")
+    axes.set_title(title)
     figure.colorbar(image, ax=axes, label="points lost", shrink=0.9, extend="max")
     return figures.svg(figure)
 
@@ -128,9 +159,39 @@ under gain (level 4; up to 12.3 points).']
     return said or [alone]
 
 
+FAIR = {
+    "wins": "Activity differences read more under",
+    "even": "There is no difference under",
+    "loses": "A rule with a model reads more under",
+}
+
+
+def fair_words(contests: Sequence[Contest], stated: int) -> list[str]:
+    """Say which kind of rule reads more at the stated level, each tuned there, for which joules.
+
+    >>> fair_words([Contest(imperfection="gain", ours="centred", theirs="in-situ", lead=0.12,
+    ...     standard_error=0.01, joules=2e-8, their_joules=1e-8, verdict="wins")], 3)
+    ['Every rule tuned under level 3 of what it meets, the best of each kind: Activity differences \
+read more under gain (centred against in-situ: 12.0 points, 2.0 times the joules a sample).']
+    """
+    said = []
+    for verdict, begins in FAIR.items():
+        some = [
+            f"{'all together' if c.imperfection == ALL else c.imperfection} ({c.ours} against "
+            f"{c.theirs}: {100 * c.lead:.1f} points, {c.joules / c.their_joules:.1f} times the "
+            "joules a sample)"
+            for c in contests if c.verdict == verdict
+        ]  # fmt: skip
+        said += [f"{begins} {', '.join(some)}."] if some else []
+    if not said:
+        return []
+    begins = f"Every rule tuned under level {stated} of what it meets, the best of each kind: "
+    return [begins + said[0], *said[1:]]
+
+
 def tell(found: SpectrumResults, console: Console) -> None:
     """Print the verdicts in words."""
     for task, verdicts in found.verdicts.items():
         console.print(SIZES[task].title, style="bold", highlight=False)
-        for line in words(verdicts):
+        for line in [*words(verdicts), *fair_words(found.contests[task], found.stated)]:
             console.print(line, highlight=False)

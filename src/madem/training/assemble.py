@@ -270,6 +270,13 @@ def lines_of(joint: Joint) -> tuple[int, int] | None:
     return post, pre + len(bias)
 
 
+def cells_in(plan: Plan) -> int:
+    """Return how many memristors each chip of ``plan`` uses, 0 where it has none."""
+    shapes = [lines_of(joint) for joint in plan.network.joints]
+    many = 2 * sum(shape[0] * shape[1] for shape in shapes if shape is not None)
+    return many if plan.ensemble else 0
+
+
 def first_weights(plan: Plan) -> list[list[Tensor]]:
     """Draw the parameters to start from, each chip its own."""
     draws = stream(plan.seed, plan.name, "initial")

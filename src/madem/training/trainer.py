@@ -13,7 +13,7 @@ from madem.machine import Written
 from madem.machine.base import silent
 from madem.machine.stores import part_of
 from madem.randomness import rewind, stream, streams
-from madem.training.assemble import chained, lines_of
+from madem.training.assemble import cells_in, chained
 from madem.training.evaluate import score, scores
 from madem.training.plan import Plan
 
@@ -58,9 +58,7 @@ class Trainer:
     @property
     def cells(self) -> int:
         """How many memristors each chip uses, 0 where it has none."""
-        shapes = [lines_of(joint) for joint in self.plan.network.joints]
-        many = 2 * sum(shape[0] * shape[1] for shape in shapes if shape is not None)
-        return many if self.plan.ensemble else 0
+        return cells_in(self.plan)
 
     @property
     def done(self) -> bool:

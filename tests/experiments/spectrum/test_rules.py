@@ -66,3 +66,26 @@ def test_what_was_tuned_on_is_not_tested_on() -> None:
         assert tuning.seed != last.seed
     tuning_set, test = (b.task.held("validation", stream(0, "x"))[0] for b in (tuning, last))
     assert not (tuning_set[:, None] == test).all(-1).any()
+
+
+@pytest.mark.parametrize("rule", ["in-situ", "in-the-loop", "ex-situ", "centred"])
+def test_joules_of_a_sample_by_hand(rule: str) -> None:
+    """Products, accumulators, weights that a model reads: of 60 x 31 x 4, prices in pJ."""
+    config = SpectrumConfig.of(SMALL | {"tasks": ["braille-deep"], "steps": 2, "chips": 2})
+    bench = config.bench("braille-deep")
+    found = WAYS[rule].begin(bench, *WAYS[rule].grid[0], counted=True)({})
+    first, second = 31 * 13, 4 * 32  # two letters of six dots, and a bias
+    whole = first + second
+    products = whole + second + (0 if rule == "in-the-loop" else whole)
+    assert found.joules is not None
+    if rule == "centred":
+        assert found.joules > 5e-12 * whole
+        return
+    read = products - whole
+    least = 0.3 * products + 2.5 * read + 5 * whole + 46 * 4
+    written = 387 * 2 * whole / (config.steps * config.batch)  # programmed at least once
+    if rule == "ex-situ":
+        assert found.joules == pytest.approx(1e-12 * (least + written), rel=1e-9)
+        assert found.array_joules == 0
+    else:
+        assert found.joules > 1e-12 * (least + written)

@@ -11,16 +11,24 @@ from madem.errors import InputError
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Progress
 from madem.experiments.spectrum.config import IMPERFECTIONS, RULES, SpectrumConfig
+from madem.experiments.spectrum.fair import contests
 from madem.experiments.spectrum.imperfections import TABLE
-from madem.experiments.spectrum.results import Candidate, SpectrumResults, Trained
+from madem.experiments.spectrum.results import (
+    Candidate,
+    Fair,
+    Outcome,
+    SpectrumResults,
+    Trained,
+)
 from madem.experiments.spectrum.rules import WAYS
 from madem.experiments.spectrum.study import EXPERIMENT, severity, verdicts
 from madem.report import write_report
-from madem.report.spectrum import words
+from madem.report.spectrum import fair_words, words
 
 SMALL = {
     "words": ["ab", "cd", "ef", "gh"], "tasks": ["braille"], "chips": 3, "steps": 6, "batch": 4,
     "tuning_chips": 2, "test_samples": 100, "levels": 2, "stated": 2, "writes": False,
+    "fair": False,
     "rules": ["in-situ", "centred", "ex-situ"], "imperfections": ["stuck", "wires", "together"],
 }  # fmt: skip
 
@@ -103,3 +111,50 @@ def test_what_no_spectrum_can_be() -> None:
 def test_full_can_be_said_otherwise() -> None:
     config = SpectrumConfig.of({"full": True, "chips": 5})
     assert (config.chips, config.steps) == (5, 2000)
+
+
+def test_the_fair_table_tunes_where_it_judges(tmp_path: Path) -> None:
+    config = SpectrumConfig.of(SMALL | {"imperfections": ["stuck", "wires"], "fair": True})
+    whole = EXPERIMENT.run(config, tmp_path / "whole", quiet, 1)
+    done = json.loads((tmp_path / "whole/checkpoints/braille.centred.json").read_text())
+    for rule, part in whole.tasks["braille"].items():
+        assert set(part.fair) == {"stuck", "wires"}
+        for name, fair in part.fair.items():
+            assert (fair.rate, fair.own) in WAYS[rule].grid
+            assert fair.outcome.joules is not None
+            assert fair.outcome.array_joules is not None
+            assert fair.outcome.joules > fair.outcome.array_joules >= 0
+            if rule == "centred":
+                tried = [sum(done[f"fair.{name}.{i}"]["accuracy"]) / 2 for i in range(6)]
+                assert fair.tuned == max(tried)
+                assert (fair.rate, fair.own) == WAYS[rule].grid[tried.index(max(tried))]
+    in_situ, centred = (whole.tasks["braille"][rule].fair["stuck"].outcome
+                        for rule in ("in-situ", "centred"))  # fmt: skip
+    assert in_situ.array_joules == 0  # it never settles its chip in training
+    assert (centred.array_joules or 0) > 0
+    assert "Tuned where it is judged" in write_report(tmp_path / "whole").read_text()
+
+
+def test_contests_are_between_the_best_of_each_kind() -> None:
+    def trained(tuned: float, accuracy: list[float], joules: float) -> Trained:
+        outcome = Outcome(accuracy=accuracy, joules=joules)
+        return Trained(
+            chosen=Candidate(rate=0.1, own=1.0, ideal=0.9, together=0.9, mean=0.9), candidates=[],
+            conditions={}, fair={"gain": Fair(rate=0.1, own=1.0, tuned=tuned, outcome=outcome)},
+        )  # fmt: skip
+
+    rules = {
+        "centred": trained(0.8, [0.9, 0.92, 0.91], 2e-8),
+        "positive": trained(0.7, [0.99, 0.99, 0.99], 1e-8),  # the tuning did not know
+        "in-situ": trained(0.6, [0.5, 0.52, 0.52], 1e-8),
+        "ex-situ": trained(0.5, [0.9, 0.9, 0.9], 1e-8),
+    }
+    (found,) = contests(rules)
+    assert (found.ours, found.theirs, found.verdict) == ("centred", "in-situ", "wins")
+    assert found.lead == pytest.approx(1.19 / 3)
+    assert found.standard_error == pytest.approx(0.00577350 / 3**0.5, rel=1e-3)
+    assert fair_words([found], 3)[0].endswith(
+        "read more under gain (centred against in-situ: 39.7 points, 2.0 times the joules a "
+        "sample)."
+    )
+    assert contests({"centred": rules["centred"]}) == []

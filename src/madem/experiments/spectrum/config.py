@@ -53,9 +53,10 @@ class SpectrumConfig(Strict):
 
     ``levels``: how many of the severities of every imperfection, from the mildest; ``stated``: the
     one that the heat map shows, from 1. ``steps`` of ``batch`` samples for every rule. Every rule
-    is tuned over as many candidates, on ``tuning_chips`` other chips. ``writes``: also compare ways
-    of writing on digits, over ``writes_steps`` steps of twice the batch; ``pulses``: leave the list
-    of pulses of one chip, and each way, in ``pulses/``.
+    is tuned over as many candidates, on ``tuning_chips`` other chips, which are good, and, if
+    ``fair``, once more under each imperfection at the ``stated`` level. ``writes``: also compare
+    ways of writing on digits, over ``writes_steps`` steps of twice the batch; ``pulses``: leave the
+    list of pulses of one chip, and each way, in ``pulses/``.
     ``base``: the conductance around which a weight is programmed.
     """
 
@@ -72,6 +73,7 @@ class SpectrumConfig(Strict):
     steps: Steps = 160
     batch: Count = 16
     tuning_chips: Count = 4
+    fair: bool = True
     test_samples: Samples = 1000
     base: Conductance = "20 uS"
     writes: bool = True

@@ -23,12 +23,28 @@ class Candidate(Result):
 class Outcome(Result):
     """What came of one training: accuracy of each chip, and shares.
 
-    ``unsettled``: of the settlings that missed their tolerance; ``written``: of the cells, a step.
+    ``unsettled``: of the settlings that missed their tolerance; ``written``: of the cells, a step;
+    ``array_joules``, ``joules``: a sample of training, of the arrays alone and all in, the first
+    programming among it, None where they were not counted.
     """
 
     accuracy: list[float]
     unsettled: float = 0.0
     written: float = 0.0
+    array_joules: float | None = None
+    joules: float | None = None
+
+
+class Fair(Result):
+    """What came of a rule under a condition in which it was tuned, on other chips.
+
+    ``rate``, ``own``: of the best candidate there, and what it read of validation data.
+    """
+
+    rate: float
+    own: float
+    tuned: float
+    outcome: Outcome
 
 
 class Trained(Result):
@@ -37,6 +53,7 @@ class Trained(Result):
     chosen: Candidate
     candidates: list[Candidate]
     conditions: dict[str, Outcome]
+    fair: dict[str, Fair] = {}
 
 
 class Curve(Result):
@@ -62,6 +79,24 @@ class Learned(Result):
     chosen: Candidate
     candidates: list[Candidate]
     imperfections: dict[str, Curve]
+    fair: dict[str, Fair] = {}
+
+
+class Contest(Result):
+    """The best rule by activity differences against the best by a model, each tuned there.
+
+    At the stated level of an imperfection: by how much accuracy ``ours`` leads, mean over chips,
+    with its standard error, and what both take for a sample of training, J, all in.
+    """
+
+    imperfection: str
+    ours: str
+    theirs: str
+    lead: float
+    standard_error: float
+    joules: float
+    their_joules: float
+    verdict: Literal["wins", "loses", "even"]
 
 
 class Verdict(Result):
@@ -108,4 +143,5 @@ class SpectrumResults(Result):
     tuning_chips: int
     tasks: dict[str, dict[str, Learned]]
     verdicts: dict[str, list[Verdict]]
+    contests: dict[str, list[Contest]] = {}
     writes: dict[str, Manner] | None

@@ -5,7 +5,8 @@ For each: what it knows of its chip, how it computes a gradient, and how that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -17,8 +18,10 @@ from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.config.parts import OPTIMISERS
 from madem.experiments.spectrum.benches import Bench, Learner
 from madem.experiments.spectrum.results import Outcome
+from madem.ledger import Event, Ledger, load_prices, totals
 from madem.machine import Machine, Simulated
-from madem.network import Cost
+from madem.machine.base import silent
+from madem.network import Cost, Network
 from madem.randomness import stream
 
 Under = Callable[[Mapping[str, float]], Outcome]
@@ -38,6 +41,9 @@ class Modelled:
     def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> learn.Gradient:
         """Return the gradient of the batch-mean cost at input ``x``."""
         weights, shown = machine.parameters, machine
+        if isinstance(machine, Simulated) and machine.listener is not silent:
+            for event in arithmetic(machine.network, x.shape[-2], self.measured):
+                machine.listener(event)
         if not self.measured:
             parts = [[w[..., :-1], w[..., -1]] for w in weights]
             shown = Simulated.ideal(machine.network, parts)
@@ -81,16 +87,17 @@ class Way:
         """All candidates, a rate and a number each."""
         return list(product(self.rates, self.numbers))
 
-    def begin(self, bench: Bench, rate: float, own: float) -> Under:
+    def begin(self, bench: Bench, rate: float, own: float, counted: bool = False) -> Under:
         """Return how chips do that learned with ``rate`` and ``own``, by what is severe about them.
 
         Weights that are trained in a computer, the same for all of them, are trained here.
+        ``counted``: whether joules are.
         """
         how = self.make(bench, own)
         if isinstance(how, ExSitu):
-            return programmed(bench, rate, how)
+            return programmed(bench, rate, how, counted)
         return lambda severe: learned(
-            training.Trainer(bench.plan(how, rate, severe), counted=False)
+            training.Trainer(bench.plan(how, rate, severe), counted=counted)
         )
 
 
@@ -99,10 +106,38 @@ def learned(trainer: training.Trainer) -> Outcome:
     while not trainer.done:
         trainer.advance()
     last, written = trainer.curve[-1], float(trainer.written_fraction.mean())
-    return Outcome(accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written)
+    return Outcome(
+        accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written,
+        **a_sample(trainer.ledger, trainer.plan),
+    )  # fmt: skip
 
 
-def programmed(bench: Bench, rate: float, how: ExSitu) -> Under:
+def a_sample(ledger: Ledger, plan: training.Plan) -> dict[str, float]:
+    """Return the joules of a sample of training by what they are of, nothing where none counted."""
+    if not ledger.totals:
+        return {}
+    spent = totals(ledger.rows(load_prices()))
+    samples = plan.schedule.steps * plan.schedule.batch
+    each = {"array_joules": spent["array_only"], "joules": spent["all_in"]}
+    return {key: scope["joules"] / samples for key, scope in each.items()}
+
+
+def arithmetic(network: Network, samples: int, measured: bool) -> Iterator[Event]:
+    """Yield what backpropagation through a model takes, forward states ``measured`` or not.
+
+    A product a weight for each pass and for the gradient, at the precision of the activity
+    products; the model's weights are read in each pass, and the gradient is added up, sample by
+    sample, as activity differences are.
+    """
+    weights = [post * pre for post, pre in network.shapes]
+    passes = sum(weights[1:]) + (0 if measured else sum(weights))
+    yield Event("activity product", float(samples * (sum(weights) + passes)))
+    yield Event("model weight read", float(samples * passes))
+    yield Event("accumulator access", float(samples * sum(weights)))
+    yield Event("output gradient", float(samples * math.prod(network.state_shapes[-1])))
+
+
+def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) -> Under:
     """Train digitally; the largest weight of a layer is as much as its cells have room for."""
     nothing = Learner(learn.centred(1.0), learn.Descent())
     ideal = bench.plan(nothing, rate, {})
@@ -120,7 +155,12 @@ def programmed(bench: Bench, rate: float, how: ExSitu) -> Under:
         chips = replace(making, cells=replace(cells, units=units)).assemble(plan, weights)
         x, target = plan.held("validation")
         found = training.scores(plan, chips, x, target, "test")
-        return Outcome(accuracy=found.mean(-1).tolist())
+        ledger = Ledger()
+        if counted:
+            heard = arithmetic(plan.network, bench.steps * bench.batch, measured=False)
+            for event in [*heard, Event("verified write", float(training.cells_in(plan)))]:
+                ledger(event)
+        return Outcome(accuracy=found.mean(-1).tolist(), **a_sample(ledger, plan))
 
     return under
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from madem.experiments.running.experiment import Experiment, Records
-from madem.experiments.running.jobs import Job, Progress, Tell
-from madem.experiments.running.results import Result
+from madem.experiments.running.jobs import Job, Tell
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.spectrum import results
+from madem.experiments.spectrum import fair, results
 from madem.experiments.spectrum.config import TUNING, SpectrumConfig
 from madem.experiments.spectrum.imperfections import ALL, TABLE, severities
+from madem.experiments.spectrum.parts import Parts
 from madem.experiments.spectrum.rules import WAYS
 from madem.experiments.spectrum.writes import MANNERS, written_with
 
@@ -25,9 +24,6 @@ POINT = 0.01
 
 COSTLY = ("tiki-taka", "contrastive", "coupled", "sparse", "centred", "positive", "in-the-loop")
 """Rules in the order of their time, so that the longest jobs begin first."""
-
-Each = TypeVar("Each")
-Made = TypeVar("Made", bound=Result)
 
 
 def check(config: SpectrumConfig) -> None:
@@ -46,7 +42,7 @@ def conditions(config: SpectrumConfig) -> dict[str, Mapping[str, float]]:
 def jobs_of(config: SpectrumConfig, path: Path) -> list[Job]:
     """Return a job a task and rule, the longest first, and the comparison of writes."""
     order = sorted(config.rules, key=lambda rule: COSTLY.index(rule) if rule in COSTLY else 99)
-    count = len(conditions(config)) + len(WAYS["centred"].grid)
+    count = len(conditions(config)) + len(WAYS["centred"].grid) + fair.count(config)
     jobs = [
         Job(f"{task}.{rule}", count, rule_job, (config, path, task, rule))
         for rule in order
@@ -57,40 +53,22 @@ def jobs_of(config: SpectrumConfig, path: Path) -> list[Job]:
     return jobs
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a job, ``total`` of them, each done once: ``checkpoints/`` keeps them."""
-
-    folder: RunDirectory
-    job: str
-    total: int
-    tell: Tell
-
-    def made(
-        self, kind: type[Made], parts: Mapping[str, Each], make: Callable[[Each], Made]
-    ) -> dict[str, Made]:
-        """Return what ``make`` makes of each of ``parts``, or has made before, by their keys."""
-        done: dict[str, Any] = self.folder.load_json(f"checkpoints/{self.job}.json") or {}
-        for key in (key for key in parts if key not in done):
-            done[key] = make(parts[key]).model_dump()
-            self.folder.save_json(f"checkpoints/{self.job}.json", done)
-            self.tell(Progress(self.job, len(done), self.total, key))
-        return {key: kind.model_validate(done[key]) for key in parts}
-
-
 def rule_job(
     config: SpectrumConfig, path: Path, task: str, rule: str, tell: Tell
 ) -> dict[str, Any]:
     """Tune one rule on one task, then train and test it under every condition."""
     way, severe = WAYS[rule], conditions(config)
-    parts = Parts(RunDirectory(path), f"{task}.{rule}", len(way.grid) + len(severe), tell)
+    total = len(way.grid) + len(severe) + fair.count(config)
+    parts = Parts(RunDirectory(path), f"{task}.{rule}", total, tell)
     grid = {f"candidate.{index}": each for index, each in enumerate(way.grid)}
     tried = parts.made(results.Candidate, grid, lambda each: tuned(config, task, rule, *each))
     best = max(tried.values(), key=lambda each: each.mean)
     under = way.begin(config.bench(task), best.rate, best.own)
     found = parts.made(results.Outcome, severe, under)
-    candidates = list(tried.values())
-    return results.Trained(chosen=best, candidates=candidates, conditions=found).model_dump()
+    return results.Trained(
+        chosen=best, candidates=list(tried.values()), conditions=found,
+        fair=fair.tuned_there(config, parts, task, rule),
+    ).model_dump()  # fmt: skip
 
 
 def tuned(
@@ -131,6 +109,7 @@ def summarise(
         tasks={task: {rule: summary(config, each) for rule, each in rules.items()}
                for task, rules in trained.items()},
         verdicts={task: verdicts(rules) for task, rules in trained.items()},
+        contests={task: fair.contests(rules) for task, rules in trained.items()},
         writes=held.get(WRITES),
     )  # fmt: skip
 
@@ -151,7 +130,7 @@ def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned
     return results.Learned(
         ideal=float(ideal.mean()), ideal_sd=float(ideal.std(ddof=1)),
         written=trained.conditions[IDEAL].written, chosen=trained.chosen,
-        candidates=trained.candidates, imperfections=curves,
+        candidates=trained.candidates, imperfections=curves, fair=trained.fair,
     )  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""Every rule tuned under the very condition that it is judged in, and its joules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from madem.experiments.spectrum import results
+from madem.experiments.spectrum.config import SpectrumConfig
+from madem.experiments.spectrum.imperfections import severities
+from madem.experiments.spectrum.parts import Parts
+from madem.experiments.spectrum.rules import WAYS, Under
+
+MODELS = ("ex-situ", "noise-aware", "in-situ", "in-the-loop")
+"""Rules that know a model of the chip; all others know activities alone."""
+
+CLEAR = 0.005
+"""Half a point of accuracy: less is no difference."""
+
+
+def count(config: SpectrumConfig) -> int:
+    """Return how many trainings a rule makes here."""
+    return (len(WAYS["centred"].grid) + 1) * len(config.imperfections) if config.fair else 0
+
+
+def tuned_there(
+    config: SpectrumConfig, parts: Parts, task: str, rule: str
+) -> dict[str, results.Fair]:
+    """Return what came of a rule under each imperfection at the stated level, tuned there.
+
+    Every candidate learns there on the chips of the tuning; the best by validation data is trained
+    and tested on the others.
+    """
+    if not config.fair:
+        return {}
+    way = WAYS[rule]
+    severe = {name: severities(name, config.stated - 1) for name in config.imperfections}
+
+    @cache
+    def tuning(index: int) -> Under:
+        return way.begin(config.bench(task, tuning=True), *way.grid[index])
+
+    @cache
+    def last(index: int) -> Under:
+        return way.begin(config.bench(task), *way.grid[index], counted=True)
+
+    every = range(len(way.grid))
+    asked = {f"fair.{name}.{index}": (name, index) for index in every for name in severe}
+    tried = parts.made(results.Outcome, asked, lambda each: tuning(each[1])(severe[each[0]]))
+    means = {name: [float(np.mean(tried[f"fair.{name}.{index}"].accuracy)) for index in every]
+             for name in severe}  # fmt: skip
+    best = {f"fair.{name}": (name, int(np.argmax(means[name]))) for name in severe}
+    found = parts.made(results.Outcome, best, lambda each: last(each[1])(severe[each[0]]))
+    return {
+        name: results.Fair(
+            rate=way.grid[index][0], own=way.grid[index][1], tuned=means[name][index],
+            outcome=found[key],
+        )
+        for key, (name, index) in best.items()
+    }  # fmt: skip
+
+
+def contests(rules: Mapping[str, results.Trained]) -> list[results.Contest]:
+    """Compare, under each imperfection, the best rule by differences with the best by a model.
+
+    Which is best, of those that were run, is known from the tuning. ``ours`` *wins* where it reads
+    more words, chip by chip, by more than two standard errors and half a point; *loses* likewise.
+    """
+    kinds = [[rule for rule in rules if (rule in MODELS) is models] for models in (False, True)]
+    found: list[results.Contest] = []
+    if not all(kinds):
+        return found
+    for name in rules[kinds[0][0]].fair:
+        ours, theirs = (max(kind, key=lambda rule: rules[rule].fair[name].tuned) for kind in kinds)
+        mine, other = (rules[rule].fair[name].outcome for rule in (ours, theirs))
+        lead = np.subtract(mine.accuracy, other.accuracy)
+        mean, error = float(lead.mean()), float(lead.std(ddof=1) / len(lead) ** 0.5)
+        clear = abs(mean) > max(2 * error, CLEAR)
+        found.append(results.Contest(
+            imperfection=name, ours=ours, theirs=theirs, lead=mean, standard_error=error,
+            joules=mine.joules or 0.0, their_joules=other.joules or 0.0,
+            verdict=("wins" if mean > 0 else "loses") if clear else "even",
+        ))  # fmt: skip
+    return found
