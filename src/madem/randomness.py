@@ -56,6 +56,11 @@ def normal(
     return drawn if device is None else drawn.to(device)
 
 
+def normal_like(like: Tensor, generator: Generator) -> Tensor:
+    """Return standard normal numbers from ``generator``, of the shape and kind of ``like``."""
+    return normal(like.shape, generator, like.device, like.dtype)
+
+
 def uniform(
     shape: tuple[int, ...], generator: Generator, device: torch.device | None = None
 ) -> Tensor:

@@ -28,6 +28,7 @@ RANGES = {
     "ampere": (1e-30, 1e3),
     "ohm": (1e-9, 1e12),
     "second": (1e-18, 1e12),
+    "hertz": (1e-12, 1e15),
     "farad": (1e-24, 1.0),
     "joule": (1e-30, 1e3),
     "watt": (1e-24, 1e6),
@@ -40,8 +41,8 @@ RANGES = {
 """The smallest and the largest size, apart from zero, of anything on a chip, in each unit."""
 
 EXAMPLES = {
-    "siemens": "uS", "ampere": "uA", "second": "ns", "farad": "fF", "joule": "pJ", "watt": "mW",
-    "volt": "V", "1/siemens": "1/uS", "1/siemens**2": "1/uS**2",
+    "siemens": "uS", "ampere": "uA", "second": "ns", "hertz": "Hz", "farad": "fF", "joule": "pJ",
+    "watt": "mW", "volt": "V", "1/siemens": "1/uS", "1/siemens**2": "1/uS**2",
 }  # fmt: skip
 """Units of the size that a chip has, for messages."""
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from madem.device import forms
+from madem.device import fluctuation, forms
 from madem.device.cell import Cell
 from madem.documents import load_yaml, read_yaml, refuse_unknown
 from madem.errors import InputError, clipped, nearest, shown
@@ -30,6 +30,11 @@ FORMS: dict[str, dict[str, type]] = {
         "log-drift": forms.LogDrift,
         "relaxation": forms.Relaxation,
     },
+    "spectrum": {
+        "white": fluctuation.White,
+        "flicker": fluctuation.OneOverF,
+        "telegraph": fluctuation.TwoLevel,
+    },
 }
 """The forms a preset can name, and the classes they become."""
 
@@ -40,6 +45,7 @@ BITS = ("dac_bits", "adc_bits")
 class Preset:
     """A named device: its cell, its converters' bits (0: exact), every number's text and source.
 
+    ``spectrum``: how the fluctuation of a cell by ``read_sigma`` is spread over frequencies.
     ``entries``: for each key, ``response.gamma_up`` for a number of a form, its value and source.
     """
 
@@ -48,6 +54,7 @@ class Preset:
     cell: Cell
     dac_bits: int
     adc_bits: int
+    spectrum: fluctuation.Spectrum
     entries: Mapping[str, Mapping[str, str]]
 
     @property
@@ -95,11 +102,13 @@ def preset(name: str) -> Preset:
         if key in parameters:
             values[key], held = _form(where, key, parameters[key])
             entries |= held
+    spectrum = values.pop("spectrum", fluctuation.White())
     try:
         cell = Cell(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return Preset(name, str(content["description"]), cell, entries=entries, **bits)
+    about = str(content["description"])
+    return Preset(name, about, cell, spectrum=spectrum, entries=entries, **bits)
 
 
 def load(name: str) -> Cell:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from madem.network import Amplifier, Coupling, Matrix
 from madem.network.couplings import Around, Shape, flat
-from madem.randomness import normal
+
+WHITE = 2
+"""From here on ``Fluctuating.draw`` draws for the floor of an end."""
 
 
 def behind(coupling: Coupling, change: Callable[[Coupling], Coupling]) -> Coupling:
@@ -173,15 +175,18 @@ class Fluctuating(Around):
     ``sigma`` is one number or one per chip, ``(*chips, 1, 1)``.
     ``biased``: whether a bias line is read with the others; ``shape``: that of the lower layer
     where it is not flat; ``line``, ``below``: the gains that cells are driven and sensed with.
-    ``draws`` keeps what was drawn, so that all sweeps of one settling feel the same chip.
+    ``floor``: what the lines of the lower and of the upper layer add whatever they are driven with.
+    ``draw``: standard normal numbers like a tensor, for reads into an end and, from ``WHITE`` on,
+    for their floor; ``draws`` keeps them, so that all sweeps of one settling feel the same chip.
     """
 
     sigma: float | Tensor
-    generator: Generator
+    draw: Callable[[int, Tensor], Tensor]
     biased: bool = True
     shape: Shape = ()
     line: Lines = Lines()
     below: Tensor | None = None
+    floor: tuple[Tensor, Tensor] | None = None
     draws: dict[int, Tensor] = field(default_factory=dict)
 
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
@@ -209,11 +214,22 @@ class Fluctuating(Around):
         """Return ``pull`` with the fluctuation that lines of ``squares`` add, and the bias line."""
         if self.biased and end == 1:
             squares = squares + self._bias
-        if end not in self.draws:
-            self.draws[end] = normal(pull.shape, self.generator, pull.device, pull.dtype)
         gain = self.line.sense(end, pull.shape[-1], self.below)
         sigma = self.sigma if gain is None else self.sigma * gain
-        return (sigma * squares.sqrt() * self.draws[end]).add_(pull)
+        found = (sigma * squares.sqrt() * self._drawn(end, pull)).add_(pull)
+        return found if self.floor is None else found.add_(self._floor(end, pull, gain))
+
+    def _drawn(self, of: int, like: Tensor) -> Tensor:
+        """Return what was drawn for reads into an end, or for their floor."""
+        if of not in self.draws:
+            self.draws[of] = self.draw(of, like)
+        return self.draws[of]
+
+    def _floor(self, end: int, like: Tensor, gain: Tensor | None) -> Tensor:
+        """Return the noise of the lines themselves."""
+        assert self.floor is not None
+        size = self.floor[end][..., : like.shape[-1]].unsqueeze(-2)
+        return (size if gain is None else size * gain) * self._drawn(WHITE + end, like)
 
     @property
     def _bias(self) -> Tensor | float:
@@ -231,10 +247,10 @@ class Fluctuating(Around):
                 [s.shape[-1] for s, _ in parts], -1)
         ])  # fmt: skip
         biased = self.biased and end == 1
-        if end not in self.draws:
-            shape = (len(parts) + biased, *sums.shape[1:])
-            self.draws[end] = normal(shape, self.generator, sums.device, sums.dtype)
         gain = self.line.sense(end, sums.shape[-1], self.below)
-        drawn = self.draws[end] * (self.sigma if gain is None else self.sigma * gain)
+        drawn = self._drawn(end, sums.new_empty(len(parts) + biased, *sums.shape[1:]))
+        drawn = drawn * (self.sigma if gain is None else self.sigma * gain)
+        if self.floor is not None:  # each tile has its share of the line
+            sums = sums + self._floor(end, sums, gain) / len(parts) ** 0.5
         found = tiles.total(end, sums + squares.sqrt() * drawn[: len(parts)])
         return found + drawn[-1] * torch.as_tensor(self._bias).sqrt() if biased else found

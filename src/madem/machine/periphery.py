@@ -210,6 +210,11 @@ class Periphery:
         joints = zip(self.lines, ends, strict=False)
         return next((line for line, own in joints if line.neurons and own[-1] == layer), Lines())
 
+    def below(self, index: int, ends: Sequence[tuple[int, ...]]) -> Tensor | None:
+        """Return the gains of the neurons of the lower layer of joint ``index``, None for one."""
+        lower = ends[index][0]
+        return self.neurons(ends, lower).neuron if self.lines and lower else None
+
     def asks(self, index: int) -> str | None:
         """Return what of it needs joint ``index`` to lie on an array, None where nothing does."""
         if self.lines and not self.lines[index].ideal:

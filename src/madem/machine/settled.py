@@ -9,6 +9,7 @@ from torch import Tensor
 
 from madem.errors import InputError
 from madem.machine.base import Observed
+from madem.machine.clock import Moment
 from madem.machine.loads import Loads
 from madem.network import Problem
 from madem.solver import Rest
@@ -38,13 +39,15 @@ class Settled(Observed):
     ``rest``: the solver's report, with the states before they were converted; ``problem``: what
     was bound, to be reused by the phases that start from here, as is what is known of the
     ``clamped`` input. ``noise``: the state of the machine's generator when it settled, from which
-    what a read of the input's lines saw then is known.
+    what a read of the input's lines saw then is known; ``moment``: which phase of its samples it
+    is, where the machine has a clock.
     """
 
     rest: Rest
     problem: Problem
     clamped: Clamped
     noise: Tensor | None = None
+    moment: Moment | None = None
 
     @property
     def energy(self) -> Tensor:

@@ -12,12 +12,14 @@ from torch import Generator, Tensor
 from madem.errors import InputError, shown
 from madem.fast import bind
 from madem.machine.account import of_contrast, of_settling
-from madem.machine.arrays import Digitised, Fluctuating, behind
+from madem.machine.arrays import behind
 from madem.machine.base import Listener, Machine, Observed, Scale, Start, between, silent
+from madem.machine.clock import Clock, Moment
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Clamped, Settled, own
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, part_of
 from madem.machine.strength import relative
+from madem.machine.unrest import Unrest, fluctuates
 from madem.machine.writing import Written
 from madem.network import (
     Amplified,
@@ -30,7 +32,7 @@ from madem.network import (
     Problem,
     ResistiveConv,
 )
-from madem.network.joints import Limits, image_of
+from madem.network.joints import Limits
 from madem.randomness import branch, stream
 from madem.solver import Rest, Solver, Sweep
 
@@ -40,7 +42,8 @@ class Simulated(Machine):
     """A machine of ``network`` and ``solver`` whose weights lie in ``stores``.
 
     Exact stores and an ideal periphery make it the ideal network; pairs of cells and
-    converters, a chip. Reads fluctuate by draws from ``noise``; ``listener`` hears every event.
+    converters, a chip. Reads fluctuate by draws from ``noise``, anew in every settling, or in time
+    by a ``clock``; ``listener`` hears every event.
 
     >>> from madem.network import Dense, Free, Layer
     >>> network = Network(1, (Layer(1, Free()),))
@@ -55,6 +58,7 @@ class Simulated(Machine):
     periphery: Periphery = Periphery()
     noise: Generator = field(default_factory=torch.Generator)
     listener: Listener = silent
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         """Refuse stores that cannot hold the network."""
@@ -114,7 +118,7 @@ class Simulated(Machine):
     @property
     def restless(self) -> bool:
         """Whether reads fluctuate."""
-        return any(_fluctuates(store) for store in self.stores)
+        return self.clock is not None or any(fluctuates(store) for store in self.stores)
 
     @property
     def _ends(self) -> list[tuple[int, ...]]:
@@ -137,17 +141,10 @@ class Simulated(Machine):
 
     def _asks(self, index: int) -> str | None:
         """Return what needs joint ``index`` to lie on an array, None where nothing does."""
-        if _fluctuates(self.stores[index]):
+        if fluctuates(self.stores[index]):
             return "read noise"
-        asked = self.periphery.asks(index)
-        return "gains of neurons" if asked is None and self._below(index) is not None else asked
-
-    def _below(self, index: int) -> Tensor | None:
-        """Return the gains of the neurons of the lower layer of joint ``index``."""
-        lower = self.network.joints[index].ends[0]
-        if not self.periphery.lines or not lower:
-            return None
-        return self.periphery.neurons(self._ends, lower).neuron
+        asked, gains = self.periphery.asks(index), self.periphery.below(index, self._ends)
+        return "gains of neurons" if asked is None and gains is not None else asked
 
     def _placed(self, index: int, array: Coupling) -> Coupling:
         """Return the array of joint ``index`` as the periphery makes it."""
@@ -158,7 +155,7 @@ class Simulated(Machine):
                 f"layers {joint.ends} is not a matrix, so it lies on none; keep it exact, with "
                 "ideal lines"
             )
-        return self.periphery.couple(index, array, self._below(index))
+        return self.periphery.couple(index, array, self.periphery.below(index, self._ends))
 
     @torch.no_grad()
     def settle(self, x: Tensor, nudge: Nudge | None = None, start: Start = None) -> Settled:
@@ -170,26 +167,47 @@ class Simulated(Machine):
         samples that missed the tolerance, of those in ``settled``.
         """
         origin = own(start) if isinstance(start, Observed) else None
-        if origin is None:
-            couplings = self.couple([parameter.detach() for parameter in self.parameters])
-            self._check_chips(x)
-            put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
-            problem = bind(self.network, couplings, put)
-        else:
-            problem = origin.problem
+        noise = self.noise.get_state() if self.restless else None
+        if self.clock is not None:
+            axis = x.dim() - 1 - len(self.network.state_shapes[0])
+            self.clock.settle(x.shape[axis], self.noise, origin is None)
+        problem = self._bound(x, origin)
         if origin is not None and nudge is not None and self.exact:
             return self._displace(origin, [nudge])[0]
         if nudge is not None:
             nudge = nudge.through(self.periphery.drive)
         clamped = Clamped(problem.x) if origin is None else origin.clamped
-        noise = self.noise.get_state() if self.restless else None
-        phase = self._fluctuate(problem, clamped, self.noise)
+        moment = self._moment(noise, origin)
+        phase = self._fluctuate(problem, clamped, self.noise, moment)
         states = origin.rest.states if origin is not None else start
         rest = self.solver.settle(phase, nudge, states)  # type: ignore[arg-type]
         self.count(rest.converged)
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
-        return replace(settled, problem=problem, noise=noise)
+        return replace(settled, problem=problem, noise=noise, moment=moment)
+
+    def _moment(self, noise: Tensor | None, origin: Settled | None) -> Moment | None:
+        """Return which phase of its samples this is, where the machine has a clock."""
+        if self.clock is None or noise is None:
+            return None
+        known = None if origin is None else origin.moment
+        return self.clock.moment(noise if known is None else known.origin)
+
+    def _bound(self, x: Tensor, origin: Settled | None) -> Problem:
+        """Return the network with ``x`` on its input, as its cells are now."""
+        clock = self.clock
+        if clock is None and origin is not None:
+            return origin.problem
+        parameters = [parameter.detach() for parameter in self.parameters]
+        if clock is not None:
+            held = enumerate(self.stores)
+            parameters = [each for i, store in held for each in clock.moved(i, store)]
+        couplings = self.couple(parameters)
+        if origin is not None:
+            return bind(self.network, couplings, origin.problem.x)
+        self._check_chips(x)
+        put = self.periphery.put(x, self._ends, self.network.state_shapes[0])
+        return bind(self.network, couplings, put)
 
     def _check_chips(self, x: Tensor) -> None:
         """Refuse chips beside a convolution, which knows samples alone."""
@@ -228,6 +246,8 @@ class Simulated(Machine):
         Every sample counts ``scale`` times (a number, or one per sample), and is summed.
         """
         moves = between(high, low, scale)
+        if self.clock is not None:
+            self.clock.contrasted(high.output.shape[-2])
         if self.listener is not silent:
             for event in of_contrast(self.network, high.output.shape[-2]):
                 self.listener(event)
@@ -277,7 +297,7 @@ class Simulated(Machine):
         problem = settled.problem
         if settled.noise is not None:
             draws = branch(self.noise, settled.noise, "returned")
-            problem = self._fluctuate(problem, settled.clamped, draws)
+            problem = self._fluctuate(problem, settled.clamped, draws, settled.moment)
         return self.periphery.sense(problem.reaction(settled.rest.states), None)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
@@ -288,6 +308,8 @@ class Simulated(Machine):
         parts = zip(self.stores, self.parted(changes), strict=True)
         written = tuple(store.write(mine) for store, mine in parts)
         for each in written:
+            if each is not None and self.clock is not None:
+                self.clock.wrote(each)
             for event in () if each is None else each.events:
                 self.listener(event)
         return written
@@ -304,7 +326,8 @@ class Simulated(Machine):
 
     def watched(self, noise: Generator, listener: Listener = silent) -> Simulated:
         """Return a machine on the same stores that draws from ``noise`` and tells ``listener``."""
-        return Simulated(self.network, self.solver, self.stores, self.periphery, noise, listener)
+        clock = None if self.clock is None else self.clock.copy()
+        return replace(self, noise=noise, listener=listener, clock=clock)
 
     def part(self, *names: str | int) -> None:
         """Draw read noise of its own for ``names`` from here on."""
@@ -315,8 +338,11 @@ class Simulated(Machine):
         """Return all that stores, drawn lines and the read noise's generator hold."""
         held = {f"{i}.{k}": t for i, s in enumerate(self.stores) for k, t in s.state().items()}
         kinds = ", ".join(type(store).__name__ for store in self.stores)
-        about = as_bytes({"stores": kinds, **self.periphery.settings})
+        clock = self.clock
+        time = {} if clock is None else {"noise in time": str(clock.bands)}
+        about = as_bytes({"stores": kinds, **self.periphery.settings, **time})
         held = {**super().state(), **held, **self.periphery.state()}
+        held |= {} if clock is None else clock.state()
         return {**held, "noise": self.noise.get_state(), "about": about}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -330,6 +356,8 @@ class Simulated(Machine):
         super().restore(state)
         self.periphery = self.periphery.restored(state)
         self.noise.set_state(state["noise"].cpu())
+        if self.clock is not None:
+            self.clock.restore(state)
 
     def _displace(self, origin: Settled, nudges: Sequence[Nudge]) -> list[Settled]:
         """Relax nudged phases as displacements from the free one."""
@@ -355,29 +383,14 @@ class Simulated(Machine):
             for event in account:
                 self.listener(event)
 
-    def _fluctuate(self, problem: Problem, clamped: Clamped, noise: Generator) -> Problem:
+    def _fluctuate(
+        self, problem: Problem, clamped: Clamped, noise: Generator, moment: Moment | None
+    ) -> Problem:
         """Return the problem as it is during one settling, with draws from ``noise``."""
         if not self.restless:
             return problem
-        couplings, fixed = list(problem.couplings), list(problem.fixed)
-        for index, (store, ends) in enumerate(zip(self.stores, problem.ends, strict=True)):
-            if not _fluctuates(store):
-                continue
-            mean = couplings[index]
-            noisy = behind(mean, partial(self._noisy, index, noise))
-            couplings[index] = noisy
-            for end, layer in enumerate(ends):
-                if layer and not ends[1 - end]:  # the clamped input's: drawn once, with ``fixed``
-                    at = fixed[layer - 1]
-                    fixed[layer - 1] = _disturbed(at, mean, noisy, end, clamped)
-        return replace(problem, couplings=tuple(couplings), fixed=tuple(fixed), drawn=True)
-
-    def _noisy(self, index: int, noise: Generator, array: Coupling) -> Fluctuating:
-        """Return the array of joint ``index`` with fluctuating cells."""
-        joint, sigma = self.network.joints[index], self.stores[index].fluctuation
-        shape = image_of(self.network.state_shapes[joint.ends[0]])
-        line, below = self.periphery.line(index), self._below(index)
-        return Fluctuating(array, sigma, noise, "bias" in joint.parameters, shape, line, below)
+        held = self.network, self.stores, self.periphery
+        return Unrest(*held, noise, self.clock, moment).of(problem, clamped)
 
     def _sense(self, phase: Problem, rest: Rest, clamped: Clamped, free: bool) -> Settled:
         """Convert what the lines carry at rest."""
@@ -396,21 +409,3 @@ class Simulated(Machine):
         return Settled(
             (phase.x, *states), output, rest.converged, rest=rest, problem=phase, clamped=clamped
         )
-
-
-def _fluctuates(store: Store) -> bool:
-    """Return whether the weights of a store differ from one settling to the next."""
-    sigma = store.fluctuation
-    return isinstance(sigma, Tensor) or sigma > 0
-
-
-def _disturbed(
-    fixed: Tensor, mean: Coupling, noisy: Coupling, end: int, clamped: Clamped
-) -> Tensor:
-    """Return the current that never changes with the fluctuation of a read of the input."""
-    if type(noisy) is Fluctuating and type(mean) is not Digitised:
-        plain = end == 1 and noisy.line.pre is None and not noisy.shape
-        squares = clamped.squares if plain else noisy.squares(end, clamped.x)
-        return noisy.disturb(end, fixed, squares)
-    both = [clamped.x, clamped.x]
-    return fixed + (noisy.pull(end, both) - mean.pull(end, both))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from madem.circuit import Timing
 from madem.device import Cell
+from madem.device.fluctuation import Spectrum, White
 from madem.errors import InputError
 from madem.machine import (
     Asked,
@@ -32,6 +33,7 @@ from madem.machine import (
     verified,
 )
 from madem.machine.base import Listener, silent
+from madem.machine.clock import Clock, Times
 from madem.machine.writing import Writing
 from madem.network import Amplified, Dense, Joint, Network, Wires
 from madem.randomness import stream
@@ -170,10 +172,11 @@ class OnChips:
     """``chips`` chips, each of which holds the network's dense joints on its own arrays.
 
     Other joints stay exact. ``spread``: how much lines and neurons differ; ``timing``: what takes
-    time; ``read_sigmas``: of each chip, how much every cell of it fluctuates from one settling to
-    the next, S, where that is not as its device has it; ``phases``: how long the free phase and a
-    nudged one last, s, where they end before all is at rest. The static draw of an array depends on
-    seed and shape alone, so that all plans that use an array of one shape meet the same chips.
+    time; ``read_sigmas``: of each chip, how much every cell of it fluctuates, S, where that is not
+    as its device has it; ``spectrum``: how that is spread over frequencies; ``phases``: how long
+    the free phase and a nudged one last, s, where they end before all is at rest. The static draw
+    of an array depends on seed and shape alone, so that all plans that use an array of one shape
+    meet the same chips.
     """
 
     chips: int
@@ -186,6 +189,7 @@ class OnChips:
     timing: Timing = Timing()
     read_sigmas: tuple[float, ...] = ()
     phases: tuple[float, float] | None = None
+    spectrum: Spectrum = White()
 
     @property
     def ensemble(self) -> tuple[int, ...]:
@@ -223,8 +227,11 @@ class OnChips:
             periphery = replace(periphery, lines=tuple(lines))
         if any(partial):
             periphery = replace(periphery, partial=tuple(partial))
-        noise = stream(plan.seed, plan.name, "noise")
-        return Simulated(plan.network, self._solver, stores, periphery, noise, listener)
+        noise, clock = stream(plan.seed, plan.name, "noise"), None
+        if self.spectrum.bands is not None:
+            times = Times.of(plan.network, self.timing.tau, self.phases)
+            clock = Clock(self.spectrum.bands, times, stores, noise, self.ensemble)
+        return Simulated(plan.network, self._solver, stores, periphery, noise, listener, clock)
 
     @property
     def _solver(self) -> Solver:

@@ -10,7 +10,7 @@ import pytest
 from madem.errors import InputError
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Progress
-from madem.experiments.spectrum.config import IMPERFECTIONS, RULES, SpectrumConfig
+from madem.experiments.spectrum.config import EVERY, RULES, SpectrumConfig
 from madem.experiments.spectrum.fair import contests
 from madem.experiments.spectrum.imperfections import TABLE
 from madem.experiments.spectrum.results import (
@@ -66,7 +66,7 @@ def test_a_small_spectrum_runs_resumes_and_reports(tmp_path: Path) -> None:
 def test_every_rule_has_as_many_candidates() -> None:
     assert set(WAYS) == set(RULES)
     assert len({len(way.grid) for way in WAYS.values()}) == 1
-    assert tuple(TABLE) == IMPERFECTIONS
+    assert tuple(TABLE) == EVERY
 
 
 def test_severity_lies_between_levels() -> None:

@@ -37,6 +37,7 @@ from madem.data.images import digit_images, idx_images
 from madem.data.tables import csv_table
 from madem.data.words import classify_words, reconstruct_words
 from madem.device import Cell, forms, load, presets
+from madem.device.fluctuation import Spectrum
 from madem.errors import InputError, nearest, shown
 from madem.experiments.config.base import Strict, explain, placed
 from madem.experiments.config.quantities import WRITTEN, quantity
@@ -321,6 +322,11 @@ def written_sparsely(
     return learn.Sparse(tuple(threshold / one for one in conductances), draws)
 
 
+def stated(device: str) -> Spectrum:
+    """Return what the preset ``device`` states."""
+    return presets.preset(device).spectrum
+
+
 LAWS = Table("law", {
     "box": Entry(network.Box, unbounded={"low": -math.inf, "high": math.inf}),
     "linear": network.Free,
@@ -420,6 +426,9 @@ CONVERTERS = Table("converters", {"": Entry(machine.Periphery, ("lines", "partia
 FORMS = {part: Table(part, makers) for part, makers in presets.FORMS.items()}
 """The forms of a device: its ``response``, ``scatter``, ``error``, ``noise`` and ``retention``."""
 
+SPECTRA = Table("spectrum", {**presets.FORMS["spectrum"], "device": Entry(stated, ("device",))})
+"""How read noise is spread over frequencies: as the device states it, or otherwise."""
+
 DEVICES = Table("device", {"preset": load, "cell": Cell}, plain=(str,))
 """A device by its numbers, or by the name of its preset."""
 
@@ -453,8 +462,8 @@ TABLES_OF: dict[Any, Table] = {
 
 TABLES = {
     each.what: each
-    for each in (*TABLES_OF.values(), ESTIMATORS, RULES, STORES, WIRES, SPREAD, CONVERTERS, DEVICES,
-                 TASKS)
+    for each in (*TABLES_OF.values(), ESTIMATORS, RULES, STORES, WIRES, SPREAD, SPECTRA, CONVERTERS,
+                 DEVICES, TASKS)
 }  # fmt: skip
 """All tables, by the part that they name."""
 

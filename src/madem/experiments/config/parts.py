@@ -21,6 +21,7 @@ from madem.experiments.config.names import (
     ESTIMATORS,
     RULES,
     SOLVERS,
+    SPECTRA,
     SPREAD,
     STORES,
     WRITINGS,
@@ -99,7 +100,9 @@ class ChipConfig(Strict):
     neuron and its sense amplifier; ``phase``: when a settling ends, at rest or not (*auto*: once it
     is at rest), ``nudged_phase``: a nudged one, as ``phase`` where null;
     ``line_capacitance``: of every node of wire. The pole and it are ours (1 ns is 160 MHz).
-    The switches turn the device's non-idealities off one by one.
+    ``noise_in_time``: white where read noise is drawn anew in every settling, or how it is spread
+    over frequencies (device: as that states it); phases then follow one another in time, and lines
+    have thermal and shot noise too. The switches turn the device's non-idealities off one by one.
     """
 
     kind: Literal["chip"] = "chip"
@@ -118,6 +121,7 @@ class ChipConfig(Strict):
     phase: Lasting = "auto"
     nudged_phase: Seconds | None = None
     line_capacitance: Farads = "1 fF"
+    noise_in_time: Annotated[Part, SPECTRA] = SPECTRA.part("white")
     dac_bits: int | None = Field(None, ge=0, le=24)
     adc_bits: int | None = Field(None, ge=0, le=24)
     output_limit: Positive = 20.0
@@ -181,10 +185,11 @@ class ChipConfig(Strict):
             line=parse(self.line_capacitance, "farad", "machine.line_capacitance"),
             tau=parse(self.neuron_tau, "second", "machine.neuron_tau"),
         )
+        spectrum = self.noise_in_time.make({"device": self.device}, "machine.noise_in_time")
         return OnChips(
             self.chips, cells, Periphery(dac, adc, self.output_limit), writing, solver,
             self.spread.make(where="machine.spread"), self.store.make(where="machine.store"),
-            timing, phases=self.phases(),
+            timing, phases=self.phases(), spectrum=spectrum,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from madem.device.fluctuation import White
 from madem.experiments.noise.config import NoiseConfig
 from madem.experiments.noise.results import Band, NoiseResults, Optimum, Read, Row
 from madem.experiments.running.experiment import Experiment, Records
@@ -48,7 +49,8 @@ def train_job(config: NoiseConfig, path: Path, size: int, tell: Tell) -> dict[st
 
 def averaged(trainer: Trainer) -> Machine:
     """Return the chips that ``trainer`` trained, read without noise."""
-    quiet = replace(chips_of(trainer.plan), read_sigmas=()).assemble(trainer.plan)
+    making = replace(chips_of(trainer.plan), read_sigmas=(), spectrum=White())
+    quiet = making.assemble(trainer.plan)
     quiet.restore(trainer.machine.state())
     return quiet
 

@@ -35,12 +35,14 @@ RuleName = Literal[
     "centred", "positive", "contrastive", "coupled", "sparse",
 ]  # fmt: skip
 ImperfectionName = Literal[
-    "gain", "offset", "stuck", "programming", "pulses", "read-noise", "mismatch", "converters",
-    "wires", "together",
+    "gain", "offset", "stuck", "programming", "pulses", "read-noise", "flicker", "mismatch",
+    "converters", "wires", "together",
 ]  # fmt: skip
 TaskName = Literal["braille", "braille-deep", "digits"]
 RULES: tuple[RuleName, ...] = RuleName.__args__  # type: ignore[attr-defined]
-IMPERFECTIONS: tuple[ImperfectionName, ...] = ImperfectionName.__args__  # type: ignore[attr-defined]
+EVERY: tuple[ImperfectionName, ...] = ImperfectionName.__args__  # type: ignore[attr-defined]
+IMPERFECTIONS: tuple[ImperfectionName, ...] = tuple(each for each in EVERY if each != "flicker")
+"""What is tried where nothing else is said: read noise is white."""
 
 FULL: dict[str, Any] = {
     "tasks": list(TaskName.__args__), "chips": 64, "steps": 2000, "tuning_chips": 8,  # type: ignore[attr-defined]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from madem.device import SWITCHES, Cell, load, without
+from madem.device import SWITCHES, Cell, load, preset, without
+from madem.device.fluctuation import White
 from madem.machine import Periphery, Spread, Train, verified
 from madem.network import Wires
 from madem.solver import Sweep
@@ -39,13 +40,14 @@ TABLE: dict[str, Imperfection] = {
     "pulses": Imperfection(
         "asymmetric open-loop pulses", "down / up lacks", (0.1, 0.3, 0.6, 0.9)),
     "read-noise": Imperfection("read noise", "uS", (0.5, 1.0, 2.0, 4.0)),
+    "flicker": Imperfection("read noise, 1/f", "uS", (0.5, 1.0, 2.0, 4.0)),
     "mismatch": Imperfection(
         "transposed read unlike the forward one", SPREADS, (0.1, 0.3, 0.6, 1.0)),
     "converters": Imperfection("coarse converters", "bits", (8.0, 6.0, 4.0, 3.0)),
     "wires": Imperfection("wire resistance", "ohm a segment", (0.5, 2.0, 5.0, 10.0)),
     ALL: Imperfection("all together", "level", (1.0, 2.0, 3.0, 4.0)),
 }  # fmt: skip
-"""Every imperfection by its name; the last is all of the others at one level."""
+"""Every imperfection by its name; the last is all of the others at one level, noise being white."""
 
 
 def ideal_cell() -> Cell:
@@ -60,7 +62,8 @@ def severities(name: str | None, level: int) -> dict[str, float]:
     ({'stuck': 0.03}, {}, 4.0)
     """
     every = {each: one.levels[level] for each, one in TABLE.items() if each != ALL}
-    return {each: value for each, value in every.items() if name in (each, ALL)}
+    own = {each: value for each, value in every.items() if name == each}
+    return {k: v for k, v in every.items() if k != "flicker"} if name == ALL else own
 
 
 def chips_with(
@@ -74,7 +77,7 @@ def chips_with(
     amount = {name: severe.get(name, 0.0) for name in TABLE}
     cell = replace(
         ideal_cell(), stuck_fraction=amount["stuck"], error_sigma=1e-6 * amount["programming"],
-        read_sigma=1e-6 * amount["read-noise"],
+        read_sigma=1e-6 * (amount["read-noise"] or amount["flicker"]),
     )  # fmt: skip
     offset = amount["offset"]
     spread = Spread(amount["gain"], 0.0, offset, 0.0, offset, amount["mismatch"])
@@ -87,4 +90,5 @@ def chips_with(
         Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified,
         Sweep(1e-3, 30),
         spread,
+        spectrum=preset(DEVICE).spectrum if "flicker" in severe else White(),
     )

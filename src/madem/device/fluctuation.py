@@ -1,0 +1,220 @@
+"""How a cell fluctuates in time: its spectrum, its correlation over a lag, and draws of it.
+
+A cell's conductance fluctuates by ``read_sigma``; a spectrum says how fast. What is slow is the
+same in settlings that follow one another, and cancels in their difference. Below it lies the noise
+that no conductor is without, which is white: thermal and shot noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from madem.device.forms import POSITIVE, Numbers, number
+from madem.errors import InputError
+from madem.randomness import normal, uniform
+
+BOLTZMANN, ELEMENTARY_CHARGE = 1.380649e-23, 1.602176634e-19
+KELVIN = 300.0
+PER_DECADE = 2
+"""Bands a decade of 1/f noise: their sum then lies within 0.1 % of 1/f (4 sech(pi^2 / h), h the
+logarithm of a band's width), but for half a decade at either end, where it rolls off."""
+
+Siemens = TypeVar("Siemens", float, Tensor)
+
+
+def floor(conductance: Siemens, volts: float, tau: float) -> Siemens:
+    """Return the standard deviation, S, that ``conductance``, S, has from the noise of its current.
+
+    Thermal noise of the density ``4 k T G`` at 300 K and shot noise of ``2 q I``, at the current
+    that ``volts``, V, drive, over the noise bandwidth ``1 / (4 tau)`` of one pole ``tau``, s,
+    relative to the same ``volts``. An upper bound: a short metallic conductor has a third of the
+    shot noise, a long one none (Beenakker and Buettiker, Phys. Rev. B 46, 1889, 1992).
+
+    >>> round(1e6 * floor(50e-6, 0.2, 1e-9), 3)
+    0.159
+    """
+    density = 4 * BOLTZMANN * KELVIN + 2 * ELEMENTARY_CHARGE * volts
+    found: Siemens = (conductance * (density / (4 * tau))) ** 0.5 / volts
+    return found
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Independent fluctuations whose correlations fall off exponentially: the sum of a spectrum.
+
+    ``times``: their correlation times, s; ``shares`` of the variance of a cell, which is one.
+    ``levels``: whether each jumps between two levels (one trap), instead of being normal
+    (Ornstein-Uhlenbeck); the spectrum is the same.
+
+    >>> Bands((1e-3,), (1.0,)).correlation(1e-3) == math.exp(-1)
+    True
+    """
+
+    times: tuple[float, ...]
+    shares: tuple[float, ...]
+    levels: bool = False
+
+    @property
+    def total(self) -> float:
+        """The variance of all bands together."""
+        return sum(self.shares)
+
+    def density(self, hertz: float) -> float:
+        """Return the one-sided power spectral density at a frequency, variance per Hz."""
+        return sum(4 * w * t / (1 + (2 * math.pi * hertz * t) ** 2) for t, w in self._each)
+
+    def variance(self, low: float, high: float) -> float:
+        """Return the variance between two frequencies, Hz."""
+        turns = [(2 * math.pi * t, w) for t, w in self._each]
+        return sum(w * (math.atan(high * t) - math.atan(low * t)) for t, w in turns) * 2 / math.pi
+
+    def correlation(self, lag: float) -> float:
+        """Return the covariance of a cell with itself ``lag``, s, later."""
+        return sum(w * math.exp(-abs(lag) / t) for t, w in self._each)
+
+    @property
+    def _each(self) -> list[tuple[float, float]]:
+        return list(zip(self.times, self.shares, strict=True))
+
+    def split(self, seconds: float) -> tuple[Bands, Bands]:
+        """Return the bands that are slower than ``seconds``, and the others."""
+        slow = [each for each in self._each if each[0] > seconds]
+        fast = [each for each in self._each if each[0] <= seconds]
+        return tuple(  # type: ignore[return-value]
+            Bands(tuple(t for t, _ in part), tuple(w for _, w in part), self.levels)
+            for part in (slow, fast)
+        )
+
+    def seen(self, tau: float) -> Bands:
+        """Return what is left of them behind one pole ``tau``, s, which averages what is faster.
+
+        Exact for the variance of each, ``t / (t + tau)``, and for its correlation where ``t`` is
+        far above ``tau``.
+        """
+        shares = tuple(w * t / (t + tau) for t, w in self._each)
+        return Bands(self.times, shares, self.levels)
+
+    def begin(self, shape: tuple[int, ...], draws: Generator) -> Tensor:
+        """Return a first state of pairs of cells of ``shape``, each band in its rest.
+
+        ``(bands, *shape)``, in units of the band's own deviation; with levels one for each cell of
+        the pair, ``(bands, 2, *shape)``.
+        """
+        if self.levels:
+            return 1 - 2 * (uniform((len(self.times), 2, *shape), draws) < 0.5).float()
+        return normal((len(self.times), *shape), draws)
+
+    def after(self, state: Tensor, seconds: Tensor, draws: Generator) -> Tensor:
+        """Return the ``state`` that long later; ``seconds`` of all, or of each chip.
+
+        ``seconds``: ``(*chips)``, in front of the two axes of an array.
+
+        Exact however long it was: a normal band is an autoregression, a trap flips with the
+        probability ``(1 - exp(-seconds / time)) / 2``.
+        """
+        times = torch.tensor(self.times, dtype=torch.float64)
+        lags = seconds[..., None, None] / times.reshape(-1, *[1] * (state.dim() - 1))
+        if self.levels:
+            finely = torch.rand(state.shape, dtype=torch.float64, generator=draws)
+            flips = finely < -0.5 * torch.expm1(-lags)
+            return torch.where(flips, -state, state)
+        kept, new = torch.exp(-lags), (-torch.expm1(-2 * lags)).sqrt()
+        found = normal(tuple(state.shape), draws).to(state)
+        return found.mul_(new.to(state)).addcmul_(kept.to(state), state)
+
+    def value(self, state: Tensor) -> Tensor:
+        """Return how far pairs of cells in ``state`` are off, in units of a pair's deviation."""
+        pairs = (state[:, 0] - state[:, 1]) / 2**0.5 if self.levels else state
+        weights = torch.tensor(self.shares, dtype=state.dtype).sqrt()
+        found: Tensor = torch.tensordot(weights, pairs, 1)
+        return found
+
+    def row(self, moments: Sequence[float]) -> list[float]:
+        """Return how the last of ``moments``, s, is made of one new normal number at each of them.
+
+        The last row of the Cholesky factor of their correlations, in units of the bands' own
+        deviation: sums by the rows up to each moment are correlated as the bands are.
+
+        >>> Bands((1.0,), (0.5,)).row((0.0, 0.0))
+        [1.0, 0.0]
+        """
+        if not self.times:
+            return [0.0] * (len(moments) - 1) + [1.0]
+        lags = [[self.correlation(a - b) / self.total for b in moments] for a in moments]
+        found = torch.linalg.cholesky_ex(torch.tensor(lags, dtype=torch.float64)).L[-1]
+        return [float(each) for each in found.nan_to_num()]
+
+
+@runtime_checkable
+class Spectrum(Protocol):
+    """How the fluctuation of a cell is spread over frequencies."""
+
+    @property
+    def bands(self) -> Bands | None:
+        """The bands that it is the sum of; None where every settling draws it anew."""
+
+
+@dataclass(frozen=True)
+class White:
+    """Drawn anew in every settling, however soon one follows another."""
+
+    @property
+    def bands(self) -> None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True)
+class OneOverF(Numbers):
+    """1/f noise: the variance lies between two frequencies, as much in every decade.
+
+    ``low``, ``high``: the ends of the band. A sum of bands that are each normal, ``PER_DECADE``
+    a decade.
+
+    >>> bands = OneOverF(1.0, 1e8).bands
+    >>> round(bands.density(1e4) * 1e4 * math.log(1e8), 2)  # 1 / (f ln(high / low))
+    1.0
+    """
+
+    low: float = number("hertz", least=POSITIVE)
+    high: float = number("hertz", least=POSITIVE)
+
+    def __post_init__(self) -> None:
+        """Refuse an empty band."""
+        super().__post_init__()
+        if self.low >= self.high:
+            raise InputError(f"low must be below high, {self.high:g} Hz, but is {self.low:g} Hz")
+
+    @property
+    def bands(self) -> Bands:
+        """The bands, evenly spread in the logarithm."""
+        wide = math.log(self.high / self.low)
+        count = max(1, round(PER_DECADE * wide / math.log(10)))
+        corners = [self.low * math.exp(wide * (i + 0.5) / count) for i in range(count)]
+        return Bands(tuple(1 / (2 * math.pi * f) for f in corners), (1 / count,) * count)
+
+
+@dataclass(frozen=True)
+class TwoLevel(Numbers):
+    """Random telegraph noise: one trap in every cell, filled half of the time.
+
+    ``corner``: frequency above which the spectrum falls as 1/f^2, ``1 / (2 pi t)`` for a
+    correlation time ``t``; a level is kept for ``2 t`` in the mean.
+
+    >>> two = TwoLevel(1e3).bands
+    >>> round(two.density(1e6) / two.density(2e6), 3)
+    4.0
+    """
+
+    corner: float = number("hertz", least=POSITIVE)
+
+    @property
+    def bands(self) -> Bands:
+        """The one band."""
+        return Bands((1 / (2 * math.pi * self.corner),), (1.0,), levels=True)

@@ -1,0 +1,200 @@
+"""The time at which a chip settles, and how its cells fluctuate in it.
+
+Samples follow one another, and so do the phases of each. A batch is settled phase by phase: what is
+slower than a sample lasts is one value per cell and chip, the same for all samples of a batch, and
+moves on from phase to phase by the time between the phases of one sample. What is faster is drawn
+for each sample and line, with the correlation that it has over those times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from madem.device.fluctuation import Bands, floor
+from madem.ledger import load_prices
+from madem.machine.stores import SignedPair, Store, cells_of
+from madem.machine.writing import Written
+from madem.network import Network
+from madem.randomness import branch, normal_like
+
+PHASE = 10.0
+"""How long a phase settles, in poles of a neuron: as the ledger charges, 10 ns at 1 ns (ours)."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long a chip takes for what it does with one sample, one thing after another, s.
+
+    ``tau``: the pole of a neuron; ``settles``: how long a free and a nudged phase settle;
+    ``follows``: from there until the next one can begin, while states are converted and, after a
+    free one, the gradient by the outputs is computed; ``contrast``: to multiply and to add up;
+    ``events``: of each event of a write.
+    """
+
+    tau: float
+    settles: tuple[float, float]
+    follows: tuple[float, float]
+    contrast: float
+    events: Mapping[str, float]
+
+    @staticmethod
+    def of(network: Network, tau: float, phases: tuple[float, float] | None = None) -> Times:
+        """Return the times of ``network`` by the prices of the ledger, with neurons' pole ``tau``.
+
+        ``phases``: how long free and nudged ones settle, ``PHASE`` poles by default.
+
+        >>> from madem.network import Free, Layer
+        >>> times = Times.of(Network(60, (Layer(32, Free()),)), 1e-9)
+        >>> f"{times.settles[0]:.2g} {times.follows[0]:.3g} {times.contrast:.3g}"
+        '1e-08 3.47e-07 9.76e-07'
+        """
+        events = {item: price.seconds for item, price in load_prices().items()}
+        units = [math.prod(shape) for shape in network.state_shapes[1:]]
+        loaded = [layer.law.loaded for layer in network.layers]
+        moving = sum(n for n, moves in zip(units, loaded, strict=True) if moves)
+        sensed = moving if loaded[-1] else moving + units[-1]
+        weights = sum(
+            math.prod(shape) for joint in network.joints for shape in joint.parameters.values()
+        )
+        convert = events["output conversion"]
+        gradient = units[-1] * events["output gradient"]
+        return Times(
+            tau, phases or (PHASE * tau, PHASE * tau),
+            (sensed * convert + gradient, moving * convert),
+            weights * events["accumulator access"], events,
+        )  # fmt: skip
+
+    @property
+    def sample(self) -> float:
+        """How long a sample lasts that is nudged twice and contrasted."""
+        free, nudged = (a + b for a, b in zip(self.settles, self.follows, strict=True))
+        return free + 2 * nudged + self.contrast
+
+    def lag(self, phases: int) -> float:
+        """Return how long after the last of so many phases of a sample the next one is at rest."""
+        return self.follows[phases > 1] + self.settles[1]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A phase of samples of which the lines may remember what they saw in the phases before.
+
+    ``origin``: where the machine's generator stood when the samples came; ``row``: how much of what
+    is drawn for each of their phases until now they see (``Bands.row``).
+    """
+
+    origin: Tensor
+    row: tuple[float, ...]
+
+    def draw(self, generator: Generator, name: tuple[int, int], like: Tensor) -> Tensor:
+        """Return standard normal numbers like ``like``, for the end ``name`` of a joint."""
+        found = torch.zeros_like(like)
+        for i, weight in enumerate(self.row):
+            if weight:
+                found += weight * normal_like(like, branch(generator, self.origin, *name, i))
+        return found
+
+
+class Clock:
+    """When a machine settles and how its ``stores`` fluctuate by then.
+
+    ``now``: when the next sample can come, ``at``: to when the cells were followed, s since the
+    start, of each chip; ``slow``: the state of the slow bands of each store that has cells.
+
+    >>> from madem.device.fluctuation import TwoLevel
+    >>> times = Times(1e-9, (1e-8, 1e-8), (3e-7, 3e-8), 1e-6, {})
+    >>> clock = Clock(TwoLevel(1e3).bands, times, (), Generator())
+    >>> clock.settle(32, Generator(), free=True)
+    >>> f"{clock.now:.3g}"
+    '9.92e-06'
+    """
+
+    def __init__(
+        self, bands: Bands, times: Times, stores: Sequence[Store], draws: Generator,
+        ensemble: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
+        """Begin at zero, with cells drawn from ``draws``."""
+        self.bands = bands
+        self.times = times
+        self.parts = bands.seen(times.tau).split(times.sample)
+        self.now = torch.zeros(ensemble, dtype=torch.float64)
+        self.at = torch.zeros(ensemble, dtype=torch.float64)
+        held = [cells_of(store) for store in stores]
+        self.slow = {
+            i: self.parts[0].begin(tuple(pairs.weight.shape), draws)
+            for i, pairs in enumerate(held) if pairs is not None and self.parts[0].times
+        }  # fmt: skip
+        self.moments: tuple[float, ...] = (0.0,)
+
+    def copy(self) -> Clock:
+        """Return a clock of its own that goes on from here."""
+        other = copy(self)
+        other.slow = dict(self.slow)
+        return other
+
+    def settle(self, samples: int, draws: Generator, free: bool) -> None:
+        """Come to the next phase of so many samples, ``free`` with new ones; move the cells on."""
+        times = self.times
+        if free:
+            self.moments, lag = (0.0,), (self.now - self.at).clamp_min(0)
+            self.at = self.now
+        else:
+            lag = torch.tensor(times.lag(len(self.moments)), dtype=torch.float64)
+            self.moments = (*self.moments, self.moments[-1] + float(lag))
+            self.at = self.at + lag
+        kind = 0 if free else 1
+        self.now = self.now + samples * (times.settles[kind] + times.follows[kind])
+        self.slow = {i: self.parts[0].after(each, lag, draws) for i, each in self.slow.items()}
+
+    def contrasted(self, samples: int) -> None:
+        """Multiply and add up what two phases of so many samples showed."""
+        self.now = self.now + samples * self.times.contrast
+
+    def wrote(self, written: Written) -> None:
+        """Wait for a write."""
+        for event in written.events:
+            self.now = self.now + event.count * self.times.events[event.item]
+
+    @property
+    def fast(self) -> float:
+        """The deviation of what lines draw, of that of a cell."""
+        return math.sqrt(self.parts[1].total)
+
+    def moment(self, origin: Tensor) -> Moment:
+        """Return the present phase of samples that came when the generator was at ``origin``."""
+        return Moment(origin, tuple(self.parts[1].row(self.moments)))
+
+    def moved(self, index: int, store: Store) -> list[Tensor]:
+        """Return the parameters of a store as they are now."""
+        held = [parameter.detach() for parameter in store.parameters]
+        if index in self.slow:
+            off = store.fluctuation * self.parts[0].value(self.slow[index])
+            held[0] = held[0] + off.to(held[0])
+        return held
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that it holds, for ``restore``."""
+        slow = {f"clock.slow.{i}": each for i, each in self.slow.items()}
+        return {"clock.now": self.now, "clock.at": self.at, **slow}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned."""
+        self.now, self.at = state["clock.now"].double(), state["clock.at"].double()
+        self.slow = {i: state[f"clock.slow.{i}"].clone() for i in self.slow}
+
+
+def floors(pairs: SignedPair, tau: float) -> tuple[Tensor, Tensor]:
+    """Return the thermal and shot noise of each line of ``pairs``, in units of the states.
+
+    Of the lines of the lower layer, and of the upper one, ``(*chips, lines)``, bias line included.
+    """
+    lower, upper = (
+        floor(sums, pairs.cell.read_voltage, tau) / pairs.unit for sums in pairs.line_sums
+    )
+    return lower, upper
