@@ -117,6 +117,7 @@ STATEFUL = {
     "machine": "machines and stores are what is written",
     "ledger/ledger.py": "a ledger adds up",
     "training/trainer.py": "the record of a training",
+    "randomness.py": "what an estimator remembers, beside the generators",
     "learn/module.py": "a PyTorch module, and autograd's context",
     "learn/cells.py": "the cells of a PyTorch module",
     "circuit/build.py": "a circuit is drawn element after element",

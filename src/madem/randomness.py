@@ -73,26 +73,42 @@ def uniform(
     return drawn if device is None else drawn.to(device)
 
 
-def generators(*owners: object) -> Iterator[Generator]:
-    """Yield every generator that ``owners`` draw from: themselves, or those in their fields.
+class Memory:
+    """What is remembered from one call to the next, restored with the generators: a tensor."""
+
+    def __init__(self) -> None:
+        """Remember nothing."""
+        self.held = torch.zeros(0, dtype=torch.float64)
+
+    def get_state(self) -> Tensor:
+        """Return what is remembered."""
+        return self.held.clone()
+
+    def set_state(self, state: Tensor) -> None:
+        """Remember what ``get_state`` returned."""
+        self.held = state.clone()
+
+
+def generators(*owners: object) -> Iterator[Generator | Memory]:
+    """Yield what ``owners`` draw from or remember: themselves, or what is in their fields.
 
     >>> from madem.learn import Sparse
     >>> len(list(generators(Generator(), Sparse((1.0,), Generator()))))
     2
     """
     for owner in owners:
-        if isinstance(owner, Generator):
+        if isinstance(owner, Generator | Memory):
             yield owner
         elif is_dataclass(owner):
             yield from generators(*(getattr(owner, field.name) for field in fields(owner)))
 
 
 def streams(*owners: object) -> dict[str, Tensor]:
-    """Return where every generator of ``owners`` stands, for ``rewind``."""
+    """Return where all that ``owners`` draw from or remember stands, for ``rewind``."""
     return {f"stream.{i}": each.get_state() for i, each in enumerate(generators(*owners))}
 
 
 def rewind(held: Mapping[str, Tensor], *owners: object) -> None:
-    """Set every generator of ``owners`` to where ``streams`` found it."""
+    """Set all that ``owners`` draw from or remember to where ``streams`` found it."""
     for i, each in enumerate(generators(*owners)):
         each.set_state(held[f"stream.{i}"])

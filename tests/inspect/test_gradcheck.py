@@ -133,6 +133,28 @@ def test_lines_and_wires_that_the_rule_does_not_see_are_told(tmp_path: Path) -> 
         assert found["beta_bias"] < 1e-2, (change, found)
 
 
+def test_the_strength_of_the_nudge_is_one_number(tmp_path: Path) -> None:
+    """The curve falls with noise and rises with bias; the measured strength is near its bottom."""
+    noisy = CHIP | {"read_noise": True}
+    for beta in (1e-3, "auto", {"kind": "even", "amount": 50.0}):
+        subject = small(tmp_path, machine=noisy, estimator={"kind": "centred", "beta": beta})
+        found = check(subject, 12)
+        errors = [each.error for each in found.curve]
+        assert len(errors) == 11
+        assert found.auto is not None
+        assert found.auto.error < max(2 * min(errors), 0.35)
+        now = next(each.error for each in found.curve if each.beta == found.beta)
+        told = [line for line in found.advice if "estimator.beta=" in line]
+        assert len(told) == (now > 2 * found.auto.error), found.advice
+        assert not any("raise beta" in line or "smaller" in line for line in found.advice)
+        bias = [each.bias for each in found.curve]
+        assert bias[-1] > 10 * bias[0] or bias[-1] < 1e-6
+    exact = check(small(tmp_path, estimator={"kind": "centred", "beta": "auto"}), 8)
+    assert exact.auto is None
+    assert not exact.curve
+    assert exact.errors["beta_bias"] < 1e-3
+
+
 def test_a_circuit_adds_nothing_to_an_ideal_network(tmp_path: Path) -> None:
     found = check(small(tmp_path, machine={"kind": "circuit"}, solver="sweep"), 8).errors
     assert found["noise"] < 1e-3

@@ -32,6 +32,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "chips, fast arrays in front": CHIP | {
         "rule": "descent", "machine": CHIP["machine"] | {"store": "fast-slow"},
     },
+    "chips, sampled differences, a measured nudge": CHIP | {
+        "estimator": {"kind": "centred", "beta": {"kind": "auto", "every": 9}},
+        "machine": CHIP["machine"] | {
+            "contrast": "sampled", "output_range": "measured", "rounding": "random", "adc_bits": 4,
+        },
+    },
     "chips, wires, lines that differ": CHIP | {
         "machine": CHIP["machine"] | {"wire": "2 ohm", "spread": {"line_gain": 0.1}},
     },

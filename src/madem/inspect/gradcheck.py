@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from madem.inspect.strengths import Bench, Nudged, best_of, curve
 from madem.inspect.subject import Subject
-from madem.learn import Agreement, Contrast, Estimator, Implicit, Unrolled, agreements, centred
+from madem.learn import Agreement, Estimator, Implicit, Unrolled, agreements, centred
 from madem.machine import Machine, Simulated, cells_of
 from madem.memory import refuse_memory
 from madem.network import Cost, Joint
@@ -25,6 +26,8 @@ FEEBLE = 1e-6
 WORTH = 1e-3
 """Part of the error, over the gradient, from which on it is worth advice."""
 
+FINE = "nothing to improve: every part of the error is below 0.1 %"
+
 Gradients = tuple[Tensor, ...]
 
 
@@ -34,17 +37,21 @@ class Check:
 
     ``layers``: agreement with the exact gradient, one per joint, from the input up; ``errors``:
     norms of the parts of the error over that of the exact gradient, ``wires`` where there are any;
-    ``advice``: what would help.
+    ``advice``: what would help; ``beta``: the estimator's strength, where that is a number, an
+    ``Even`` one or measured; ``curve``: at strengths around it; ``auto``: at a measured one.
     """
 
     layers: list[Agreement]
     errors: dict[str, float]
     advice: list[str]
+    beta: float | None
+    curve: list[Nudged]
+    auto: Nudged | None = None
 
     def text(self) -> str:
         """Return everything as JSON.
 
-        >>> Check([], {"noise": 0.0}, []).text().startswith("{")
+        >>> Check([], {"noise": 0.0}, [], None, []).text().startswith("{")
         True
         """
         return json.dumps(asdict(self), indent=1)
@@ -70,13 +77,15 @@ def check(subject: Subject, samples: int | None = None) -> Check:
     single = subject.still(torch.float32, made.solver)
     exact = through(tight, _exact(tight, x.double(), _precise(target), plan.task.cost))
     blind = any(own.wired for own in map(cells_of, tight.stores) if own) or tight.periphery.lines
-    begun = streams(plan.estimator)
+    estimator, cost, share = plan.estimator, plan.task.cost, plan.network.shares[-1]
+    bench, begun = Bench(subject.machine, x, target, cost), streams(estimator)
+    own = bench.fixed(estimator)
 
-    def asked(machine: Machine, estimator: Estimator = plan.estimator) -> Gradients:
-        rewind(begun, plan.estimator)
+    def asked(machine: Machine, estimator: Estimator = own) -> Gradients:
+        rewind(begun, estimator)
         wide = isinstance(machine, Simulated) and machine.parameters[0].dtype == torch.float64
         given = (x.double(), _precise(target)) if wide else (x, target)
-        return tuple(g.double() for g in estimator(machine, *given, plan.task.cost).weights)
+        return tuple(g.double() for g in estimator(machine, *given, cost).weights)
 
     aimed = asked(tight, centred(FEEBLE)) if blind else exact
     found, size = [asked(each) for each in (tight, double, single)], _norm(exact)
@@ -89,6 +98,14 @@ def check(subject: Subject, samples: int | None = None) -> Check:
     }
     if blind:
         errors["wires"] = _norm(aimed, exact) / size
+
+    def off(estimator: Estimator) -> tuple[float, float]:
+        error, bias = (asked(machine, estimator) for machine in (subject.machine, double))
+        return _norm(error, exact) / size, _norm(bias, aimed) / size
+
+    auto, (beta, around) = bench.auto(own, share, off), curve(own, share, off)
+    now = _norm(seen, exact) / size
+    nudge = best_of(now, around, auto) if now > WORTH else []
     free = tight.settle(x.double())
     both = zip(plan.network.joints, tight.parted(seen), tight.parted(exact), strict=True)
     held = [(_label(i, joint), _flat(ours), _flat(theirs))
@@ -97,7 +114,10 @@ def check(subject: Subject, samples: int | None = None) -> Check:
     return Check(
         agreements(labels, ours, theirs),
         errors,
-        advise(plan.estimator, plan.network.shares[-1], errors, free.rest.sweeps),
+        advise(nudge, errors, free.rest.sweeps),
+        beta,
+        around,
+        auto,
     )
 
 
@@ -139,36 +159,23 @@ def _norm(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...] | None = None) ->
     return float(torch.stack([p.norm() for p in parts]).norm())
 
 
-def advise(
-    estimator: Estimator, share: float, errors: dict[str, float], sweeps: Tensor
-) -> list[str]:
-    """Return what would make the gradient better, the largest part of the error first.
-
-    ``share``: of the nudged layer in the energy, by which configs multiply their beta.
-    """
-    beta, most = getattr(estimator, "beta", None), int(sweeps.max())
-    better = "a smaller beta"
-    if isinstance(beta, float | int):
-        even = isinstance(estimator, Contrast) and len(estimator.pairs) == 1 and (
-            estimator.pairs[0][1] != 0 and estimator.pairs[0][0] != 0)  # fmt: skip
-        excess = max(errors["beta_bias"], WORTH) / WORTH
-        better = f"estimator.beta={beta / share / excess ** (1 / 2 if even else 1):.1g}"
+def advise(nudge: list[str], errors: dict[str, float], sweeps: Tensor) -> list[str]:
+    """Return what would make the gradient better: the strength of the ``nudge``, then the rest."""
+    most = int(sweeps.max())
     advice = {
-        "beta_bias": f"the strength of the nudge biases the gradient by {{}}: try {better}",
         "settling": (
             f"unsettled phases spoil it by {{}}: the free phase needs {most} sweeps to settle to "
             f"1e-13; try solver.tolerance=1e-6 with solver.budget={max(100, 2 * most)}"
         ),
-        "round_off": "float32 spoils it by {}: raise beta, or float64",
+        "round_off": "float32 spoils it by {}",
         "wires": (
             "terminals do not see what wires and lines do to the cells: the gradient is off by "
             "{}; with wires, try machine.voltages=cells"
         ),
-        "noise": (
-            "read noise, converters and what else is of the machine add {} in one step: raise "
-            "beta, or average more samples"
-        ),
+        "noise": "read noise, converters and what else is of the machine add {} in one step",
     }
-    parts = sorted(errors, key=lambda part: -errors[part])
-    told = [advice[p].format(f"{100 * errors[p]:.2g} %") for p in parts if errors[p] >= WORTH]
-    return told or ["nothing to improve: every part of the error is below 0.1 %"]
+    parts = sorted(advice, key=lambda part: -errors.get(part, 0.0))
+    said = [f"{100 * errors.get(p, 0.0):.2g} %" for p in parts]
+    told = [advice[p].format(size) for p, size in zip(parts, said, strict=True)
+            if errors.get(p, 0.0) >= WORTH]  # fmt: skip
+    return [*nudge, *told] or [FINE]

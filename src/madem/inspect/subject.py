@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -72,8 +72,7 @@ class Subject:
             pairs = cells_of(store)
             if pairs is not None:
                 pairs.fluctuate(0.0)
-        around = replace(twin.periphery, dac_bits=None, adc_bits=None, partial=())
-        return Simulated(twin.network, solver, twin.stores, around)
+        return Simulated(twin.network, solver, twin.stores, twin.periphery.still)
 
 
 def put_on_bench(config: Strict, run: RunDirectory | None, network: str | None) -> Subject:

@@ -6,9 +6,7 @@ from madem.learn.estimators import (
     Contrast,
     Estimator,
     Gradient,
-    OutputMove,
     RandomSign,
-    RelativeMove,
     centred,
     contrastive,
     coupled,
@@ -22,6 +20,7 @@ from madem.learn.estimators import (
 )
 from madem.learn.module import Equilibrium
 from madem.learn.rules import Accumulate, Adam, Descent, Momentum, Rule, Sparse
+from madem.learn.strengths import Even, Measured, OutputMove, RelativeMove
 from madem.learn.yardsticks import (
     Agreement,
     FiniteDifference,
@@ -41,9 +40,11 @@ __all__ = [
     "Descent",
     "Equilibrium",
     "Estimator",
+    "Even",
     "FiniteDifference",
     "Gradient",
     "Implicit",
+    "Measured",
     "Momentum",
     "OutputMove",
     "RandomSign",

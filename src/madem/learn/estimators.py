@@ -8,23 +8,27 @@ of its own, so that contrastive and coupled learning are the same contrasts with
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
+from madem.learn.strengths import (
+    Even,
+    Measured,
+    OutputMove,
+    Push,
+    RelativeMove,
+    Strength,
+    check_beta,
+    dithered,
+    evened,
+)
 from madem.machine import Machine, Observed
-from madem.machine.strength import largest
-from madem.network import Cost, Current, Hold, Nudge, Spring, SquaredError, Thresholds
-from madem.network.couplings import wide
+from madem.network import Cost, Current, Hold, Spring, SquaredError, Thresholds
 from madem.randomness import uniform
-
-Strength = float | complex | Tensor
-Push = Callable[[Strength], Nudge]
-"""The nudge of a given strength, for one batch."""
 
 Pushing = Callable[[Cost, Tensor, Tensor], Push]
 """How outputs and targets of a batch become a push."""
@@ -88,73 +92,13 @@ def _real(beta: Strength, what: str) -> float:
     raise InputError(f"{what} has one real strength for all samples, but beta is {beta}")
 
 
-@dataclass(frozen=True)
-class OutputMove:
-    """A strength of the nudge set for each sample so that its outputs move by ``amount``.
+Rough = tuple[tuple[Tensor, ...], Tensor, Tensor]
+Measurement = tuple["Gradient", Callable[[], Rough]]
+"""A gradient, and what it would be with what converters round away drawn anew (``dithered``)."""
 
-    A first phase at the strength 1 for the largest gradient shows how far they move; the response
-    is then scaled.
-    """
-
-    amount: float
-
-    def __post_init__(self) -> None:
-        """Refuse a move that is none."""
-        check_beta(self.amount, "amount")
-
-    def strength(self, machine: Machine, free: Observed, push: Push) -> Tensor:
-        """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
-
-        Where no gradient arrives any strength will do.
-        """
-        gradient, axes = _drawn(push), free.converged.dim()
-        most = largest(gradient, axes)
-        unit = wide(torch.where(most > 0, self.amount / most, self.amount), gradient)
-        seen = machine.settle(free.states[0], push(unit), start=free)
-        end = seen.states[-1] if seen.origin else seen.states[-1] - free.states[-1]
-        moved = wide(largest(end, axes), gradient)
-        return torch.where(moved > 0, unit * self.amount / moved, unit)
-
-
-@dataclass(frozen=True)
-class RelativeMove:
-    """A strength of the nudge set for each sample so that it moves by about ``share`` of its size.
-
-    Its size is its largest state (where all are zero, which keep every digit of a displacement, the
-    rounding of 1, so that this too is small in any unit); how far the outputs would move is the
-    gradient over their own stiffness, and what a readout would move is what its transposed read
-    does to the layers below. So units of current and voltage do not matter, nor do other samples,
-    and no phase is spent. It needs a machine that settles exactly and relaxes displacements, which
-    keep their relative precision however small they are. ``share`` None is 1e-5, or more where that
-    would be lost: 0.008 in float16, whose smallest numbers end there, and the cube root of the
-    precision (0.005 in float32) where a coupling subtracts two pulls, as a user's own energy does.
-    """
-
-    share: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a share that is none."""
-        check_beta(1.0 if self.share is None else self.share, "share")
-
-    def strength(self, machine: Machine, free: Observed, push: Push) -> Tensor:
-        """Return the strength of each sample, as many axes as the outputs: ``(*chips, batch, 1)``.
-
-        Where no gradient arrives any strength will do.
-        """
-        gradient = _drawn(push)
-        return wide(machine.strength(free, gradient, self.share), gradient)
-
-
-def _drawn(push: Push) -> Tensor:
-    """Return the current that a push of strength 1 draws."""
-    probe = push(1.0)
-    if not isinstance(probe, Current):
-        raise InputError("a move sets the strength of a current, not of other nudges")
-    return probe.gradient
-
-
-Beta = float | OutputMove | RelativeMove
+Beta = float | OutputMove | RelativeMove | Even | Measured
 Number = float | complex
+Phases = Mapping[Number, Observed]
 Pair = tuple[Number, Number, Number]
 """``(high, low, weight)``: adds ``weight / beta (dE at high beta - dE at low beta)``."""
 
@@ -193,18 +137,47 @@ class Contrast:
 
         ``scale``: how often each sample counts, one number or one per sample, ``(*chips, batch)``.
         """
-        beta: Strength
-        unit: Tensor | float
-        if isinstance(self.beta, OutputMove | RelativeMove):
-            beta = self.beta.strength(machine, free, push)
-            unit = scale / beta.flatten(free.converged.dim() - 1)
-        else:
-            beta = self.beta
-            unit = scale / self.beta
+        if isinstance(self.beta, float | int):
+            phases = self._phases(machine, free, push, self.beta)
+            return self._contrasted(machine, phases, scale / self.beta, wants_x)
+        axes = free.converged.dim()
+        push, size = evened(push, axes)
+
+        def at(beta: Tensor) -> Measurement:
+            phases = self._phases(machine, free, push, beta)
+            unit = scale * size / beta.flatten(axes - 1)
+
+            def rough() -> Rough:
+                others, far, steps = dithered(phases, machine)
+                return self._contrasted(machine, others, unit).weights, far, steps
+
+            return self._contrasted(machine, phases, unit, wants_x), rough
+
+        if isinstance(self.beta, Measured) and not machine.exact:
+            return self.beta.measure(free, size, self.order, at)
+        return at(self.beta.strength(machine, free, push))[0]
+
+    @property
+    def order(self) -> int:
+        """The order in beta of its error, where the pairs are real and nothing clamps."""
+        for p in range(1, 9):
+            if (
+                abs(sum(w * (high ** (p + 1) - low ** (p + 1)) for high, low, w in self.pairs))
+                > 1e-9
+            ):
+                return p
+        return 9
+
+    def _phases(self, machine: Machine, free: Observed, push: Push, beta: Strength) -> Phases:
+        """Return the settlings at all strengths, in units of ``beta``."""
         strengths = dict.fromkeys(side for pair in self.pairs for side in pair[:2] if side)
         nudges = [push(strength * beta) for strength in strengths]
-        phases = dict(zip(strengths, machine.settle_each(free, nudges), strict=True))
-        phases[0.0] = free
+        return {0.0: free, **dict(zip(strengths, machine.settle_each(free, nudges), strict=True))}
+
+    def _contrasted(
+        self, machine: Machine, phases: Phases, unit: float | Tensor, wants_x: bool = False
+    ) -> Gradient:
+        """Return the gradient from the settlings, each of whose samples counts ``unit`` times."""
         total: tuple[Tensor, ...] = ()
         total_x = None
         for high, low, weight in self.pairs:
@@ -214,7 +187,7 @@ class Contrast:
             if wants_x:
                 part = _real_part(machine.reaction(*sides))
                 total_x = part if total_x is None else total_x + part
-        return Gradient(total, free, total_x)
+        return Gradient(total, phases[0.0], total_x)
 
     def __str__(self) -> str:
         """Return its name and the unit of its strengths."""
@@ -228,12 +201,6 @@ class Contrast:
 
 def _real_part(value: Tensor) -> Tensor:
     return value.real if value.is_complex() else value
-
-
-def check_beta(beta: Beta, name: str = "beta") -> None:
-    """Refuse a nudge of no strength, or of the wrong sign."""
-    if isinstance(beta, float | int) and not (beta > 0 and math.isfinite(beta)):
-        raise InputError(f"{name} must be positive, but is {beta}")
 
 
 def centred(beta: Beta, pushing: Pushing = currents) -> Contrast:

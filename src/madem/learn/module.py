@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from madem.errors import InputError, shown
 from madem.learn.cells import Cells, outside
-from madem.learn.estimators import Contrast, RelativeMove, centred, currents
+from madem.learn.estimators import Contrast, centred, currents
+from madem.learn.strengths import RelativeMove
 from madem.machine import Machine, Observed, Simulated
 from madem.machine.strength import largest
 from madem.network import Current, Network

@@ -53,10 +53,24 @@ def of_settling(
         ("output conversion", sensed),
     ):
         yield Event(item, float(samples * count))
+    if periphery.sampled:
+        yield Event(f"difference {'hold' if free else 'amplifier'}", float(samples * moving))
+    ranges = _ranges(network, periphery, free)
+    if ranges:
+        yield Event("range setting", float(samples * ranges))
     yield Event(f"{nudged}line drive", drawn, -watts)
     yield Event(f"{nudged}array read", float(samples), watts)
     if any(periphery.partial):
         yield Event("partial sum conversion", _partial_sums(network, periphery, settled, free))
+
+
+def _ranges(network: Network, periphery: Periphery, free: bool) -> int:
+    """Return in how many layers a settling's states are converted in a range of their own."""
+    laws = [layer.law for layer in network.layers]
+    if periphery.sampled and not free:
+        return sum(law.loaded for law in laws)
+    measured = periphery.output_range == "measured"
+    return sum(measured and law.bound is None and (free or law.loaded) for law in laws)
 
 
 def _partial_sums(network: Network, periphery: Periphery, settled: Settled, free: bool) -> Tensor:

@@ -12,14 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from madem.errors import InputError
 from madem.machine.arrays import Digitised, Lines
+from madem.machine.strength import largest
 from madem.network import Coupling, Matrix
-from madem.randomness import normal
+from madem.network.couplings import wide
+from madem.randomness import normal, uniform
 
 
 def _refuse_bits(name: str, bits: int | None) -> None:
@@ -51,8 +54,30 @@ class Converter:
         """Return the nearest level to each value."""
         if not self.bits:
             return value
-        step = self.limit / ((1 << (self.bits - 1)) - 1)
-        return value.clamp(-self.limit, self.limit).div_(step).round_().mul_(step)
+        return value.clamp(-self.limit, self.limit).div_(self.step).round_().mul_(self.step)
+
+    @property
+    def step(self) -> float:
+        """What two levels differ by, zero where nothing is converted."""
+        return self.limit / ((1 << (self.bits - 1)) - 1) if self.bits else 0.0
+
+
+HALVINGS = 10
+"""How often a range can be halved: to a thousandth, about what 1 pF can tell; ours."""
+
+
+def ranged(converter: Converter, value: Tensor, axes: int) -> Tensor:
+    """Return what ``converter`` makes of values in a range of its own for each sample.
+
+    It is the converter's, halved as often as all of the sample's values stay within it, at most
+    ``HALVINGS`` times; a sample is what ``axes`` axes in front number.
+
+    >>> ranged(Converter(3, 8.0), torch.tensor([[1.0, 0.7], [8.0, 0.7]]), 1).tolist()
+    [[1.0, 0.6666666865348816], [8.0, 0.0]]
+    """
+    most = wide(largest(value, axes), value)
+    share = torch.exp2((converter.limit / most).log2_().floor_().clamp_(0, HALVINGS))
+    return converter(value * share).div_(share)
 
 
 @dataclass(frozen=True)
@@ -142,6 +167,15 @@ class Periphery:
     that of a driven line; ``sense_range`` scales the range of every bounded state. ``lines`` were
     drawn for each joint, or are ideal. ``partial``: how each joint's tiles are added after
     conversion, None for a joint on no tiles; where it is empty, their currents add.
+
+    ``output_range``: whether what is unbounded is always converted in the range of its limit, or
+    ``measured``, in that range halved as often as a sample's values let it be. ``contrast``: nudged
+    states are ``converted`` as free ones are; or, ``sampled``, free ones are also held, and what is
+    converted of a nudged phase is how far it moved from there, always in a range that is measured:
+    offsets of the sense amplifiers stay behind. ``hold_noise``: the standard deviation of what is
+    sampled once, over the full scale of its line. ``rounding``: whether nudges are driven at the
+    ``nearest`` level, or at one of the two about them, at ``random``, so that they are right on
+    average; the same for all nudges from one free phase.
     """
 
     dac_bits: int | None = None
@@ -151,17 +185,49 @@ class Periphery:
     sense_range: float = 1.0
     lines: tuple[Lines, ...] = ()
     partial: tuple[Partial | None, ...] = ()
+    output_range: Literal["fixed", "measured"] = "fixed"
+    contrast: Literal["converted", "sampled"] = "converted"
+    hold_noise: float = 0.0
+    rounding: Literal["nearest", "random"] = "nearest"
 
     def __post_init__(self) -> None:
-        """Refuse converters that cannot be built."""
+        """Refuse converters that cannot be built, and what does nothing without them."""
         _refuse_bits("dac_bits", self.dac_bits)
         _refuse_bits("adc_bits", self.adc_bits)
+        for name, usual in (("output_range", "fixed"), ("contrast", "converted")):
+            if getattr(self, name) != usual and not self.adc_bits:
+                raise InputError(
+                    f"{name} {getattr(self, name)} does nothing where states are read exactly: "
+                    f"leave it at {usual}, or give output converters (adc_bits)"
+                )
+        if self.rounding != "nearest" and not self.dac_bits:
+            raise InputError(
+                f"rounding {self.rounding} does nothing where nudges are driven exactly: leave it "
+                "at nearest, or give input converters (dac_bits)"
+            )
+        if not (self.hold_noise >= 0 and math.isfinite(self.hold_noise)):
+            raise InputError(f"hold_noise must be zero or positive, but is {self.hold_noise}")
 
     @property
     def exact(self) -> bool:
         """Whether states are seen as they are."""
         offsets = any(line.sensed is not None for line in self.lines)
         return not (self.dac_bits or self.adc_bits or offsets or any(self.partial))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether displacements are converted."""
+        return self.contrast == "sampled"
+
+    @property
+    def drawing(self) -> bool:
+        """Whether settlings draw numbers at random, of cells that do not fluctuate too."""
+        return self.sampled or self.rounding == "random"
+
+    @property
+    def still(self) -> Periphery:
+        """The same lines, without converters."""
+        return Periphery(lines=self.lines)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -248,11 +314,43 @@ class Periphery:
         """Return the activities (at most one) as the input converters put them on the lines."""
         return Converter(self.dac_bits, self.drive_limit)(value)
 
-    def sense(self, value: Tensor, bound: float | None, offset: Tensor | None = None) -> Tensor:
+    def nudge(self, value: Tensor, draws: Generator | None) -> Tensor:
+        """Return what is driven of a nudge; ``draws`` rounds at random, where that is asked for."""
+        converter = Converter(self.dac_bits, self.drive_limit)
+        if draws is not None and self.rounding == "random":
+            chance = uniform(tuple(value.shape), draws, value.device).to(value.dtype)
+            value = value + converter.step * (chance - 0.5)
+        return converter(value)
+
+    def sense(
+        self, value: Tensor, bound: float | None, axes: int, offset: Tensor | None = None
+    ) -> Tensor:
         """Return states as the output converters see them; ``bound`` is their law's limit.
 
-        ``offset``: of their sense amplifiers, ``(*chips, units)``; it comes before the converter.
+        ``axes`` axes in front number chips and samples. ``offset``: of their sense amplifiers,
+        ``(*chips, units)``; it comes before the converter.
         """
         value = value if offset is None else value + offset.unsqueeze(-2)
+        converter = self._converter(bound)
+        if bound is None and self.output_range == "measured":
+            return ranged(converter, value, axes)
+        return converter(value)
+
+    def moved(
+        self, change: Tensor, bound: float | None, axes: int, held: Generator, own: Generator
+    ) -> Tensor:
+        """Return how far states are seen to have moved from those that were held.
+
+        ``held`` draws what the capacitors hold beside the free states, ``own`` what the nudged
+        ones are sampled with, and as much again of the amplifier (ours).
+        """
+        one = self._converter(bound)
+        if self.hold_noise:
+            for draws, many in ((held, 1.0), (own, 2.0)):
+                drawn = normal(change.shape, draws, change.device, change.dtype)
+                change = change + one.limit * self.hold_noise * many**0.5 * drawn
+        return ranged(Converter(one.bits, 2 * one.limit), change, axes)
+
+    def _converter(self, bound: float | None) -> Converter:
         limit = self.output_limit if bound is None else self.sense_range * bound
-        return Converter(self.adc_bits, limit)(value)
+        return Converter(self.adc_bits, limit)

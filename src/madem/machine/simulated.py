@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError, shown
 from madem.fast import bind
+from madem.machine import sampling
 from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import behind
 from madem.machine.base import Listener, Machine, Observed, Scale, Start, between, silent
@@ -167,15 +168,16 @@ class Simulated(Machine):
         samples that missed the tolerance, of those in ``settled``.
         """
         origin = own(start) if isinstance(start, Observed) else None
-        noise = self.noise.get_state() if self.restless else None
+        noise = self.noise.get_state() if self.restless or self.periphery.drawing else None
         if self.clock is not None:
             axis = x.dim() - 1 - len(self.network.state_shapes[0])
             self.clock.settle(x.shape[axis], self.noise, origin is None)
         problem = self._bound(x, origin)
         if origin is not None and nudge is not None and self.exact:
             return self._displace(origin, [nudge])[0]
+        periphery = self.periphery
         if nudge is not None:
-            nudge = nudge.through(self.periphery.drive)
+            nudge = sampling.driven(periphery, self.noise, nudge, origin)
         clamped = Clamped(problem.x) if origin is None else origin.clamped
         moment = self._moment(noise, origin)
         phase = self._fluctuate(problem, clamped, self.noise, moment)
@@ -184,7 +186,10 @@ class Simulated(Machine):
         self.count(rest.converged)
         settled = self._sense(phase, rest, clamped, free=nudge is None)
         self._tell_settled(settled, free=nudge is None)
-        return replace(settled, problem=problem, noise=noise, moment=moment)
+        settled = replace(settled, problem=problem, noise=noise, moment=moment)
+        if origin is None or nudge is None or not periphery.sampled:
+            return settled
+        return sampling.moved(periphery, self.noise, settled, origin)
 
     def _moment(self, noise: Tensor | None, origin: Settled | None) -> Moment | None:
         """Return which phase of its samples this is, where the machine has a clock."""
@@ -271,7 +276,7 @@ class Simulated(Machine):
         """
         own_high, own_low = own(high), own(low)
         if not self.exact:
-            change = self._returned(own_low) - self._returned(own_high)
+            change = self._seen(own_low) - self._seen(own_high)
             return Move(low.states[0], scale=scale).scaled(change)
         x, *moves = between(high, low, scale)
         origin = high.origin or low.origin
@@ -292,13 +297,21 @@ class Simulated(Machine):
             return super().strength(free, current, share)
         return relative(own(free).displacements, current, share)
 
+    def _seen(self, settled: Settled) -> Tensor:
+        """Return what is sensed at the input of a settling; where it is sampled, its change."""
+        now = self._returned(settled)
+        if not self.periphery.sampled:
+            return self.periphery.sense(now, None, settled.converged.dim())
+        before = now if settled.origin is None else self._returned(own(settled.origin))
+        return sampling.returned(self.periphery, self.noise, settled, now, before)
+
     def _returned(self, settled: Settled) -> Tensor:
-        """Return what is sensed at the input of a settling."""
+        """Return what the lines of the input carry in a settling."""
         problem = settled.problem
         if settled.noise is not None:
             draws = branch(self.noise, settled.noise, "returned")
             problem = self._fluctuate(problem, settled.clamped, draws, settled.moment)
-        return self.periphery.sense(problem.reaction(settled.rest.states), None)
+        return problem.reaction(settled.rest.states)
 
     def write(self, changes: Sequence[Tensor]) -> tuple[Written | None, ...]:
         """Ask each store to change its parameters by ``changes``; return what was really written.
@@ -399,13 +412,14 @@ class Simulated(Machine):
             self.periphery.neurons(phase.ends, layer).sensed
             for layer in range(1, len(phase.sites) + 1)
         ]
-        states = list(map(self.periphery.sense, rest.states, bounds, offsets))
+        axes = [rest.converged.dim()] * len(bounds)
+        states = list(map(self.periphery.sense, rest.states, bounds, axes, offsets))
         output, last = states[-1], phase.sites[-1].law
         if not last.loaded:
             output = states[-1] = rest.states[-1]  # driven, not sensed
             if free:
                 shown = phase.output(rest.states) if rest.output is None else rest.output
-                output = self.periphery.sense(shown, last.bound, offsets[-1])
+                output = self.periphery.sense(shown, last.bound, axes[-1], offsets[-1])
         return Settled(
             (phase.x, *states), output, rest.converged, rest=rest, problem=phase, clamped=clamped
         )

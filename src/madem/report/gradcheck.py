@@ -38,18 +38,40 @@ def tell(check: Check, console: Console) -> None:
 
 
 def draw(check: Check, path: Path) -> None:
-    """Draw the errors of the layers and the parts of the whole error into ``path``."""
+    """Draw the errors of the layers, the parts of the whole, and the curve over the nudge."""
     from matplotlib.figure import Figure
 
     from madem.report.figures import save
 
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    drawn = bool(check.curve)
+    figure = Figure(figsize=(13 if drawn else 9, 3.2), layout="constrained")
+    left, right, *last = figure.subplots(1, 2 + drawn)
     layers = {row.name: row.relative_error for row in check.layers}
     _bars(left, layers, "error of each layer, relative to its exact gradient")
     parts = {PARTS[part]: size for part, size in check.errors.items()}
     _bars(right, parts, "parts of the whole error")
+    if drawn:
+        _curve(last[0], check)
     save(figure, path)
+
+
+def _curve(axes: Axes, check: Check) -> None:
+    """Draw the error over the strength of the nudge, and which is used and which measured."""
+    betas = [each.beta for each in check.curve]
+    axes.loglog(betas, [each.error for each in check.curve], "o-", color="#4477aa",
+                label="this machine")  # fmt: skip
+    axes.loglog(betas, [max(each.bias, 1e-16) for each in check.curve], "--", color="#999999",
+                label="without noise and converters")  # fmt: skip
+    for used in (each for each in check.curve if each.beta == check.beta):
+        axes.plot(used.beta, used.error, "s", color="#222222", markersize=8, fillstyle="none",
+                  label=f"used: {used.beta:.2g}")  # fmt: skip
+    if check.auto:
+        axes.plot(check.auto.beta, check.auto.error, "*", color="#bb5566", markersize=13,
+                  label=f"auto: {check.auto.beta:.2g}")  # fmt: skip
+    axes.set_ylim(max(min(each.error for each in check.curve) / 30, 1e-17))
+    axes.set_xlabel("strength of the nudge (estimator.beta)")
+    axes.set_title("relative error of the gradient", fontsize=9)
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str) -> None:

@@ -21,7 +21,7 @@ from madem.units import si
 
 COLOURS = dict(zip(WAYS, (
     "#222222", "#888888", "#d9731a", "#c9a227", "#8a63b0",
-    "#1f5fa8", "#5aa0dc", "#3a8f4d", "#8cc28f", "#c2478c",
+    "#1f5fa8", "#5aa0dc", "#0b7a75", "#3fc1b0", "#3a8f4d", "#8cc28f", "#c2478c",
 ), strict=True))  # fmt: skip
 UNITS = {"relative sd": "sd", "sd, state at most 1": "sd", "ohm a segment": "ohm",
          "down / up lacks": "down"}  # fmt: skip

@@ -374,7 +374,8 @@ NUDGES = Table("nudge", {
 })  # fmt: skip
 
 BETAS = Table("strength", {
-    "output-move": learn.OutputMove, "relative-move": learn.RelativeMove,
+    "output-move": learn.OutputMove, "relative-move": learn.RelativeMove, "even": learn.Even,
+    "auto": learn.Measured,
 }, plain=(float,))  # fmt: skip
 
 ESTIMATORS = Table("estimator", {

@@ -44,6 +44,7 @@ from madem.experiments.config.quantities import (
 )
 from madem.learn import Balanced, Contrast, Estimator, RandomSign, Rule, currents
 from madem.machine import Periphery
+from madem.machine.sampling import sampling_noise
 from madem.machine.writing import Writing
 from madem.network import (
     Network,
@@ -90,7 +91,11 @@ class ChipConfig(Strict):
 
     ``dac_bits``, ``adc_bits``: of the converters, none where 0, those of the device where null.
     ``chips``: how many, trained at once; ``base``: conductance around which a weight is programmed
-    at the start. ``output_limit``: range of the outputs' converters, in units of their state.
+    at the start. ``output_limit``: range of the outputs' converters, in units of their state;
+    ``output_range``: whether they have it always, or, ``measured``, halved for each sample as often
+    as that stays within it. ``contrast``: whether nudged states are converted as free ones are, or,
+    ``sampled``, how far they are from free ones that capacitors of ``hold`` keep. ``rounding``: of
+    nudges to the levels that are driven, to the ``nearest``, or at ``random`` and right on average.
     ``wire``: resistance of a segment of wire between two cells, of a driver and of a sense input;
     no wires where null. ``voltages``: what the rule multiplies where there are wires, those at the
     terminals or those across every cell. A layer larger than an array is cut into tiles; ``sums``:
@@ -125,6 +130,10 @@ class ChipConfig(Strict):
     dac_bits: int | None = Field(None, ge=0, le=24)
     adc_bits: int | None = Field(None, ge=0, le=24)
     output_limit: Positive = 20.0
+    output_range: Literal["fixed", "measured"] = "fixed"
+    contrast: Literal["converted", "sampled"] = "converted"
+    hold: Farads = "1 pF"
+    rounding: Literal["nearest", "random"] = "nearest"
     programming_error: bool = True
     stuck_cells: bool = True
     read_noise: bool = True
@@ -139,7 +148,10 @@ class ChipConfig(Strict):
         if self.wire is None:
             refuse_idle(self, ("voltages",), "wire is null")
         if not self.converters:
-            refuse_idle(self, ("dac_bits", "adc_bits"), "converters is false")
+            exact = ("dac_bits", "adc_bits", "output_range", "contrast", "rounding")
+            refuse_idle(self, exact, "converters is false")
+        if self.contrast == "converted":
+            refuse_idle(self, ("hold",), "contrast is converted")
         if self.phase == "auto":
             refuse_idle(self, ("nudged_phase",), "phase is auto")
         elif self.sums == "converted":
@@ -186,8 +198,16 @@ class ChipConfig(Strict):
             tau=parse(self.neuron_tau, "second", "machine.neuron_tau"),
         )
         spectrum = self.noise_in_time.make({"device": self.device}, "machine.noise_in_time")
+        noise = 0.0
+        if self.contrast == "sampled":
+            noise = sampling_noise(parse(self.hold, "farad", "machine.hold")) / cell.read_voltage
+        periphery = Periphery(
+            dac, adc, self.output_limit,
+            output_range=self.output_range, contrast=self.contrast, hold_noise=noise,
+            rounding=self.rounding,
+        )  # fmt: skip
         return OnChips(
-            self.chips, cells, Periphery(dac, adc, self.output_limit), writing, solver,
+            self.chips, cells, periphery, writing, solver,
             self.spread.make(where="machine.spread"), self.store.make(where="machine.store"),
             timing, phases=self.phases(), spectrum=spectrum,
         )  # fmt: skip

@@ -47,13 +47,15 @@ SIZES = {
 class Learner:
     """How a rule learns on chips.
 
-    ``inside``: whether outputs are inside the energy, as estimators that hold them need.
+    ``inside``: whether outputs are inside the energy, as estimators that hold them need;
+    ``sampled``: whether displacements are converted, and outputs in a range that is measured.
     """
 
     estimator: Estimator
     rule: Rule
     inside: bool = False
     holding: Holding = Pairs()
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Bench:
                 sizes.inside,
                 rate * sizes.slower,
             )
-        making = chips_with(severe, self.chips, self.base, units)
+        making = chips_with(severe, self.chips, self.base, units, how.sampled)
         return Plan(
             self.name, self.seed, task, self.network(how.inside),
             replace(making, holding=how.holding), how.estimator, how.rule,

@@ -32,7 +32,7 @@ TUNING = 1_000_000
 
 RuleName = Literal[
     "ex-situ", "noise-aware", "in-situ", "in-the-loop", "tiki-taka",
-    "centred", "positive", "contrastive", "coupled", "sparse",
+    "centred", "positive", "auto", "sampled", "contrastive", "coupled", "sparse",
 ]  # fmt: skip
 ImperfectionName = Literal[
     "gain", "offset", "stuck", "programming", "pulses", "read-noise", "flicker", "mismatch",
@@ -96,8 +96,8 @@ class SpectrumConfig(Strict):
         Traceback (most recent call last):
         ...
         madem.errors.InputError: rules.0: unknown name 'centered': did you mean 'centred'? \
-(allowed: centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, positive, \
-sparse, tiki-taka)
+(allowed: auto, centred, contrastive, coupled, ex-situ, in-situ, in-the-loop, noise-aware, \
+positive, sampled, sparse, tiki-taka)
         """
         return super().of({**(FULL if values.get("full") is True else {}), **values})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from madem.device import SWITCHES, Cell, load, preset, without
 from madem.device.fluctuation import White
 from madem.machine import Periphery, Spread, Train, verified
+from madem.machine.sampling import sampling_noise
 from madem.network import Wires
 from madem.solver import Sweep
 from madem.training import Cells, OnChips
@@ -67,12 +68,18 @@ def severities(name: str | None, level: int) -> dict[str, float]:
 
 
 def chips_with(
-    severe: Mapping[str, float], chips: int, base: float, units: tuple[float, ...]
+    severe: Mapping[str, float],
+    chips: int,
+    base: float,
+    units: tuple[float, ...],
+    sampled: bool = False,
 ) -> OnChips:
     """Return the making of chips, ideal but for what is ``severe``.
 
     ``base`` and ``units`` are those of ``Cells``. What is static depends on seed and shape alone:
     every rule meets the same chips, and a chip keeps its draw from one severity to the next.
+    Converters, if any, convert displacements where these are ``sampled``, and then outputs in a
+    range that is measured; nudges are then rounded at random.
     """
     amount = {name: severe.get(name, 0.0) for name in TABLE}
     cell = replace(
@@ -82,11 +89,18 @@ def chips_with(
     offset = amount["offset"]
     spread = Spread(amount["gain"], 0.0, offset, 0.0, offset, amount["mismatch"])
     bits = int(amount["converters"]) or None
+    periphery = Periphery(bits, bits, 10.0)
+    if sampled and bits:
+        noise = sampling_noise(1e-12) / cell.read_voltage
+        periphery = replace(
+            periphery, output_range="measured", contrast="sampled", hold_noise=noise,
+            rounding="random",
+        )  # fmt: skip
     ohm = severe.get("wires")
     return OnChips(
         chips,
         Cells(cell, base, units, wires=None if ohm is None else Wires(ohm, ohm, ohm, ohm)),
-        Periphery(bits, bits, 10.0),
+        periphery,
         Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified,
         Sweep(1e-3, 30),
         spread,

@@ -6,6 +6,7 @@ For each: what it knows of its chip, how it computes a gradient, and how that is
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -96,15 +97,17 @@ class Way:
         how = self.make(bench, own)
         if isinstance(how, ExSitu):
             return programmed(bench, rate, how, counted)
-        return lambda severe: learned(
-            training.Trainer(bench.plan(how, rate, severe), counted=counted)
+        return lambda severe: learned(  # each with an estimator and a rule of its own
+            training.Trainer(bench.plan(self.make(bench, own), rate, severe), counted=counted)  # type: ignore[arg-type]
         )
 
 
 def learned(trainer: training.Trainer) -> Outcome:
     """Train to the end, and return what came of it."""
-    while not trainer.done:
-        trainer.advance()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "beta auto")  # where chips are exact
+        while not trainer.done:
+            trainer.advance()
     last, written = trainer.curve[-1], float(trainer.written_fraction.mean())
     return Outcome(
         accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written,
@@ -224,6 +227,14 @@ WAYS: dict[str, Way] = {
     "positive": Way(
         "6 positive", "(6) activity differences, nudged one way", NUDGE_TITLE, RATES, NUDGES,
         lambda bench, own: differences(learn.positive(bench.sizes.beta * own), bench)),
+    "auto": Way(
+        "6 centred, auto", "(6) activity differences, centred, as strong as noise asks for",
+        LEAST_TITLE, RATES, LEAST,
+        lambda bench, own: differences(learn.centred(learn.Measured()), bench, own)),
+    "sampled": Way(
+        "6 sampled, auto", "(6) the same, differences sampled and then converted",
+        LEAST_TITLE, RATES, LEAST, lambda bench, own: replace(
+            differences(learn.centred(learn.Measured()), bench, own), sampled=True)),
     "contrastive": Way(
         "6 contrastive", "(6) activity differences, contrastive", LEAST_TITLE, HELD_RATES, LEAST,
         lambda bench, own: held(learn.contrastive(), bench, own)),
