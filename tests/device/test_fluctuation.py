@@ -154,16 +154,6 @@ def test_chips_move_on_by_times_of_their_own() -> None:
     assert float(kept[2]) == pytest.approx(0, abs=0.03)
 
 
-def test_rows_make_numbers_of_the_correlation() -> None:
-    moments = (0.0, 3e-4, 4e-4, 9e-4)
-    bands = KINDS["flicker"]
-    rows = np.array([
-        bands.row(moments[: i + 1]) + [0.0] * (3 - i) for i in range(4)
-    ])  # fmt: skip
-    wanted = [[bands.correlation(a - b) for a in moments] for b in moments]
-    np.testing.assert_allclose(rows @ rows.T, wanted, atol=1e-12)
-
-
 def test_bands_are_split_by_their_times() -> None:
     slow, fast = FLICKER.split(1e-5)
     assert min(slow.times) > 1e-5 >= max(fast.times)

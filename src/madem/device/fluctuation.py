@@ -8,7 +8,6 @@ that no conductor is without, which is white: thermal and shot noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -128,27 +127,15 @@ class Bands:
         found = normal(tuple(state.shape), draws).to(state)
         return found.mul_(new.to(state)).addcmul_(kept.to(state), state)
 
-    def value(self, state: Tensor) -> Tensor:
-        """Return how far pairs of cells in ``state`` are off, in units of a pair's deviation."""
-        pairs = (state[:, 0] - state[:, 1]) / 2**0.5 if self.levels else state
-        weights = torch.tensor(self.shares, dtype=state.dtype).sqrt()
-        found: Tensor = torch.tensordot(weights, pairs, 1)
-        return found
+    def value(self, state: Tensor, lag: float = 0.0) -> Tensor:
+        """Return how far pairs of cells in ``state`` are off, in units of a pair's deviation.
 
-    def row(self, moments: Sequence[float]) -> list[float]:
-        """Return how the last of ``moments``, s, is made of one new normal number at each of them.
-
-        The last row of the Cholesky factor of their correlations, in units of the bands' own
-        deviation: sums by the rows up to each moment are correlated as the bands are.
-
-        >>> Bands((1.0,), (0.5,)).row((0.0, 0.0))
-        [1.0, 0.0]
+        ``lag``: what of it is expected to be left so many s later.
         """
-        if not self.times:
-            return [0.0] * (len(moments) - 1) + [1.0]
-        lags = [[self.correlation(a - b) / self.total for b in moments] for a in moments]
-        found = torch.linalg.cholesky_ex(torch.tensor(lags, dtype=torch.float64)).L[-1]
-        return [float(each) for each in found.nan_to_num()]
+        pairs = (state[:, 0] - state[:, 1]) / 2**0.5 if self.levels else state
+        left = [math.sqrt(w) * math.exp(-lag / t) for t, w in self._each]
+        found: Tensor = torch.tensordot(torch.tensor(left, dtype=state.dtype), pairs, 1)
+        return found
 
 
 @runtime_checkable

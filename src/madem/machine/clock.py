@@ -1,9 +1,10 @@
 """The time at which a chip settles, and how its cells fluctuate in it.
 
 Samples follow one another, and so do the phases of each. A batch is settled phase by phase: what is
-slower than a sample lasts is one value per cell and chip, the same for all samples of a batch, and
-moves on from phase to phase by the time between the phases of one sample. What is faster is drawn
-for each sample and line, with the correlation that it has over those times.
+slower than a sample lasts is one value per cell and chip when a batch comes, the same for all its
+samples, and moves on from batch to batch. By how much cells have changed since, in the later phases
+of a sample, and what is faster, is drawn for each sample and line, with the correlation that it has
+over the phases of one sample; other samples are at other times.
 """
 
 from __future__ import annotations
@@ -83,17 +84,17 @@ class Times:
 
 @dataclass(frozen=True)
 class Moment:
-    """A phase of samples of which the lines may remember what they saw in the phases before.
+    """A phase of samples whose lines remember what they drew in the phases before.
 
     ``origin``: where the machine's generator stood when the samples came; ``row``: how much of what
-    is drawn for each of their phases until now they see (``Bands.row``).
+    is drawn for each of their phases until now they see.
     """
 
     origin: Tensor
     row: tuple[float, ...]
 
     def draw(self, generator: Generator, name: tuple[int, int], like: Tensor) -> Tensor:
-        """Return standard normal numbers like ``like``, for the end ``name`` of a joint."""
+        """Return normal numbers like ``like``, for the end ``name`` of a joint."""
         found = torch.zeros_like(like)
         for i, weight in enumerate(self.row):
             if weight:
@@ -101,11 +102,16 @@ class Moment:
         return found
 
 
+TINY = 1e-14
+"""Added to variances, in squares of a cell's: some are zero, and all have been rounded."""
+
+
 class Clock:
     """When a machine settles and how its ``stores`` fluctuate by then.
 
-    ``now``: when the next sample can come, ``at``: to when the cells were followed, s since the
-    start, of each chip; ``slow``: the state of the slow bands of each store that has cells.
+    ``now``: when the next sample can come, ``at``: when the last batch came, s since the start, of
+    each chip; ``slow``: the state of the slow bands of each store that has cells, as of then;
+    ``moments``: when the phases of its samples are, s after the first.
 
     >>> from madem.device.fluctuation import TwoLevel
     >>> times = Times(1e-9, (1e-8, 1e-8), (3e-7, 3e-8), 1e-6, {})
@@ -139,18 +145,16 @@ class Clock:
         return other
 
     def settle(self, samples: int, draws: Generator, free: bool) -> None:
-        """Come to the next phase of so many samples, ``free`` with new ones; move the cells on."""
+        """Come to the next phase of so many samples, ``free`` with new ones; cells move on."""
         times = self.times
         if free:
-            self.moments, lag = (0.0,), (self.now - self.at).clamp_min(0)
-            self.at = self.now
+            lag, self.at = self.now - self.at, self.now
+            self.moments, slow = (0.0,), self.parts[0]
+            self.slow = {i: slow.after(each, lag, draws) for i, each in self.slow.items()}
         else:
-            lag = torch.tensor(times.lag(len(self.moments)), dtype=torch.float64)
-            self.moments = (*self.moments, self.moments[-1] + float(lag))
-            self.at = self.at + lag
+            self.moments = (*self.moments, self.moments[-1] + times.lag(len(self.moments)))
         kind = 0 if free else 1
         self.now = self.now + samples * (times.settles[kind] + times.follows[kind])
-        self.slow = {i: self.parts[0].after(each, lag, draws) for i, each in self.slow.items()}
 
     def contrasted(self, samples: int) -> None:
         """Multiply and add up what two phases of so many samples showed."""
@@ -161,21 +165,24 @@ class Clock:
         for event in written.events:
             self.now = self.now + event.count * self.times.events[event.item]
 
-    @property
-    def fast(self) -> float:
-        """The deviation of what lines draw, of that of a cell."""
-        return math.sqrt(self.parts[1].total)
-
     def moment(self, origin: Tensor) -> Moment:
         """Return the present phase of samples that came when the generator was at ``origin``."""
-        return Moment(origin, tuple(self.parts[1].row(self.moments)))
+        varied = [[self._drawn(a, b) for b in self.moments] for a in self.moments]
+        square = torch.tensor(varied, dtype=torch.float64) + TINY * torch.eye(len(varied))
+        return Moment(origin, tuple(torch.linalg.cholesky(square)[-1].tolist()))
+
+    def _drawn(self, first: float, second: float) -> float:
+        """Return the covariance, between two moments, of what lines draw, in squares of sigma."""
+        slow, fast = self.parts
+        changed = slow.correlation(first - second) - slow.correlation(first + second)
+        return changed + fast.correlation(first - second)
 
     def moved(self, index: int, store: Store) -> list[Tensor]:
-        """Return the parameters of a store as they are now."""
+        """Return the parameters of a store as far as they are now what they were at ``at``."""
         held = [parameter.detach() for parameter in store.parameters]
         if index in self.slow:
-            off = store.fluctuation * self.parts[0].value(self.slow[index])
-            held[0] = held[0] + off.to(held[0])
+            left = self.parts[0].value(self.slow[index], self.moments[-1])
+            held[0] = held[0] + (store.fluctuation * left).to(held[0])
         return held
 
     def state(self) -> dict[str, Tensor]:

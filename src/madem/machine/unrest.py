@@ -53,9 +53,9 @@ class Unrest:
         joint, sigma, floor = self.network.joints[index], self.stores[index].fluctuation, None
         shape = image_of(self.network.state_shapes[joint.ends[0]])
         below = self.periphery.below(index, [each.ends for each in self.network.joints])
-        if self.clock is not None:
-            sigma, pairs = self.clock.fast * sigma, cells_of(self.stores[index])
-            floor = None if pairs is None else floors(pairs, self.clock.times.tau)
+        pairs = cells_of(self.stores[index])
+        if self.clock is not None and pairs is not None:
+            floor = floors(pairs, self.clock.times.tau)
         return Fluctuating(
             array, sigma, partial(self._draw, index), "bias" in joint.parameters, shape,
             self.periphery.line(index), below, floor,
