@@ -13,7 +13,6 @@ import torch
 from madem.errors import InputError
 from madem.learn import (
     Accumulate,
-    Balanced,
     Contrast,
     Descent,
     FiniteDifference,
@@ -247,13 +246,3 @@ def test_accumulate_asks_only_for_what_has_grown_and_forgets_it() -> None:
 def test_descent_asks_for_everything() -> None:
     wanted, _ = Descent().update((), (torch.tensor([[1.0, -2.0]]),), (0.1,))
     torch.testing.assert_close(wanted[0], torch.tensor([[-0.1, 0.2]]))
-
-
-def test_balance_adds_to_thresholds_what_units_are_used_more_than_their_share() -> None:
-    x, target = batch_of("softmax")
-    machine = machine_of("softmax")
-    plain = centred(1e-3)(machine, x, target, CrossEntropy())
-    found = Balanced(centred(1e-3), 2.0)(machine, x, target, CrossEntropy())
-    for name, before, after in zip(machine.names, plain.weights, found.weights, strict=True):
-        used = machine.settle(x).states[1].mean(0) - 1 / 8 if name == "2.bias" else 0.0
-        torch.testing.assert_close(after, before + 2.0 * used)

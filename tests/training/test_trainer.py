@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from madem.errors import InputError
 from madem.experiments.train.config import TrainConfig
@@ -16,6 +18,19 @@ CHIP = {
     "machine": {"kind": "chip", "chips": 3, "arrays": 4},
     "rule": {"kind": "accumulate", "threshold": "10 uS"},
     "writing": {"units": ["200 uS"]},
+}
+COMPETING: dict[str, Any] = CHIP | {
+    "network": {
+        "kind": "layers",
+        "layers": [{"units": 12, "law": "softmax"}, {"units": 10, "law": "readout"}],
+        "joints": [
+            {"kind": "dense"},
+            {"kind": "thresholds"},
+            {"kind": "dense", "ends": [1, 2]},
+            {"kind": "thresholds", "layer": 2},
+        ],
+    },
+    "schedule": {"first_input": 0.05, "balance": 3.0},
 }
 KINDS: dict[str, dict[str, Any]] = {
     "ideal, descent": {"schedule": {"rates": [0.3]}},
@@ -38,6 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "contrast": "sampled", "output_range": "measured", "rounding": "random", "adc_bits": 4,
         },
     },
+    "chips, units that compete": COMPETING,
     "chips, wires, lines that differ": CHIP | {
         "machine": CHIP["machine"] | {"wire": "2 ohm", "spread": {"line_gain": 0.1}},
     },
@@ -92,6 +108,51 @@ def test_chips_learn_and_are_counted() -> None:
     assert writes == pytest.approx(cells + written)
 
 
+def test_thresholds_learn_their_gradient_and_what_balances_and_are_counted() -> None:
+    """Registers are converted in each of three settlings, those of a readout in the free one."""
+    trainer = Trainer(config(**COMPETING | {"rule": "descent"}).plan())
+    plan, machine = trainer.plan, trainer.machine
+    again = Trainer(plan)
+    x, target = next(again.batches)
+    estimate = plan.estimator(again.machine, 0.05 * x, target, plan.task.cost)
+    used = estimate.free.states[1].mean(-2)
+    wanted = estimate.weights[1] + 3.0 * (used - used.mean(-1, keepdim=True))
+    trainer.advance()
+    torch.testing.assert_close(machine.parameters[1], -0.3 * wanted)
+    spent = {item: count for item, (count, _) in trainer.ledger.mean().items()}
+    torch.testing.assert_close(machine.parameters[3], -0.3 * estimate.weights[3])
+    assert spent["threshold conversion"] == 16 * (3 * 12 + 10)
+    assert spent["accumulator access"] == 16 * (12 * 65 + 10 * 13 + 12 + 10)
+    assert spent["input conversion"] == 16 * (3 * 64 + 2 * 10)
+
+
+def test_balance_evens_the_use_of_units() -> None:
+    """With weights as they were drawn, which leave most units without a sample."""
+    layers = {**COMPETING["network"]}
+    layers["joints"] = [{"kind": "dense", "gain": 20.0}, *layers["joints"][1:]]
+    schedule = {"rates": [1e-9, 1.0, 1e-9, 1e-9], "balance": 3.0, "steps": 100, "batch": 100}
+    plan = config(network=layers, schedule=schedule).plan()
+    trainer = Trainer(plan)
+    x, _ = trainer.validation
+
+    def share(machine: Any) -> Tensor:
+        return machine.settle(x).states[1].mean(0)
+
+    assert float(share(trainer.machine).max()) > 0.3
+    run(trainer, 100)
+    how = Digital(torch.optim.SGD, (1e-9, 1.0, 1e-9, 1e-9), (math.inf,) * 4, (0.0,) * 4)
+    for machine in (trainer.machine, plan.making.assemble(plan, train_digitally(plan, how, "y"))):
+        uneven = (share(machine) - 1 / 12).abs().max()
+        assert float(uneven) < 0.06  # three standard errors of 200 samples
+
+
+def test_what_lies_on_no_array_has_no_limit_of_cells() -> None:
+    made = config(**COMPETING, yardsticks={})
+    how = made.yardsticks.ex_situ[0].recipe(made.plan())
+    assert how.limits == pytest.approx([0.65, math.inf, 0.65, math.inf])
+    assert how.noise == [0.0, 0.0, 0.0, 0.0]
+
+
 def test_chips_of_one_shape_are_the_same_chips() -> None:
     one, two = (config(**CHIP, seed=seed).plan() for seed in (1, 1))
     two = replace(two, name="another")
@@ -126,6 +187,8 @@ def test_programmed_once_and_in_exact_numbers() -> None:
         ({**CHIP, "writing": {"units": ["1 uS", "2 uS", "3 uS"]}}, "machine.units needs 1 or 2"),
         ({**CHIP, "machine": {"kind": "chip", "arrays": 1}}, "have 2 layers|2 layers need 2"),
         ({"machine": {"kind": "chop"}}, "unknown"),
+        ({"schedule": {"balance": 2.0}}, "schedule.balance is 2.0, but the network has no thresh"),
+        ({**COMPETING, "schedule": {"balance": -1.0}}, "schedule.balance: input should be greater"),
     ],
 )
 def test_what_does_not_go_together_is_refused(parts: dict[str, Any], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from madem.learn.convert import equilibrium
 from madem.learn.estimators import (
-    Balanced,
     Contrast,
     Estimator,
     Gradient,
@@ -35,7 +34,6 @@ __all__ = [
     "Accumulate",
     "Adam",
     "Agreement",
-    "Balanced",
     "Contrast",
     "Descent",
     "Equilibrium",

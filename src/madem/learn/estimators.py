@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
@@ -27,7 +27,7 @@ from madem.learn.strengths import (
     evened,
 )
 from madem.machine import Machine, Observed
-from madem.network import Cost, Current, Hold, Spring, SquaredError, Thresholds
+from madem.network import Cost, Current, Hold, Spring, SquaredError
 from madem.randomness import uniform
 
 Pushing = Callable[[Cost, Tensor, Tensor], Push]
@@ -279,31 +279,3 @@ class RandomSign:
         up = bool(uniform((), self.draws) < 0.5)
         side = positive if up else negative
         return side(self.beta, self.pushing)(machine, x, target, cost)
-
-
-@dataclass(frozen=True)
-class Balanced:
-    """A gradient whose ``Thresholds`` also balance how much units are used.
-
-    Where ``estimator`` measures the gradient, ``weight`` times how far each unit's free activity,
-    mean over the batch, lies above that of its layer is added to that of its threshold: local, and
-    no further settling. Units that compete and never win else stay as they were drawn.
-    """
-
-    estimator: Estimator
-    weight: float
-
-    def __post_init__(self) -> None:
-        """Refuse a weight that balances nothing."""
-        check_beta(self.weight, "balance")
-
-    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> Gradient:
-        """Return the gradient of the batch-mean cost at input ``x``, with what balances added."""
-        found = self.estimator(machine, x, target, cost)
-        parts = list(found.weights)
-        for i, name in enumerate(machine.names):
-            joint = machine.network.joints[int(name.partition(".")[0]) - 1]
-            if isinstance(joint, Thresholds):
-                used = found.free.states[joint.layer].mean(-2)
-                parts[i] = parts[i] + self.weight * (used - used.mean(-1, keepdim=True))
-        return replace(found, weights=tuple(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,18 @@ from madem.machine.loads import Loads
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Settled
 from madem.machine.stores import Store
-from madem.network import Network
+from madem.network import Network, Thresholds
+
+T = TypeVar("T")
 
 
 def of_contrast(network: Network, samples: int) -> Iterator[Event]:
     """Yield what the contrast of two settlings of ``samples`` takes."""
     weights = [post * pre for post, pre in network.shapes]
     products = 2 * sum(weights) - weights[0]  # of each phase where both ends of a weight move
+    held = sum(weights) + _registers(network)
     yield Event("activity product", float(samples * products))
-    yield Event("accumulator access", float(samples * sum(weights)))
+    yield Event("accumulator access", float(samples * held))
     yield Event("output gradient", float(samples * math.prod(network.state_shapes[-1])))
 
 
@@ -32,7 +36,8 @@ def of_settling(
     samples = settled.output.shape[-2]
     loads = [settled.clamped.loads, *(Loads.of(s) for s in settled.states[1:])]
     watts, drawn = torch.zeros(()), torch.zeros(())
-    for index, (store, shape) in enumerate(zip(stores, network.shapes, strict=True)):
+    on_arrays = zip(_chain(network, stores), network.shapes, strict=True)
+    for index, (store, shape) in enumerate(on_arrays):
         pre, post = loads[index].on(shape[1], samples), loads[index + 1]
         if not (free or network.layers[index].law.loaded):
             pre = pre.off()
@@ -58,6 +63,8 @@ def of_settling(
     ranges = _ranges(network, periphery, free)
     if ranges:
         yield Event("range setting", float(samples * ranges))
+    if registers := _registers(network, free):
+        yield Event("threshold conversion", float(samples * registers))
     yield Event(f"{nudged}line drive", drawn, -watts)
     yield Event(f"{nudged}array read", float(samples), watts)
     if any(periphery.partial):
@@ -73,6 +80,21 @@ def _ranges(network: Network, periphery: Periphery, free: bool) -> int:
     return sum(measured and law.bound is None and (free or law.loaded) for law in laws)
 
 
+def _chain(network: Network, each: Sequence[T]) -> list[T]:
+    """Return what of ``each``, one per joint, is of the chain on arrays, not of thresholds."""
+    both = zip(each, network.joints, strict=True)
+    return [one for one, joint in both if not isinstance(joint, Thresholds)]
+
+
+def _registers(network: Network, free: bool = True) -> int:
+    """Return how many thresholds neurons have beside the arrays; of a readout in a free phase."""
+    return sum(
+        joint.units
+        for joint in network.joints
+        if isinstance(joint, Thresholds) and (free or network.layers[joint.layer - 1].law.loaded)
+    )
+
+
 def _partial_sums(network: Network, periphery: Periphery, settled: Settled, free: bool) -> Tensor:
     """Return how many sums of tiles were converted on the way to rest, per chip.
 
@@ -83,7 +105,7 @@ def _partial_sums(network: Network, periphery: Periphery, settled: Settled, free
     total = torch.zeros_like(sweeps)
     samples = settled.output.shape[-2]
     inputs = [math.prod(shape) for shape in network.state_shapes]
-    joints = zip(periphery.partial, inputs, inputs[1:], strict=False)
+    joints = zip(_chain(network, periphery.partial), inputs, inputs[1:], strict=False)
     for index, (tiles, pre, post) in enumerate(joints):
         if tiles is None:
             continue

@@ -7,7 +7,7 @@ Hopfield, arXiv 2008.06996). As a circuit: subthreshold transistors that share o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from madem.errors import InputError
 from madem.network.couplings import Coupling, Moves, Shape, States
 from madem.network.joints import Signed, match_shapes
-from madem.network.laws import Curvature, Halves, Law, Mover, Weighted
+from madem.network.laws import Curvature, Mover
 
 
 @dataclass(frozen=True)
@@ -72,37 +72,19 @@ class Softmax:
         """Return ``s log(s) / gain``."""
         return torch.xlogy(s, s) / self.gain
 
+    def along(self, at: Tensor, v: Tensor) -> Tensor:
+        """Return ``B v``, ``B = diag(q) (1 - q q^T)`` with ``q = sqrt(s)``, which sums to zero.
 
-def along(law: Law, at: Tensor, v: Tensor) -> Tensor:
-    """Return a displacement that a law allows, from any ``v``: itself where units do not compete.
+        ``B^T phi'' B`` is ``1 / gain`` however small a state is, so that linear systems keep their
+        digits, and ``gain B B^T f = gain (s f - s (s . f))`` is the slope of the softmax.
+        """
+        q = at.sqrt()
+        return q * (v - q * (q * v).sum(-1, keepdim=True))
 
-    Where they do, ``B v`` with ``B = diag(q) (1 - q q^T)`` and ``q = sqrt(s)``, which sums to zero:
-    ``B^T phi'' B`` is ``1 / gain`` however small a state is, so that linear systems keep their
-    digits, and ``gain B B^T f = gain (s f - s (s . f))`` is the slope of the softmax.
-    """
-    if not isinstance(inner := _inner(law), Softmax):
-        return _halves(along, inner, at, v)
-    q = at.sqrt()
-    return q * (v - q * (q * v).sum(-1, keepdim=True))
-
-
-def across(law: Law, at: Tensor, force: Tensor) -> Tensor:
-    """Return the product of the transpose with a force."""
-    if not isinstance(inner := _inner(law), Softmax):
-        return _halves(across, inner, at, force)
-    q = at.sqrt()
-    return q * force - q * (at * force).sum(-1, keepdim=True)
-
-
-def _inner(law: Law) -> Law:
-    return law.law if type(law) is Weighted else law
-
-
-def _halves(product: Callable[[Law, Tensor, Tensor], Tensor], law: Law, *parts: Tensor) -> Tensor:
-    if type(law) is not Halves:
-        return parts[1]
-    halves = zip(law.laws, *(part.chunk(2, law.axis) for part in parts), strict=True)
-    return torch.cat([product(*half) for half in halves], law.axis)
+    def across(self, at: Tensor, force: Tensor) -> Tensor:
+        """Return ``B^T force``."""
+        q = at.sqrt()
+        return q * force - q * (at * force).sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -135,6 +117,19 @@ class Thresholds(Signed):
     def initial(self, draws: Generator) -> list[Tensor]:
         """Return zeros."""
         return [torch.zeros(self.units, device=draws.device)]
+
+    def overuse(self, states: Sequence[Tensor]) -> Tensor:
+        """Return by how much each unit's free activity, mean over the batch, lies above its share.
+
+        ``states`` of the input and of every layer; ``(*chips, units)``. A current that falls with
+        it balances how much units are used, by what each neuron itself shows: units that compete
+        and never win else stay as they were drawn. A readout shows none.
+
+        >>> Thresholds(2).overuse([torch.zeros(1, 3), torch.tensor([[1.0, 0.0]])])
+        tensor([[ 0.5000, -0.5000]])
+        """
+        used = states[self.layer].mean(-2)
+        return used - used.mean(-1, keepdim=True)
 
     def couple(self, parameters: Sequence[Tensor]) -> Bias:
         """Return the coupling."""

@@ -285,6 +285,14 @@ class Halves:
         """Return each half's energy."""
         return torch.cat([law.energy(*part) for law, part in self._split(s)], self.axis)
 
+    def along(self, at: Tensor, v: Tensor) -> Tensor:
+        """Return each half's displacement."""
+        return torch.cat([along(law, *part) for law, part in self._split(at, v)], self.axis)
+
+    def across(self, at: Tensor, force: Tensor) -> Tensor:
+        """Return each half's product with the transpose."""
+        return torch.cat([across(law, *part) for law, part in self._split(at, force)], self.axis)
+
     def sizes(self, units: int) -> tuple[int, int]:
         """Return how many of ``units`` each half has, as ``chunk`` cuts them."""
         return units - units // 2, units // 2
@@ -329,6 +337,14 @@ class Weighted:
         """Return the weighted energy."""
         return self.share * self.law.energy(s)
 
+    def along(self, at: Tensor, v: Tensor) -> Tensor:
+        """Return the law's displacement."""
+        return along(self.law, at, v)
+
+    def across(self, at: Tensor, force: Tensor) -> Tensor:
+        """Return the law's product with the transpose."""
+        return across(self.law, at, force)
+
 
 def diodes(axis: int = -1) -> Halves:
     """Return the ideal diodes of a resistive network: one half at least zero, the other at most.
@@ -363,6 +379,21 @@ def mover(law: Law, at: Tensor, excess: Tensor) -> Mover:
     if not overridden(law, "rest", "mover"):
         return law.mover(at, excess)
     return lambda a, change: law.rest(a, a * at + excess + change) - at
+
+
+def along(law: Law, at: Tensor, v: Tensor) -> Tensor:
+    """Return a displacement ``B v`` that a law allows, for any ``v``; ``v`` where it has no limit.
+
+    A law whose units share something has an ``along`` of its own, and an ``across``.
+    """
+    own = getattr(law, "along", None)
+    return v if own is None else own(at, v)
+
+
+def across(law: Law, at: Tensor, force: Tensor) -> Tensor:
+    """Return ``B^T force``."""
+    own = getattr(law, "across", None)
+    return force if own is None else own(at, force)
 
 
 def overridden(value: object, method: str, beside: str) -> bool:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from madem.errors import InputError, shown
 from madem.network.amplifiers import Amplified, Amplifier
+from madem.network.competition import Thresholds
 from madem.network.couplings import Coupling, Shape
 from madem.network.joints import Dense, Joint
 from madem.network.laws import Law, Weighted, leakless
@@ -101,19 +102,19 @@ class Network:
         """Shape ``(post, pre + 1)`` of every coupling on crossbars, the bias line included.
 
         ``(post, pre)`` where a joint has no bias. Raises ``InputError`` for what is no chain of
-        dense joints: only that lies on crossbars.
+        dense joints: only that lies on crossbars. ``Thresholds`` lie beside them.
         """
-        for index, joint in enumerate(self.joints):
-            if type(joint) is not Dense or joint.ends != (index, index + 1):
+        found = list[tuple[int, int]]()
+        for number, joint in enumerate(self.joints, 1):
+            if type(joint) is Thresholds:
+                continue
+            if type(joint) is not Dense or joint.ends != (len(found), len(found) + 1):
                 raise InputError(
                     "only chains of Dense joints lie on crossbars, from every layer to the next, "
-                    f"but joint {index + 1} is a {type(joint).__name__} of layers {joint.ends}"
+                    f"but joint {number} is a {type(joint).__name__} of layers {joint.ends}"
                 )
-        return tuple(
-            (joint.post, math.prod(joint.pre) + joint.bias)
-            for joint in self.joints
-            if type(joint) is Dense
-        )
+            found.append((joint.post, math.prod(joint.pre) + joint.bias))
+        return tuple(found)
 
     @cached_property
     def shares(self) -> tuple[float, ...]:

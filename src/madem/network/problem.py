@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.network.competition import across, along
 from madem.network.couplings import Coupling, Shape, displaced
-from madem.network.laws import Curvature, Law, Mover, mover, overridden
+from madem.network.laws import Curvature, Law, Mover, across, along, mover, overridden
 from madem.network.nudges import Nudge
 
 Product = Callable[[list[Tensor]], list[Tensor]]

@@ -15,7 +15,7 @@ from madem.learn.estimators import Estimator
 from madem.learn.rules import Rule
 from madem.machine import Machine
 from madem.machine.base import Listener, silent
-from madem.network import Network
+from madem.network import Joint, Network, Thresholds
 from madem.randomness import stream
 
 Value = TypeVar("Value")
@@ -71,7 +71,8 @@ class Schedule:
     for all; ``fall`` multiplies them; ``weight_decay``: what is added of each parameter to its
     gradient; ``looks``: after which steps the network is tested, besides before the first;
     ``first_input``: what inputs are multiplied by at first, growing geometrically to 1 over
-    ``input_share`` of the steps: units that compete for small inputs share them.
+    ``input_share`` of the steps: units that compete for small inputs share them; ``balance``: what
+    is added to the gradient of ``Thresholds`` of how much more than its share each unit is used.
 
     >>> Schedule(10, 32, (0.5,)).at(5, 2)
     [0.25, 0.25]
@@ -85,9 +86,12 @@ class Schedule:
     looks: tuple[int, ...] = ()
     first_input: float = 1.0
     input_share: float = 0.6
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse inputs that would not rise."""
+        """Refuse inputs that would not rise, and what does not balance."""
+        if not (self.balance >= 0 and math.isfinite(self.balance)):
+            raise InputError(f"schedule.balance must be zero or positive, but is {self.balance}")
         for name in ("first_input", "input_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"schedule.{name} must be above 0 and at most 1, but is "
@@ -100,6 +104,10 @@ class Schedule:
         0.1
         """
         return float(self.first_input ** max(0.0, 1 - step / (self.input_share * self.steps)))
+
+    def balancing(self, joint: Joint, states: Sequence[Tensor]) -> Tensor | float:
+        """Return what ``balance`` adds to the gradient of ``joint`` at free ``states``."""
+        return self.balance * joint.overuse(states) if isinstance(joint, Thresholds) else 0.0
 
     def at(self, step: int, joints: int) -> list[float]:
         """Return the learning rate of each of ``joints`` joints at ``step``.

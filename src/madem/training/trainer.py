@@ -80,9 +80,13 @@ class Trainer:
         slopes, decay = estimate.weights, plan.schedule.weight_decay
         if decay:
             slopes = tuple(g + decay * p for g, p in zip(slopes, machine.parameters, strict=True))
-        rates = plan.schedule.at(self.step, len(plan.network.joints))
-        many = [rates[int(name.partition(".")[0]) - 1] for name in machine.names]
-        wanted, self.memory = plan.rule.update(self.memory, slopes, many)
+        joints = plan.network.joints
+        owners = [int(name.partition(".")[0]) - 1 for name in machine.names]
+        if plan.schedule.balance:
+            slopes = tuple(g + plan.schedule.balancing(joints[i], estimate.free.states)
+                           for g, i in zip(slopes, owners, strict=True))  # fmt: skip
+        rates = plan.schedule.at(self.step, len(joints))
+        wanted, self.memory = plan.rule.update(self.memory, slopes, [rates[i] for i in owners])
         written = machine.write(wanted)
         for each in written:
             if each is not None:

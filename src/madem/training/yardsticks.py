@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from madem.learn import settled_cost
 from madem.machine import Simulated
 from madem.network import Joint, Network
 from madem.randomness import normal, stream
@@ -47,9 +46,9 @@ def train_digitally(
 ) -> list[list[Tensor]]:
     """Return parameters of ``plan.network`` trained by backpropagation, one network per chip.
 
-    The gradient is that of the cost at rest, through every sweep of the settling. As many samples
-    as the plan's, drawn like its own; ``name`` names the streams of the draws; ``tell`` hears of
-    every step.
+    The gradient is that of the cost at rest, through every sweep of the settling, with what the
+    plan's schedule balances. As many samples as the plan's, drawn and rising like its own; ``name``
+    names the streams of the draws; ``tell`` hears of every step.
     """
     network, schedule = plan.network, plan.schedule
     draws = {
@@ -74,7 +73,14 @@ def train_digitally(
             [p + sigma * normal(tuple(p.shape), draws["noise"]) if sigma else p for p in mine]
             for mine, sigma in zip(leaves, how.noise, strict=True)
         ]
-        loss = settled_cost(network, Sweep(), network.couple(used), x, target, plan.task.cost)
+        problem = network.bind(network.couple(used), x * schedule.amplitude(step))
+        rest = Sweep().settle(problem).states
+        loss = plan.task.cost.value(problem.output(rest), target).mean(-1).sum()
+        if schedule.balance:
+            free = [x, *(s.detach() for s in rest)]
+            both = zip(network.joints, leaves, strict=True)
+            pairs = [(schedule.balancing(joint, free), p) for joint, mine in both for p in mine]
+            loss = loss + sum((added * p).sum() for added, p in pairs)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

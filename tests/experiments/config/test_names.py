@@ -203,7 +203,7 @@ OF_A_COUPLING = "made by a joint from its parameters"
 WHOLE = "what a config as a whole describes"
 CODE = "holds a function of the user's, which a config cannot write"
 UNNAMED: dict[str, str] = {
-    "Balanced": "the key balance", "Timed": "the keys machine.phase and machine.nudged_phase",
+    "Timed": "the keys machine.phase and machine.nudged_phase",
     "Cost": ABSTRACT, "Coupling": ABSTRACT, "Joint": ABSTRACT, "Law": ABSTRACT, "Nudge": ABSTRACT,
     "Solver": ABSTRACT, "Estimator": ABSTRACT, "Machine": ABSTRACT, "Rule": ABSTRACT,
     "Store": ABSTRACT, "Writing": ABSTRACT,

@@ -42,17 +42,11 @@ from madem.experiments.config.quantities import (
     Unit,
     cells_need,
 )
-from madem.learn import Balanced, Contrast, Estimator, RandomSign, Rule, currents
+from madem.learn import Contrast, Estimator, RandomSign, Rule, currents
 from madem.machine import Periphery
 from madem.machine.sampling import sampling_noise
 from madem.machine.writing import Writing
-from madem.network import (
-    Network,
-    Readout,
-    SquaredError,
-    Thresholds,
-    Wires,
-)
+from madem.network import Network, Readout, SquaredError, Thresholds, Wires
 from madem.randomness import stream
 from madem.solver import Solver
 from madem.solver.timed import SHORTEST
@@ -224,7 +218,8 @@ class ScheduleConfig(Strict):
     ``weight_decay``: what is added of a parameter to its gradient. ``looks``: how often the network
     is tested on validation data, at steps evenly spread in their logarithm, or once an epoch.
     ``first_input``: what inputs are multiplied by at first in training, growing geometrically to 1
-    over ``input_share`` of the steps: units that compete for small inputs share them.
+    over ``input_share`` of the steps: units that compete for small inputs share them; ``balance``:
+    what is added to the gradient of thresholds of how much more than its share a unit is used.
     """
 
     steps: Steps | None = None
@@ -237,6 +232,7 @@ class ScheduleConfig(Strict):
     looks: int = Field(25, ge=1, le=10_000)
     first_input: float = Field(1.0, gt=0, le=1)
     input_share: float = Field(0.6, gt=0, le=1)
+    balance: Amount = 0.0
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> ScheduleConfig:
@@ -250,9 +246,14 @@ class ScheduleConfig(Strict):
             refuse_idle(self, ("looks",), "epochs are counted: there is one look in each")
         return self
 
-    def build(self, task: Task, joints: int) -> Schedule:
+    def build(self, task: Task, network: Network) -> Schedule:
         """Return the schedule for ``task``; a thousand steps, or 30 epochs, where not said."""
-        spread_over(self.rates, joints, "schedule.rates")
+        spread_over(self.rates, len(network.joints), "schedule.rates")
+        if self.balance and not any(isinstance(joint, Thresholds) for joint in network.joints):
+            raise InputError(
+                f"schedule.balance is {self.balance}, but the network has no thresholds: add a "
+                "joint of kind thresholds, or leave it at 0"
+            )
         steps, per = self.steps, task.epoch(self.batch)
         if steps is None and per is None:
             if self.epochs is not None:
@@ -267,7 +268,7 @@ class ScheduleConfig(Strict):
         looks = looks or looks_at(steps, self.looks)
         return Schedule(
             steps, self.batch, self.rates, fall, self.weight_decay, looks,
-            self.first_input, self.input_share,
+            self.first_input, self.input_share, self.balance,
         )  # fmt: skip
 
 
@@ -284,8 +285,7 @@ class WritingConfig(Strict):
 class Learning(BaseModel):
     """What learns, and how: a network, how it settles, and how its gradient is measured and used.
 
-    ``balance``: how strongly the thresholds of units fall where those are used more than their
-    share; ``writing`` is of chips.
+    ``writing`` is of chips.
     """
 
     model_config = Strict.model_config
@@ -293,7 +293,6 @@ class Learning(BaseModel):
     network: NetworkConfig = HopfieldConfig()
     solver: Annotated[Part, SOLVERS] = SOLVERS.part("sweep")
     estimator: Annotated[Part, ESTIMATORS] = ESTIMATORS.part("centred")
-    balance: Amount = 0.0
     rule: Annotated[Part, RULES] = RULES.part("descent")
     writing: WritingConfig = WritingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -311,7 +310,7 @@ class Learning(BaseModel):
             name, seed, task, network, making,
             self._estimator(task, network, stream(seed, name, "sign")),
             self._rule(making, network, stream(seed, name, "sparse")),
-            self.schedule.build(task, len(network.joints)),
+            self.schedule.build(task, network),
         )  # fmt: skip
 
     def cells_need(self, task: Part, seed: int, chips: int) -> dict[str, float]:
@@ -366,10 +365,7 @@ class Learning(BaseModel):
             )
         if isinstance(found, Contrast | RandomSign) and isinstance(found.beta, float | int):
             found = replace(found, beta=found.beta * network.shares[-1])
-        if self.balance and not any(isinstance(joint, Thresholds) for joint in network.joints):
-            raise InputError(f"balance is {self.balance}, but the network has no thresholds: add a "
-                             "joint of kind thresholds, or leave balance at 0")  # fmt: skip
-        return Balanced(found, self.balance) if self.balance else found
+        return found
 
     def _rule(self, making: Making, network: Network, draws: Generator) -> Rule:
         """Return what remembers gradients; thresholds of conductance are those of cells."""
@@ -426,20 +422,22 @@ class DigitalConfig(Strict):
     gain: Amount | None = 0.5
 
     def recipe(self, plan: Plan) -> Digital:
-        """Return how the network of ``plan`` is trained; without cells, units are infinite."""
-        joints, making, room = len(plan.network.joints), plan.making, math.inf
-        units = [math.inf] * joints
+        """Return how the network of ``plan`` is trained; where no cells are, units are infinite."""
+        joints, making, room = plan.network.joints, plan.making, math.inf
+        units = [math.inf] * len(joints)
         if isinstance(making, OnChips):
             cells, field = making.cells, f"{plan.name}.units"
             if self.units is not None:
                 units = [parse(unit, "siemens", field) for unit in self.units]
-            units = spread_over(cells.units if self.units is None else units, joints, field)
+            spread = spread_over(cells.units if self.units is None else units, len(joints), field)
+            units = [math.inf if lines_of(joint) is None else unit
+                     for joint, unit in zip(joints, spread, strict=True)]  # fmt: skip
             room = cells.cell.high - cells.base if self.bounded else math.inf
         sigma = parse(self.noise, "siemens", f"{plan.name}.noise")
         return Digital(
             OPTIMISERS[self.optimiser],
-            spread_over(self.rates or plan.schedule.rates, joints, f"{plan.name}.rates"),
-            [math.inf if room == math.inf else room / unit for unit in units],
+            spread_over(self.rates or plan.schedule.rates, len(joints), f"{plan.name}.rates"),
+            [math.inf if math.inf in (room, unit) else room / unit for unit in units],
             [sigma / unit for unit in units],
             self.gain,
             tuple(units),
