@@ -21,13 +21,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "circuit": BASE | {"network"},
     "machine": BASE | {"network", "device", "ledger", "fast", "solver", "circuit"},
     "learn": BASE | {"machine", "network", "solver"},
-    "data": BASE | {"network"},
+    "beam": BASE,
+    "data": BASE | {"network", "beam"},
     "experiments": BASE
     | {"network", "device", "ledger", "solver", "circuit", "machine", "learn", "data"}
-    | {"training", "experiments"},
+    | {"training", "experiments", "beam"},
     "inspect": BASE
     | {"network", "solver", "circuit", "machine", "learn", "training", "experiments"},
-    "report": BASE | {"device", "experiments", "inspect", "ledger"},
+    "report": BASE | {"beam", "device", "experiments", "inspect", "ledger"},
     "training": BASE
     | {"network", "device", "ledger", "solver", "circuit", "machine", "learn", "data"},
     "cli": BASE | {"circuit", "data", "device", "experiments", "inspect", "report"},
@@ -120,6 +121,7 @@ STATEFUL = {
     "randomness.py": "what an estimator remembers, beside the generators",
     "learn/module.py": "a PyTorch module, and autograd's context",
     "learn/cells.py": "the cells of a PyTorch module",
+    "learn/continual.py": "a learner beside a stream",
     "circuit/build.py": "a circuit is drawn element after element",
     "cli/__init__.py": "outputs that were closed",
     "cli/looks.py": "a table of rich",

@@ -32,6 +32,9 @@ RANGES = {
     "farad": (1e-24, 1.0),
     "joule": (1e-30, 1e3),
     "watt": (1e-24, 1e6),
+    "meter": (1e-15, 1e3),
+    "hour": (1e-6, 1e5),
+    "1/hour": (1e-12, 1e9),
     "percent": (1e-9, 1e4),
     "bit": (1.0, 64.0),
     "dimensionless": (1e-12, 1e6),
@@ -43,6 +46,7 @@ RANGES = {
 EXAMPLES = {
     "siemens": "uS", "ampere": "uA", "second": "ns", "hertz": "Hz", "farad": "fF", "joule": "pJ",
     "watt": "mW", "volt": "V", "1/siemens": "1/uS", "1/siemens**2": "1/uS**2",
+    "meter": "um", "hour": "h", "1/hour": "1/h",
 }  # fmt: skip
 """Units of the size that a chip has, for messages."""
 

@@ -42,6 +42,13 @@ STUDIES: dict[str, dict[str, Any]] = {
         "machine": {"kind": "chip", "arrays": 6, "lines": 32, "wire": "2 ohm", "chips": 2,
                     "spread": {"line_gain": 0.05, "mismatch": 0.02}},
     },
+    "detector": {
+        "experiment": "detector", "frames": 50, "warming": 50, "calibration": 60, "validation": 50,
+        "seeds": 1, "conditions": ["all"], "machine": {"chips": 2}, "resamples": 100,
+        "schedule": {"steps": 4}, "online": {"updates": 1},
+        "module": {"rows": 64, "columns": 64, "grid": [2, 2], "pixel": "1.2 mm"},
+        "scene": {"crystals": 0.5, "strength": 300.0, "crystal": {"resolution": 3.0}},
+    },
     "variability": {
         "experiment": "variability", "task": WORDS, "machine": {"chips": 2}, "ideal_steps": 2,
         "schedule": {"steps": 4, "looks": 2}, "bias_steps": 2, "defect_rates": [0.0, 0.1],

@@ -31,6 +31,10 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from madem import learn, machine, network, solver, training
+from madem.beam.geometry import Module
+from madem.beam.reduce import Reduction
+from madem.beam.scene import Beam, Lattice, Scene
+from madem.beam.sensor import Drift, Sensor
 from madem.data.arrays import npz_table, python_table
 from madem.data.folders import folder_images
 from madem.data.images import digit_images, idx_images
@@ -42,6 +46,7 @@ from madem.errors import InputError, nearest, shown
 from madem.experiments.config.base import Strict, explain, placed
 from madem.experiments.config.quantities import WRITTEN, quantity
 from madem.learn import estimators
+from madem.learn.continual import Labels, Reservoir, Teaching
 from madem.machine.writing import Writing
 from madem.network.pooling import Pool
 from madem.units import parse
@@ -226,7 +231,7 @@ class Table:
     def named(self, value: Any) -> Any:
         """Return the part that is ``value``, which has its defaults."""
         kinds = (kind for kind, maker in self.makers.items() if maker in (value, type(value)))
-        return self.part(next(kinds))
+        return self.part(next(kinds) or {})
 
     @property
     def makers(self) -> dict[str, Any]:
@@ -444,6 +449,21 @@ TASKS = Table("task", {
     "python": Entry(python_table, ("seed",)),
 })  # fmt: skip
 
+BESIDE = {what: Table(what, {"": entry}) for what, entry in {
+    "module": Entry(Module, quantities=dict.fromkeys(("pixel", "distance", "wavelength"), "meter")),
+    "crystal": Lattice,
+    "beam": Beam,
+    "scene": Scene,
+    "drift": Entry(Drift, quantities={"hours": "hour", **dict.fromkeys(
+        ("gain", "pedestal", "hot", "centre", "background"), "1/hour")}),
+    "sensor": Entry(Sensor, ("module", "drift", "seed")),
+    "reduction": Entry(Reduction, ("module",)),
+    "labels": Entry(Labels, quantities={"delay": "second"}),
+    "reservoir": Reservoir,
+    "teaching": Entry(Teaching, ("reservoir",)),
+}.items()}  # fmt: skip
+"""What is beside a beam: a scene and a sensor, and how is learned there."""
+
 TABLES_OF: dict[Any, Table] = {
     network.Law: LAWS,
     network.Joint: JOINTS,
@@ -458,13 +478,15 @@ TABLES_OF: dict[Any, Table] = {
     forms.ErrorForm: FORMS["error"],
     forms.Noise: FORMS["noise"],
     forms.Retention: FORMS["retention"],
+    Lattice: BESIDE["crystal"],
+    Beam: BESIDE["beam"],
 }
 """Which parts parameters of these types are."""
 
 TABLES = {
     each.what: each
     for each in (*TABLES_OF.values(), ESTIMATORS, RULES, STORES, WIRES, SPREAD, SPECTRA, CONVERTERS,
-                 DEVICES, TASKS)
+                 DEVICES, TASKS, *BESIDE.values())
 }  # fmt: skip
 """All tables, by the part that they name."""
 

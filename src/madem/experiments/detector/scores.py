@@ -1,0 +1,221 @@
+"""From scores to shares of hits missed, with intervals over seeds and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from madem.experiments.detector.claims import alarms_of, contrasts_of
+from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.detector.results import (
+    DetectorResults,
+    Interval,
+    Row,
+    Shown,
+    Spent,
+)
+from madem.experiments.detector.strategies import REJECTED, STRATEGIES
+
+Level = Literal["80", "90", "95"]
+
+REJECTIONS: dict[Level, float] = {"80": 0.8, "90": 0.9, "95": 0.95}
+BINS = (8, 12, 18, 27, 40)
+"""Lower ends of the strengths of hits, in visible spots."""
+WINDOW = 250
+"""Frames over which a share of missed hits is told."""
+LEAST = 5
+"""Hits below which no share is told."""
+
+Array = NDArray[np.float64]
+
+
+def missed_at(score: Tensor, hit: Tensor, rejected: float) -> Tensor:
+    """Return the share of hits that each chip misses where that share of other frames is rejected.
+
+    ``score``: ``(chips, frames)``; a hit that ties with the cut is missed by half, as if ties were
+    drawn.
+
+    >>> score = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    >>> missed_at(score, torch.tensor([False, False, True, False, False]), 0.5).tolist()
+    [1.0]
+    """
+    cut = score[:, ~hit].double().quantile(rejected, -1, keepdim=True)
+    own = score[:, hit].double()
+    return ((own < cut).double() + (own == cut).double() / 2).mean(-1)
+
+
+def windows_of(score: Tensor, hit: Tensor) -> list[float | None]:
+    """Return the share missed in every window, None where there are too few hits or others."""
+    parts = zip(score.split(WINDOW, -1), hit.split(WINDOW), strict=True)
+    return [
+        float(missed_at(own, here, REJECTED).mean())
+        if LEAST <= int(here.sum()) <= len(here) - LEAST
+        else None
+        for own, here in parts
+    ]
+
+
+def resampled(score: Array, hit: NDArray[np.bool_], rejected: float, weights: Array) -> Array:
+    """Return the share missed, mean over chips, for bootstrap ``weights``, ``(count, frames)``.
+
+    Weights of frames say how often each was drawn; the cut moves with them.
+
+    >>> rng = np.random.default_rng(0)
+    >>> s, h = rng.normal(size=(2, 50)), np.arange(50) < 20
+    >>> whole = resampled(s, h, 0.9, np.ones((1, 50)))[0]
+    >>> abs(whole - float(missed_at(torch.tensor(s), torch.tensor(h), 0.9).mean())) < 0.03
+    True
+    """
+    total = np.zeros(len(weights))
+    drawn, found = weights[:, ~hit], weights[:, hit]
+    for each in score:
+        others, own = each[~hit], each[hit]
+        order, mine = np.argsort(others, kind="stable"), np.argsort(own, kind="stable")
+        summed = np.cumsum(drawn[:, order], 1)
+        last = (summed < rejected * summed[:, -1:]).sum(1).clip(max=len(order) - 1)
+        cut = others[order][last]
+        below = np.concatenate([np.zeros((len(found), 1)), np.cumsum(found[:, mine], 1)], 1)
+        rows = np.arange(len(found))
+        low = below[rows, np.searchsorted(own[mine], cut, "left")]
+        high = below[rows, np.searchsorted(own[mine], cut, "right")]
+        total += (low + high) / 2 / np.maximum(below[:, -1], 1)
+    share: Array = total / len(score)
+    return share
+
+
+def interval(mean: float, drawn: Array) -> Interval:
+    """Return a mean with the middle 95 % of what was ``drawn``."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(mean=float(mean), low=float(low), high=float(high))
+
+
+class Resamples:
+    """Bootstrap samples of all strategies under one condition, of the same seeds and frames.
+
+    ``drawn``: by strategy and rejection, means over the seeds drawn; ``mean``: the share as it is.
+    """
+
+    def __init__(self, config: DetectorConfig, scores: Sequence[Mapping[str, Tensor]]) -> None:
+        """Draw seeds, and frames in each of them."""
+        draws, count = np.random.default_rng(config.seed), config.resamples
+        seeds = draws.integers(len(scores), size=(count, len(scores)))
+        self.mean, self.drawn = dict[tuple[str, Level], float](), dict[tuple[str, Level], Array]()
+        each = dict[tuple[str, Level], list[Array]]()
+        for held in scores:
+            hit = held["hit"].numpy() == 1
+            frames = draws.multinomial(len(hit), np.full(len(hit), 1 / len(hit)), count)
+            for key in STRATEGIES:
+                own = held[key].double().numpy()
+                for name, share in REJECTIONS.items():
+                    sampled = resampled(own, hit, share, np.asarray(frames, float))
+                    each.setdefault((key, name), []).append(sampled)
+        for (key, name), samples in each.items():
+            share = REJECTIONS[name]
+            each_seed = [missed_at(h[key], h["hit"] == 1, share).mean() for h in scores]
+            self.mean[key, name] = float(torch.stack(each_seed).mean())
+            self.drawn[key, name] = np.stack(samples, 1)[np.arange(count)[:, None], seeds].mean(1)
+
+    def missed(self, key: str, name: Level = "90") -> Interval:
+        """Return the share that a strategy misses."""
+        return interval(self.mean[key, name], self.drawn[key, name])
+
+    def fewer(self, key: str, other: str) -> Interval:
+        """Return the share of what ``other`` misses that ``key`` does not."""
+        drawn = 1 - self.drawn[key, "90"] / np.maximum(self.drawn[other, "90"], 1e-9)
+        return interval(1 - self.mean[key, "90"] / max(self.mean[other, "90"], 1e-9), drawn)
+
+    def less(self, key: str, other: str) -> Interval:
+        """Return how much larger a share ``key`` misses than ``other``."""
+        drawn = self.drawn[key, "90"] - self.drawn[other, "90"]
+        return interval(self.mean[key, "90"] - self.mean[other, "90"], drawn)
+
+    def recovered(self, key: str, lost: str, before: float) -> Interval:
+        """Return the share of what ``lost`` lost since ``before`` that ``key`` has again."""
+
+        def share(own: Any, other: Any) -> Any:
+            return (other - own) / np.maximum(other - before, 1e-9)
+
+        mean = float(share(self.mean[key, "90"], self.mean[lost, "90"]))
+        return interval(mean, share(self.drawn[key, "90"], self.drawn[lost, "90"]))
+
+
+def by_strength(scores: Sequence[Mapping[str, Tensor]], key: str) -> list[float | None]:
+    """Return the share missed at 90 % rejection of the hits in each bin of strength."""
+    edges, missed, spots = torch.tensor(BINS), list[Tensor](), list[Tensor]()
+    for held in scores:
+        hit, own = held["hit"] == 1, held[key].double()
+        cut = own[:, ~hit].quantile(REJECTED, -1, keepdim=True)
+        below = own[:, hit]
+        missed.append(((below < cut).double() + (below == cut).double() / 2).mean(0))
+        spots.append(held["spots"][hit])
+    bin_of = torch.bucketize(torch.cat(spots), edges, right=True) - 1
+    share = torch.cat(missed)
+    return [
+        float(share[bin_of == i].mean()) if int((bin_of == i).sum()) >= LEAST else None
+        for i in range(len(BINS))
+    ]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what there is, None where there is nothing."""
+    held = [value for value in values if value is not None]
+    return float(np.mean(held)) if held else None
+
+
+def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
+           scores: Sequence[Mapping[str, Tensor]], frames: int) -> Row:  # fmt: skip
+    """Return how a strategy did, from what the jobs of all seeds say of all strategies."""
+    own, frozen = [each[key] for each in told], [each["frozen"] for each in told]
+    windows = [mean_of(part) for part in zip(*(each["windows"] for each in own), strict=True)]
+    lost = [mean_of(part) for part in zip(*(each["windows"] for each in frozen), strict=True)]
+    regret, before = mean_of(windows) or 0.0, mean_of(lost) or 0.0
+    spent = None
+    if own[0]["spent"]:
+        parts = {name: float(np.mean([each["spent"][name] for each in own]))
+                 for name in own[0]["spent"]}  # fmt: skip
+        hits = float(np.mean([float((held["hit"] == 1).double().mean()) for held in scores]))
+        gained = (before - regret) * hits * frames
+        worth = parts["learning"] > 0 and gained > 0
+        recovered = parts["learning"] * frames / gained if worth else None
+        spent = Spent(**parts, recovered=recovered)
+    return Row(
+        missed={name: found.missed(key, name) for name in REJECTIONS},
+        before=float(np.mean([each["before"] for each in own])),
+        deployed=tuple(np.mean([each["deployed"] for each in own], 0).tolist()),
+        strength=by_strength(scores, key),
+        windows=windows,
+        regret=regret,
+        fewer=found.fewer(key, "running"),
+        writes=float(np.mean([each["writes"] for each in own])),
+        spent=spent,
+    )
+
+
+def results_of(
+    config: DetectorConfig, seeds: Sequence[int], scores: Mapping[str, Mapping[str, Tensor]],
+    held: Mapping[str, Any], titles: Mapping[Any, str],
+) -> DetectorResults:  # fmt: skip
+    """Return all results from the tensors and the records of all jobs."""
+    shown, samples = dict[str, Shown](), dict[str, Resamples]()
+    for condition in config.conditions:
+        own = [scores[f"{condition}.{seed}"] for seed in seeds]
+        told = [held[f"{condition}.{seed}"] for seed in seeds]
+        samples[condition] = Resamples(config, own)
+        shown[condition] = Shown(
+            title=titles[condition],
+            hits=sum(int((each["hit"] == 1).sum()) for each in own),
+            frames=sum(len(each["hit"]) for each in own),
+            rows={key: row_of(key, samples[condition], told, own, config.frames)
+                  for key in STRATEGIES},
+        )  # fmt: skip
+    alarms = alarms_of(config, seeds, held)
+    return DetectorResults(
+        seed=config.seed, seeds=config.seeds, chips=config.machine.chips, bins=list(BINS),
+        window=WINDOW, conditions=shown, alarms=alarms,
+        contrasts=contrasts_of(shown, samples, alarms),
+    )  # fmt: skip

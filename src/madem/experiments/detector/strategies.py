@@ -1,0 +1,350 @@
+"""What can be done about frames of interest, from keeping some at random to learning on a chip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from madem.beam.reduce import standardised
+from madem.data.detector import Kind, Shift
+from madem.experiments.detector.config import DetectorConfig
+from madem.learn import Descent
+from madem.learn.continual import Learner, Teaching, arrivals
+from madem.learn.watch import Page
+from madem.ledger import Event, Ledger
+from madem.machine import Machine
+from madem.machine.base import silent
+from madem.randomness import stream, uniform
+from madem.training import Ideal, Plan
+
+REJECTED = 0.9
+"""The share of frames without a hit that is to be rejected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all strategies share: frames, labels, and networks calibrated on either kind of inputs.
+
+    ``truth``: of every frame; ``asked``, ``label``: which get a label, and what it says;
+    ``trained``: by kind of inputs and ``chip`` or ``ideal``, the plan and the state of its machine;
+    ``nearest``: of every block, the scattering vector at which it is, 1/angstrom.
+    """
+
+    config: DetectorConfig
+    shift: Shift
+    asked: Tensor
+    label: Tensor
+    delay: float
+    trained: Mapping[tuple[Kind, str], tuple[Plan, dict[str, Tensor]]]
+    seed: int
+    nearest: Tensor
+    tell: Callable[[int], None] = lambda _: None
+
+    @property
+    def tested(self) -> slice:
+        """The frames that are judged: those of validation, then the shift."""
+        return slice(self.config.validating.start, None)
+
+    def draws(self, name: str) -> Generator:
+        """Return the stream of a strategy."""
+        return stream(self.seed, "detector", name)
+
+    def machine(self, kind: Kind, where: str) -> tuple[Plan, Machine]:
+        """Return a calibrated machine of its own for whoever asks."""
+        plan, state = self.trained[kind, where]
+        machine = plan.making.assemble(plan)
+        machine.restore({name: tensor.clone() for name, tensor in state.items()})
+        return plan, machine
+
+    def inputs(self, kind: Kind) -> Tensor:
+        """Return all frames as inputs of a network."""
+        return self.shift.inputs(kind, self.config.calibrating)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How a strategy scored every tested frame, ``(chips, frames)``, more for likelier hits.
+
+    ``writes``: of all cells in the shift, each chip; ``alarms``: of chip, after how many labels.
+    """
+
+    score: Tensor
+    writes: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+    judging: Ledger | None = None
+    learning: Ledger | None = None
+    alarms: tuple[tuple[int, int], ...] = ()
+
+
+Doing = Callable[[Bench, str], Found]
+"""A strategy at work, given its name."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A ``title`` for people, and what is done."""
+
+    title: str
+    run: Doing
+
+
+def keep_some(bench: Bench, name: str) -> Found:
+    """Keep frames at random."""
+    return Found(uniform((1, len(bench.shift[bench.tested])), bench.draws(name)))
+
+
+def count(excess: Tensor, least: float, lit: Tensor) -> Tensor:
+    """Return how many blocks of each frame lie ``least`` above what is usual, and are ``lit``.
+
+    Ties are decided by how far they lie above it: below one in sum.
+    """
+    over = (excess - least).clamp_min(0) * lit
+    return (over > 0).sum(-1) + over.sum(-1) / (1 + over.sum(-1))
+
+
+def best_count(excess: Tensor, bench: Bench) -> Tensor:
+    """Return the score of a counter whose two settings do best on the calibration frames.
+
+    Its threshold, and up to which resolution it counts: the share of blocks nearest to the beam.
+    """
+    part, hit = bench.config.calibrating, bench.shift.hit[bench.config.calibrating] == 1
+
+    def missed(found: Tensor) -> float:
+        cut = found[~hit].quantile(REJECTED)
+        return float((found[hit] <= cut).double().mean())
+
+    nearest = bench.nearest.argsort().argsort().double() / len(bench.nearest)
+    tried = [(least, nearest < inner) for least in THRESHOLDS for inner in (0.25, 0.4, 0.6, 0.8, 1)]
+    scores = [missed(count(excess[part], least, lit)) for least, lit in tried]
+    return count(excess, *tried[scores.index(min(scores))])[None, bench.tested]
+
+
+THRESHOLDS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+"""Deviations above what is usual that are tried for a counter."""
+
+
+def counter(bench: Bench, name: str) -> Found:
+    """Count blocks above thresholds that were calibrated once: what is shipped."""
+    del name
+    plain = bench.shift.plain.numpy()
+    usual = standardised(plain, plain[bench.config.calibrating])
+    return Found(best_count(torch.from_numpy(usual), bench))
+
+
+def running_counter(bench: Bench, name: str) -> Found:
+    """Count blocks above thresholds that run with the frames, hot pixels left out: no label."""
+    del name
+    return Found(best_count(bench.shift.unusual, bench))
+
+
+def stepwise(
+    bench: Bench, name: str, kind: Kind, where: str, teaching: Teaching,
+    taught: Callable[[Learner, Tensor, Tensor, Tensor], None] | None = None,
+) -> Found:  # fmt: skip
+    """Judge every block, then let ``taught`` see the labels that have come, if anything does.
+
+    It is given the learner, inputs, labels, and how these frames were judged, ``(chips, frames)``.
+    """
+    config = bench.config
+    plan, machine = bench.machine(kind, where)
+    judging, learning = (Ledger(), Ledger()) if where == "chip" else (silent, silent)
+    rule = plan.rule if where == "chip" else Descent()
+    learner = Learner(
+        machine, plan.estimator, rule, plan.task.cost, teaching, bench.draws(name),
+        judging, learning,
+    )  # fmt: skip
+    x, own = bench.inputs(kind), config.calibrating
+    if taught is not None:
+        learner.remember(x[own], bench.shift.hit[own])
+    scores = [learner.judge(x[config.validating])]
+    begun, shift = config.before, bench.shift[config.shift]
+    asked, label = bench.asked[config.shift], bench.label[config.shift]
+    for part, came in arrivals(shift.time, asked, bench.delay, config.block):
+        scores.append(learner.judge(x[begun + part.start : begun + part.stop]))
+        if taught is not None and len(came):
+            judged = torch.cat(scores[1:], -1)[..., came]
+            taught(learner, x[begun + came], label[came], judged)
+        bench.tell(part.stop)
+    score = torch.cat(scores, -1)
+    if isinstance(judging, Ledger):
+        pixels = math.prod(config.module.make().shape)
+        judging(Event("pixel reduction", float(pixels * score.shape[-1])))
+        return Found(score, learner.written, judging, learning)  # type: ignore[arg-type]
+    return Found(score.view(-1, score.shape[-1]))
+
+
+def still(kind: Kind) -> Doing:
+    """Return the network that was calibrated once, on inputs of a ``kind``."""
+
+    def run(bench: Bench, name: str) -> Found:
+        return stepwise(bench, name, kind, "chip", bench.config.teaching())
+
+    return run
+
+
+def reset(bench: Bench, name: str) -> Found:
+    """Let the calibrated network be, and move its threshold with the scores of all frames."""
+    found, window = still("plain")(bench, name), bench.config.reducing().window
+    score, moved = found.score, []
+    first, block = bench.config.validation, bench.config.block
+    usual = score[:, :first].median(-1, keepdim=True).values
+    for start in (0, *range(first, score.shape[-1], block)):
+        stop = first if start == 0 else start + block
+        before = score[:, max(0, start - window) : start] if start else score[:, :first]
+        moved.append(score[:, start:stop] - before.median(-1, keepdim=True).values + usual)
+    return replace(found, score=torch.cat(moved, -1))
+
+
+def taught(kind: Kind, where: str = "chip", replayed: bool = True) -> Doing:
+    """Return a network that learns from every label that comes."""
+
+    def run(bench: Bench, name: str) -> Found:
+        teaching = bench.config.teaching(replayed)
+        return stepwise(
+            bench, name, kind, where, teaching, lambda own, x, label, _: own.learn(x, label)
+        )
+
+    return run
+
+
+def alarmed(bench: Bench, name: str) -> Found:
+    """Learn on those chips alone, and as long, as an alarm on the errors of their verdicts says."""
+    config, alarms = bench.config, list[tuple[int, int]]()
+    chips = config.machine.chips
+    sums, left, heard = [0.0] * chips, torch.zeros(chips), 0
+    hit = bench.shift.hit[config.validating] == 1
+    watches = list[Page]()
+
+    def teach(own: Learner, x: Tensor, label: Tensor, judged: Tensor) -> None:
+        nonlocal heard, left
+        wrong = (judged > 0) != (label == 1)
+        for chip in range(chips):
+            sums[chip], at = watches[chip].heard(sums[chip], wrong[chip].tolist())
+            if at is not None:
+                alarms.append((chip, heard + at + 1))
+                left[chip] = config.alert
+        if bool((left > 0).any()):
+            own.learn(x, label, (left > 0).float())
+        else:
+            own.remember(x, label)
+        heard, left = heard + len(label), (left - len(label)).clamp_min(0)
+
+    before = still("unusual")(replace(bench, tell=lambda _: None), name).score
+    for errors in ((before[:, : config.validation] > 0) != hit).double().mean(-1).tolist():
+        watches.append(watch_of(errors))
+    found = stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
+    return replace(found, alarms=tuple(alarms))
+
+
+def watch_of(share: float) -> Page:
+    """Return the alarm for a share that has doubled, of at least two in a hundred."""
+    before = min(max(share, 0.02), 0.45)
+    return Page(before, 2 * before)
+
+
+def retrained(bench: Bench, name: str) -> Found:
+    """Train digitally on the newest labels every so often, and program the result onto the chip."""
+    config = bench.config
+    plan, digital = bench.machine("unusual", "ideal")
+    once = Teaching(300, config.schedule.batch, (0.15,), None)
+    trainer = Learner(
+        digital, plan.estimator, Descent(), plan.task.cost, once, bench.draws("retrain")
+    )
+    own = config.calibrating
+    known = [bench.inputs("unusual")[own][-config.recent :], bench.shift.hit[own][-config.recent :]]
+    since = 0
+
+    def teach(chip: Learner, x: Tensor, label: Tensor, _: Tensor) -> None:
+        nonlocal since
+        known[:] = [torch.cat(two)[-config.recent :] for two in zip(known, (x, label), strict=True)]
+        since += len(label)
+        if since < config.retrain * bench.asked.double().mean():
+            return
+        since = 0
+        trainer.learn(*known)
+        chip.learning(Event("graphics card step", float(once.updates)))
+        weight = torch.cat([digital.parameters[0], digital.parameters[1][:, None]], -1)
+        heard = chip.machine.watched(chip.draws, chip.learning)
+        chip.write(heard, [weight - heard.parameters[0]])
+
+    return stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
+
+
+def hindsight(bench: Bench, name: str) -> Found:
+    """Score by logistic regression on all frames but those scored: the past, the future, no error.
+
+    Five folds of whole blocks, of as many frames as there are; the penalty that does best of three.
+    """
+    del name
+    config, x, hit = bench.config, bench.inputs("unusual"), bench.shift.hit.double()
+    used = torch.arange(len(x)) >= config.warming
+    fold = (torch.arange(len(x)) // config.block) % FOLDS
+    tries = [regressed(x.double(), hit, used, fold, penalty) for penalty in (3e-4, 1e-3, 3e-3)]
+    late = bench.shift.hit[config.shift] == 1
+
+    def missed(score: Tensor) -> float:
+        own = score[config.shift]
+        return float((own[late] < own[~late].quantile(REJECTED)).double().mean())
+
+    return Found(min(tries, key=missed)[None, bench.tested])
+
+
+FOLDS = 5
+
+
+def regressed(x: Tensor, hit: Tensor, used: Tensor, fold: Tensor, penalty: float) -> Tensor:
+    """Return the score of every frame by the regression that has not seen its fold."""
+    taken = (used & (fold != torch.arange(FOLDS)[:, None])).double()
+    weight = torch.zeros(FOLDS, x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight], max_iter=60, line_search_fn="strong_wolfe")
+    wide = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
+
+    def loss() -> Any:
+        optimiser.zero_grad()
+        each = functional.binary_cross_entropy_with_logits(
+            weight @ wide.T, hit.expand(FOLDS, -1), reduction="none"
+        )
+        total = (each * taken).sum() / taken.sum() * FOLDS
+        total = total + penalty * weight[:, :-1].square().sum()
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    return (weight.detach() @ wide.T)[fold, torch.arange(len(x))].float()
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": Strategy("keep at random", keep_some),
+    "counter": Strategy("spot counter, as calibrated", counter),
+    "running": Strategy("spot counter, running thresholds and hot-pixel mask", running_counter),
+    "frozen": Strategy("network, as calibrated", still("plain")),
+    "reset": Strategy("network, running threshold", reset),
+    "normalised": Strategy("network, running block statistics", still("unusual")),
+    "retrained": Strategy("digital retraining, programmed", retrained),
+    "fresh": Strategy("on the chip, no replay", taught("plain", replayed=False)),
+    "replayed": Strategy("on the chip, replay", taught("plain")),
+    "product": Strategy("on the chip, replay and running block statistics", taught("unusual")),
+    "alarmed": Strategy("likewise, after an alarm alone", alarmed),
+    "digital": Strategy("ideal digital, same updates", taught("unusual", "ideal")),
+    "hindsight": Strategy("hindsight", hindsight),
+}
+"""All strategies, in the order in which they are told."""
+
+
+def calibrations(config: DetectorConfig, shift: Shift, seed: int) -> dict[tuple[Kind, str], Plan]:
+    """Return the plans of the networks that strategies begin with, by inputs and machine."""
+    kinds: tuple[Kind, ...] = ("plain", "unusual")
+    plans = {
+        kind: config.plan(kind, seed, shift.inputs(kind, config.calibrating), shift.hit)
+        for kind in kinds
+    }
+    ideal = replace(
+        plans["unusual"], making=Ideal(plans["unusual"].making.solver), rule=Descent(),  # type: ignore[attr-defined]
+        name=f"{plans['unusual'].name}.ideal",
+    )  # fmt: skip
+    return {(kind, "chip"): plan for kind, plan in plans.items()} | {("unusual", "ideal"): ideal}

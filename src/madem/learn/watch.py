@@ -1,0 +1,71 @@
+"""Alarms: has the share of errors, or of frames that are kept, changed?
+
+Page's test (Biometrika 41, 100, 1954) on the logarithm of the likelihood of yes and no. Without a
+change one alarm comes in ``exp(threshold)`` decisions or more (Lorden, Ann. Math. Stat. 42, 1897,
+1971); after one, in about ``threshold`` over the relative entropy of the new share to the old.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from madem.errors import InputError
+
+
+@dataclass(frozen=True)
+class Page:
+    """An alarm for a share that was ``before`` and becomes ``after``, larger or smaller.
+
+    ``once``: at most one false alarm in so many decisions, in the mean.
+
+    >>> watch = Page(before=0.08, after=0.16)
+    >>> watch.heard(0.0, [False] * 1000)
+    (0.0, None)
+    >>> watch.heard(0.0, [True] * 30)[1]
+    16
+    >>> round(watch.delay)
+    334
+    """
+
+    before: float
+    after: float
+    once: float = 1e5
+
+    def __post_init__(self) -> None:
+        """Refuse shares between which there is nothing to tell."""
+        if not (0 < self.before < 1 and 0 < self.after < 1) or self.before == self.after:
+            raise InputError(
+                "before and after must be two different shares between 0 and 1, but are "
+                f"{self.before} and {self.after}"
+            )
+        if not self.once > 1:
+            raise InputError(f"once must be above 1, but is {self.once}")
+
+    @property
+    def threshold(self) -> float:
+        """What the sum of likelihood ratios must reach, in nats."""
+        return math.log(self.once)
+
+    @property
+    def delay(self) -> float:
+        """About how many decisions it takes to find the change, in the mean."""
+        yes, no = self._steps
+        return self.threshold / (self.after * yes + (1 - self.after) * no)
+
+    @property
+    def _steps(self) -> tuple[float, float]:
+        return math.log(self.after / self.before), math.log((1 - self.after) / (1 - self.before))
+
+    def heard(self, total: float, decisions: Iterable[bool]) -> tuple[float, int | None]:
+        """Return the sum after ``decisions``, and at which of them the alarm came, None if at none.
+
+        ``total``: the sum before. After an alarm the sum begins anew with the next decisions.
+        """
+        yes, no = self._steps
+        for number, decided in enumerate(decisions):
+            total = max(0.0, total + (yes if decided else no))
+            if total >= self.threshold:
+                return 0.0, number
+        return total, None

@@ -1,0 +1,199 @@
+"""The page of the detector that keeps learning beside the beam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from madem.beam.scene import KINDS
+from madem.beam.sources import Frame
+from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.detector.results import Contrast, DetectorResults, Interval, Shown
+from madem.experiments.detector.strategies import STRATEGIES
+from madem.experiments.running.rundir import RunDirectory
+from madem.report import figures
+
+COLOURS = {
+    "running": "#d9731a", "frozen": "#999999", "normalised": "#8a63b0", "product": "#1f5fa8",
+    "alarmed": "#5fa8d9", "digital": "#222222", "hindsight": "#3a8f4d",
+}  # fmt: skip
+DRAWN = ("frozen", "running", "normalised", "product", "hindsight")
+"""The strategies of the curves."""
+COURSES = ("all", "step", "return", "none")
+"""The conditions whose course is drawn."""
+
+
+def content(folder: RunDirectory, found: DetectorResults) -> dict[str, Any]:
+    """Return what the page of a finished run shows, besides its config and results."""
+    config = DetectorConfig.of(folder.config())
+    return {
+        "answer": answer(found),
+        "titles": {key: strategy.title for key, strategy in STRATEGIES.items()},
+        "pictures": pictures(config),
+        "bars": bars(found),
+        "courses": courses(found, config),
+        "strengths": strengths(found),
+        "claims": [(each.said, valued(each), each.bar, each.reaches) for each in found.contrasts],
+        "share": share,
+    }
+
+
+def main_of(found: DetectorResults) -> tuple[str, Shown]:
+    """Return the condition that the page tells most of: all drifts, or the first there is."""
+    key = "all" if "all" in found.conditions else next(iter(found.conditions))
+    return key, found.conditions[key]
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent, a dash where there is none.
+
+    >>> share(0.123), share(None)
+    ('12.3', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def valued(claim: Contrast) -> str:
+    """Return the figure of a claim as text, with its interval where it has one."""
+    scale = 100.0 if claim.unit in ("%", "points") else 1.0
+    unit = {"x": " times", "frames": " labels"}.get(claim.unit, f" {claim.unit}")
+    held = claim.value
+    low, mean, high = (f"{scale * v:.3g}" for v in (held.low, held.mean, held.high))
+    if held.mean < 0 and claim.unit == "frames":
+        return "not found on all"
+    return f"{mean}{unit}" if held.low == held.high else f"{mean}{unit} ({low} to {high})"
+
+
+def answer(found: DetectorResults) -> str:
+    """Say in one paragraph what was found, from the numbers alone."""
+    key, shown = main_of(found)
+    own, rival, frozen = (shown.rows[name] for name in ("product", "running", "frozen"))
+
+    def missed(held: Interval) -> str:
+        return f"{100 * held.mean:.1f} % ({100 * held.low:.1f} to {100 * held.high:.1f})"
+
+    fewer = own.fewer
+    side = "fewer" if fewer.mean > 0 else "more"
+    sure = "" if fewer.low > 0 or fewer.high < 0 else ", which could be chance"
+    return (
+        f"Where {shown.title if key != 'all' else 'everything drifts'}, and nine in ten frames "
+        f"without a hit are rejected, the network as calibrated misses "
+        f"{missed(frozen.missed['90'])} of the hits late in the shift, a spot counter with running "
+        f"thresholds {missed(rival.missed['90'])}, and a chip that learns from labels beside the "
+        f"beam {missed(own.missed['90'])}: {100 * abs(fewer.mean):.0f} % {side} than the counter "
+        f"({100 * fewer.low:.0f} to {100 * fewer.high:.0f}){sure}. Ideal digital learning by the "
+        f"same updates misses {missed(shown.rows['digital'].missed['90'])}, and what hindsight "
+        f"could have known {missed(shown.rows['hindsight'].missed['90'])}."
+    )
+
+
+def pictures(config: DetectorConfig) -> str:
+    """Draw frames of each kind at the beginning and at the end of a shift."""
+    source = config.source("all", config.seed)
+    blocks = range(0, config.before + config.frames, config.block)
+    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    axes = figure.subplots(4, 2)
+    for column, (order, when) in enumerate(
+        ((blocks, "at the start"), (blocks[::-1], "after the drift"))
+    ):
+        for row, (title, frame) in enumerate(examples(source.part, order).items()):
+            axis = axes[row, column]
+            axis.imshow(frame.image, norm=AsinhNorm(1.0, vmin=0, vmax=40), cmap="magma")
+            axis.set_title(f"{title}, {when}", fontsize=9, fontweight="normal")
+        for axis in axes[:, column]:
+            axis.set_axis_off()
+    return figures.svg(figure)
+
+
+def examples(part: Any, order: Any) -> dict[str, Frame]:
+    """Return the first frame of each kind among blocks in this ``order``."""
+    found = dict[str, Frame]()
+    for first in list(order)[:8]:
+        for frame in part(first):
+            kind = KINDS[frame.truth.kind]
+            if kind == "crystal":
+                kind = f"a hit, {frame.truth.spots} spots" if frame.truth.hit else "a weak crystal"
+            key = "a hit" if kind.startswith("a hit") else kind
+            if key in ("a hit", "a weak crystal", "salt or ice", "blank") and key not in {
+                name.split(",")[0] for name in found
+            }:
+                found[kind] = frame
+        if len(found) == 4:
+            break
+    return dict(sorted(found.items(), key=lambda pair: pair[0]))
+
+
+def bars(found: DetectorResults) -> str:
+    """Draw what every strategy misses at 90 % rejection, with intervals."""
+    key, shown = main_of(found)
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    axis = figure.subplots()
+    names = [name for name in STRATEGIES if name != "random"]
+    for place, name in enumerate(reversed(names)):
+        held = shown.rows[name].missed["90"]
+        low, mean, high = (100 * v for v in (held.low, held.mean, held.high))
+        axis.barh(place, mean, color=COLOURS.get(name, "#bbbbbb"), height=0.7)
+        axis.plot([low, high], [place, place], color="#222222", linewidth=1.2)
+        axis.text(high + 0.6, place, f"{mean:.1f}", va="center", fontsize=9)
+    axis.set_yticks(range(len(names)), [STRATEGIES[name].title for name in reversed(names)])
+    axis.set_xlabel("hits missed while 90 % of other frames are rejected (%)")
+    axis.set_title(found.conditions[key].title)
+    axis.set_xlim(0, None)
+    return figures.svg(figure)
+
+
+def courses(found: DetectorResults, config: DetectorConfig) -> str:
+    """Draw what is missed over the shift."""
+    kinds = [key for key in COURSES if key in found.conditions] or list(found.conditions)[:1]
+    figure = Figure(figsize=(10, 2.9 * -(-len(kinds) // 2)), layout="constrained")
+    axes = figure.subplots(-(-len(kinds) // 2), 2, sharey=True, squeeze=False)
+    hours = config.drift.make().hours
+    for axis, key in zip(axes.flat, kinds, strict=False):
+        for name in DRAWN:
+            held = found.conditions[key].rows[name].windows
+            each = np.array([np.nan if v is None else 100 * v for v in held])
+            at = (np.arange(len(each)) + 0.5) * found.window / config.frames * hours
+            axis.plot(at, each, "o-", ms=3, color=COLOURS[name], label=STRATEGIES[name].title)
+        if key in ("step", "return"):
+            axis.axvline((1 - config.late) * hours, color="#cccccc", linewidth=5, zorder=0)
+        axis.set(title=found.conditions[key].title, xlabel="time (hours)")
+        axis.set_ylim(0, None)
+        axis.grid(alpha=0.3)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("hits missed (%)")
+    for axis in list(axes.flat)[len(kinds) :]:
+        axis.set_axis_off()
+    return figures.svg(figures.legended(figure, 2))
+
+
+def strengths(found: DetectorResults) -> str:
+    """Draw what is missed by the strength of the hit."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axis = figure.subplots()
+    ends = [*(str(b - 1) for b in found.bins[1:]), ""]
+    labels = [f"{low} to {high}" if high else f"{low} and more"
+              for low, high in zip(found.bins, ends, strict=True)]  # fmt: skip
+    _, shown = main_of(found)
+    for name in DRAWN:
+        held = [np.nan if v is None else 100 * v for v in shown.rows[name].strength]
+        axis.plot(range(len(held)), held, "o-", ms=4, color=COLOURS[name],
+                  label=STRATEGIES[name].title)  # fmt: skip
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set(xlabel="visible spots of the hit", ylabel="missed (%)")
+    axis.set_ylim(0, None)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    return figures.svg(figure)
+
+
+def tell(found: DetectorResults, console: Console) -> None:
+    """Print what was found."""
+    console.print(answer(found), highlight=False)
+    for claim in found.contrasts:
+        mark = "reached" if claim.reaches else "NOT reached"
+        text = f"- {claim.said}: {valued(claim)} ({claim.bar}: {mark})"
+        console.print(text, highlight=False)

@@ -1,0 +1,159 @@
+"""Strategies beside a beam: whole small runs, kills, what is shared, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from madem.errors import InputError
+from madem.experiments.detector.config import CONDITIONS, DetectorConfig
+from madem.experiments.detector.strategies import STRATEGIES, Bench, count, running_counter
+from madem.experiments.detector.study import EXPERIMENT, check, frames_of
+from madem.experiments.running import trained
+from madem.experiments.running.jobs import Progress
+from madem.experiments.running.rundir import RunDirectory
+from madem.report.detector import answer
+from madem.report.page import write_report
+from tests.experiments.running.test_experiment import Killed, deaf
+
+SMALL = {
+    "frames": 100, "warming": 50, "calibration": 100, "validation": 60, "seeds": 2,
+    "conditions": ["all", "scarce", "step", "none"], "machine": {"chips": 2}, "resamples": 100,
+    "schedule": {"steps": 10}, "retrain": 50, "recent": 100, "alert": 50,
+    "module": {"rows": 64, "columns": 64, "grid": [2, 2], "pixel": "1.2 mm",
+               "centre": [-2.0, 31.5]},
+    "scene": {"crystals": 0.5, "strength": 300.0, "crystal": {"resolution": 3.0}},
+    "online": {"updates": 2},
+}  # fmt: skip
+
+
+def small(**changed: object) -> DetectorConfig:
+    return DetectorConfig.of(SMALL | changed)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "detector"
+    EXPERIMENT.run(small(), path, deaf, workers=1)
+    return path
+
+
+def test_every_strategy_is_told_of_under_every_condition(finished: Path) -> None:
+    found = EXPERIMENT.results(small(), finished)
+    assert list(found.conditions) == SMALL["conditions"]  # type: ignore[attr-defined]
+    for shown in found.conditions.values():  # type: ignore[attr-defined]
+        assert list(shown.rows) == list(STRATEGIES)
+        for row in shown.rows.values():
+            assert 0 <= row.missed["80"].mean <= row.missed["95"].mean <= 1
+    rows = found.conditions["all"].rows  # type: ignore[attr-defined]
+    assert rows["product"].writes > 0 == rows["frozen"].writes
+    assert rows["product"].spent.learning > 0 == rows["frozen"].spent.learning
+    assert rows["product"].spent.judging == pytest.approx(rows["frozen"].spent.judging, rel=0.05)
+    assert rows["alarmed"].writes <= rows["product"].writes
+    assert "step" in answer(found) or "everything drifts" in answer(found)
+
+
+def test_conditions_that_differ_in_labels_share_frames(finished: Path) -> None:
+    folder = RunDirectory(finished)
+    one, two = folder.tensors("all.0"), folder.tensors("scarce.0")
+    assert torch.equal(one["hit"], two["hit"])
+    assert torch.equal(one["running"], two["running"])
+    assert not torch.equal(one["product"], two["product"])
+    assert not (finished / "checkpoints/frames.scarce.0.safetensors").exists()
+    shift = frames_of(small(), folder, "scarce.0", deaf)
+    assert torch.equal(shift.hit[-len(one["hit"]) :], one["hit"])
+
+
+def test_what_is_judged_before_the_shift_is_the_same_whatever_drifts(finished: Path) -> None:
+    told = {name: json.loads((finished / f"jobs/{name}.0.json").read_text())
+            for name in ("all", "none", "step")}  # fmt: skip
+    for key in STRATEGIES:
+        if key != "hindsight":
+            assert len({told[name][key]["before"] for name in told}) == 1
+
+
+def test_the_page_is_whole(finished: Path) -> None:
+    text = write_report(finished).read_text()
+    assert text.count("<svg") == 4
+    for strategy in STRATEGIES.values():
+        assert strategy.title in text
+    for name in SMALL["conditions"]:  # type: ignore[attr-defined]
+        assert CONDITIONS[name] in text  # type: ignore[index]
+
+
+def test_a_killed_run_resumes_bit_for_bit(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trained, "EVERY", 4)
+    path, heard = tmp_path / "run", 0
+
+    def kill(progress: Progress) -> None:
+        nonlocal heard
+        heard += 1
+        if heard % 3 == 0:
+            raise Killed
+
+    for _ in range(60):
+        try:
+            EXPERIMENT.run(small(), path, kill, workers=1)
+            break
+        except Killed:
+            continue
+    EXPERIMENT.run(small(), path, deaf, workers=1)
+    for file in ("summary.json", "jobs/all.0.json", "jobs/step.1.safetensors"):
+        assert (path / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_a_counter_counts_and_decides_ties_by_how_far() -> None:
+    excess = torch.tensor([[5.0, 5.0, 0.0], [9.0, 5.0, 0.0], [5.0, 5.0, 5.0], [0.0, 0.0, 0.0]])
+    found = count(excess, 4.0, torch.tensor([True, True, True])).tolist()
+    assert found[3] == 0
+    assert 2 < found[0] < found[1] < 3 < found[2] < 4
+    dark = count(excess, 4.0, torch.tensor([True, True, False]))
+    assert dark.tolist()[:2] == found[:2]
+
+
+def test_a_counter_is_tuned_on_calibration_frames_alone(finished: Path) -> None:
+    """What comes after them changes none of its thresholds."""
+    config, folder = small(), RunDirectory(finished)
+    shift = frames_of(config, folder, "all.0", deaf)
+    other = frames_of(config, folder, "all.0", deaf)
+    other.hit[config.before :] = 1 - other.hit[config.before :].clamp(min=0)
+    empty = torch.zeros(len(shift))
+    near = torch.arange(64.0)
+    scores = [
+        running_counter(Bench(config, each, empty > 0, each.hit, 0.0, {}, 0, near), "x").score
+        for each in (shift, other)
+    ]
+    assert torch.equal(*scores)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"conditions": ["al"]}, "did you mean 'all'"),
+        ({"drift": {"gain": "1 uS"}}, "drift.gain"),
+        ({"drift": {"gian": "0 1/h"}}, "did you mean 'gain'"),
+        ({"scene": {"crystals": 0.9, "false": 0.5}}, "add up to at most 1"),
+        ({"scene": {"crystal": {"group": "P 43 21 3"}}}, "no space group"),
+        ({"module": {"rows": 100}}, "cannot be cut into"),
+        ({"labels": {"wrong": 0.7}}, "wrong below 0.5"),
+        ({"machine": {"chips": 2, "arrays": 1}}, "arrays"),
+        ({"reservoir": {"room": 0}}, "room"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        check(DetectorConfig.of(changed))
+    assert len(str(refused.value)) <= 300
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "gemmi", None)
+    with pytest.raises(InputError, match=r"gemmi is missing.*pip install 'madem\[beam\]'"):
+        check(small())
