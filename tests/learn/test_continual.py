@@ -104,7 +104,7 @@ def learner(seed: int = 0, chips: int = 3, reservoir: Reservoir | None = ROOM) -
     machine = Simulated(network, Sweep(), [cells])
     return Learner(
         machine, centred(2.0), Accumulate((15e-6 / unit,)), CrossEntropy(),
-        Teaching(4, 16, (0.5,), reservoir), stream(seed, "draws"), Ledger(), Ledger(),
+        Teaching(4, 16, 0.5, 0.0, reservoir), stream(seed, "draws"), Ledger(), Ledger(),
     )  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def test_an_ideal_network_is_descended() -> None:
     from madem.learn import Descent
 
     own = Learner(machine, centred(0.1), Descent(), CrossEntropy(),
-                  Teaching(1, 5000, (0.5,), None), stream(0, "d"))  # fmt: skip
+                  Teaching(1, 5000, 0.5, 0.0, None), stream(0, "d"))  # fmt: skip
     x, label = labelled(50, 1)
     own.learn(x, label)
     weight = torch.zeros(2, 4, requires_grad=True)

@@ -134,19 +134,24 @@ def arrivals(
 class Teaching:
     """How a machine learns beside the stream: so many ``updates`` of ``batch`` samples a block.
 
-    ``rates``: of every parameter; without a ``reservoir``, from those labels alone that just came.
+    ``rate``: of every parameter; ``decay``: what is added of each to its gradient. Without a
+    ``reservoir`` it learns from those labels alone that just came.
     """
 
     updates: int = 10
     batch: int = 32
-    rates: tuple[float, ...] = (0.12,)
+    rate: float = 0.12
+    decay: float = 0.02
     reservoir: Reservoir | None = Reservoir()
 
     def __post_init__(self) -> None:
         """Refuse what teaches nothing."""
-        if self.updates < 0 or self.batch < 1 or not all(rate > 0 for rate in self.rates):
-            raise InputError("updates must not be negative, batch at least 1 and rates positive, "
-                             f"but are {self.updates}, {self.batch} and {self.rates}")  # fmt: skip
+        right = self.updates >= 0 and self.batch >= 1 and 0 <= self.decay < 1
+        if not right or not self.rate > 0:
+            raise InputError(
+                "updates must not be negative, batch at least 1, rate above 0 and decay a share, "
+                f"but are {self.updates}, {self.batch}, {self.rate} and {self.decay}"
+            )
 
 
 class Learner:
@@ -205,10 +210,12 @@ class Learner:
             return
         machine = self.machine.watched(self.draws, _for_some(self.learning, chips))
         shape = (*self.chips, self.teaching.batch)
-        rates = [self.teaching.rates[0]] * len(machine.parameters)
+        rates = [self.teaching.rate] * len(machine.parameters)
         for _ in range(self.teaching.updates):
             shown, goal = self._drawn(x, label, shape)
             slopes = self.estimator(machine, shown, goal, self.cost).weights
+            held, decay = machine.parameters, self.teaching.decay
+            slopes = tuple(g + decay * p for g, p in zip(slopes, held, strict=True))
             if chips is not None:
                 slopes = tuple(g * chips.view(-1, *[1] * (g.dim() - 1)) for g in slopes)
             wanted, self.memory = self.rule.update(self.memory, slopes, rates)

@@ -449,7 +449,7 @@ TASKS = Table("task", {
     "python": Entry(python_table, ("seed",)),
 })  # fmt: skip
 
-BESIDE = {what: Table(what, {"": entry}) for what, entry in {
+_BESIDE: dict[str, Entry | Callable[..., Any]] = {
     "module": Entry(Module, quantities=dict.fromkeys(("pixel", "distance", "wavelength"), "meter")),
     "crystal": Lattice,
     "beam": Beam,
@@ -461,7 +461,9 @@ BESIDE = {what: Table(what, {"": entry}) for what, entry in {
     "labels": Entry(Labels, quantities={"delay": "second"}),
     "reservoir": Reservoir,
     "teaching": Entry(Teaching, ("reservoir",)),
-}.items()}  # fmt: skip
+}  # fmt: skip
+
+BESIDE = {what: Table(what, {"": entry}) for what, entry in _BESIDE.items()}
 """What is beside a beam: a scene and a sensor, and how is learned there."""
 
 TABLES_OF: dict[Any, Table] = {

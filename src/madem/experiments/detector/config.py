@@ -97,7 +97,7 @@ class DetectorConfig(Learning, Strict):
     estimator: Annotated[Part, ESTIMATORS] = ESTIMATORS.part({"kind": "centred", "beta": 2.0})
     rule: Annotated[Part, RULES] = RULES.part("accumulate")
     writing: WritingConfig = WritingConfig(units=("400 uS",))
-    schedule: ScheduleConfig = ScheduleConfig(steps=600, rates=(0.5,), looks=1)
+    schedule: ScheduleConfig = ScheduleConfig(steps=600, rates=(0.5,), weight_decay=0.02, looks=1)
     online: Annotated[Part, BESIDE["teaching"]] = BESIDE["teaching"].part({})
     reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({})
     retrain: Frames = 500

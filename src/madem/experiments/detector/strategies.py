@@ -251,7 +251,7 @@ def retrained(bench: Bench, name: str) -> Found:
     """Train digitally on the newest labels every so often, and program the result onto the chip."""
     config = bench.config
     plan, digital = bench.machine("unusual", "ideal")
-    once = Teaching(300, config.schedule.batch, (0.15,), None)
+    once = replace(config.teaching(replayed=False), updates=300)
     trainer = Learner(
         digital, plan.estimator, Descent(), plan.task.cost, once, bench.draws("retrain")
     )
