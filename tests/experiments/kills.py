@@ -62,8 +62,10 @@ STUDIES: dict[str, dict[str, Any]] = {
         "experiment": "detector", "frames": 50, "warming": 50, "calibration": 60, "validation": 50,
         "seeds": 1, "conditions": ["all"], "machine": {"chips": 2}, "resamples": 100,
         "schedule": {"steps": 4}, "online": {"updates": 1},
-        "module": {"rows": 64, "columns": 64, "grid": [2, 2], "pixel": "1.2 mm"},
-        "scene": {"crystals": 0.5, "strength": 300.0, "crystal": {"resolution": 3.0}},
+        "module": {"rows": 64, "columns": 64, "grid": [2, 2], "pixel": "1.2 mm",
+                   "centre": [-2.0, 31.5]},
+        "scene": {"crystals": 0.5, "strength": 300.0, "spots": 4,
+                  "crystal": {"resolution": 3.0}},
     },
     "variability": {
         "experiment": "variability", "task": TASK, "machine": {"chips": 2},
