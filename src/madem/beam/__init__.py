@@ -12,8 +12,8 @@ from types import ModuleType
 from madem.errors import InputError
 
 
-def needed(name: str) -> ModuleType:
-    """Return the module ``name`` of the extra ``beam``; raise ``InputError`` without it.
+def needed(name: str, extra: str = "beam") -> ModuleType:
+    """Return the module ``name`` of an ``extra``; raise ``InputError`` without it.
 
     >>> needed("json").__name__
     'json'
@@ -28,5 +28,5 @@ pip install 'madem[beam]'
     except ImportError:
         raise InputError(
             f"{name.partition('.')[0]} is missing, which frames of a detector need: "
-            "pip install 'madem[beam]'"
+            f"pip install 'madem[{extra}]'"
         ) from None

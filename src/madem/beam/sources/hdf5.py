@@ -15,6 +15,7 @@ from madem.beam import needed
 from madem.beam.geometry import Module
 from madem.beam.scene import BLANK, CRYSTAL
 from madem.beam.sources import Frame, Gap, Truth
+from madem.beam.sources.pixels import MISSING, holding, photons
 from madem.errors import InputError, abridged, shown
 
 DATA = ("entry/data/data", "entry/instrument/detector/data", "entry/data/data_000001", "data")
@@ -23,8 +24,6 @@ MASKS = (
     "entry/instrument/detector/pixel_mask",
     "entry/instrument/detector/detectorSpecific/pixel_mask",
 )
-MISSING = 0.5
-"""The share of a frame's pixels that say that they hold nothing, from which on it is a gap."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class Recorded:
                     said = str(error).splitlines()[0]
                     yield Gap(self.path.stem, number, 1, f"cannot be read: {said[:100]}")
                     continue
-                empty = ~np.isfinite(raw) if raw.dtype.kind == "f" else raw == _nothing(raw)
+                empty = ~holding(raw)
                 if empty.mean() > MISSING:
                     yield Gap(self.path.stem, number, 1, "most pixels hold nothing")
                     continue
                 mask = empty | static
-                image = np.where(mask, 0, raw).astype(np.float32) / np.float32(self.photon)
+                image = photons(raw, ~mask, self.photon)
                 truth = None
                 if known is not None and known[number] >= 0:
                     hit = bool(known[number])
@@ -144,12 +143,6 @@ class Recorded:
     def _part(self, image: Any) -> Any:
         row, column = self.corner
         return image[row : row + self.module.rows, column : column + self.module.columns]
-
-
-def _nothing(raw: NDArray[Any]) -> int:
-    """Return the value by which a pixel says that it holds nothing."""
-    information = np.iinfo(raw.dtype)
-    return int(information.max if raw.dtype.kind == "u" else information.min)
 
 
 def _sets(file: Any) -> list[str]:

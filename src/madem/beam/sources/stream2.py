@@ -1,0 +1,444 @@
+"""Frames of a DECTRIS detector: its interface Stream v2, CBOR messages over ZeroMQ.
+
+What a message may be is of the interface's description (github.com/dectris/documentation,
+``stream_v2``; CBOR, RFC 8949; arrays, RFC 8746). A message is judged before anything of its size is
+taken: what it says of sizes has to fit together, and only the channel that is asked for is
+decompressed. What is refused becomes a gap with its reason; the next message begins anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madem.beam import needed
+from madem.beam.geometry import Module
+from madem.beam.sources import Frame, Gap
+from madem.beam.sources.pixels import MISSING, holding, photons
+from madem.errors import InputError
+
+LARGEST = 64 * 2**20
+"""Bytes of the largest message that is read."""
+PIXELS = 2**25
+"""Pixels of the largest image."""
+DEEPEST = 12
+"""Levels of the deepest message; those of detectors have six."""
+BLOCK = 2**20
+"""Bytes of the largest block that is compressed by itself; detectors have 8,192."""
+REMEMBERED = 100
+"""Of so many series that are over it is known that they were."""
+WINDOW = 8
+"""After so many gaps of one length in a row, another client is taken to share the stream."""
+
+TYPES = {
+    64: "u1", 65: ">u2", 66: ">u4", 68: "u1", 69: "<u2", 70: "<u4", 72: "i1", 77: "<i2",
+    78: "<i4", 85: "<f4", 86: "<f8",
+}  # fmt: skip
+"""Types of pixels by the tag of their array."""
+BUILT_IN = (1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000)
+"""Tags that cbor2 would make objects of, and that no message needs."""
+
+REASONS = {
+    "too large": "check what sends to this port: no image of a detector is as large",
+    "not CBOR": "check that the detector's stream format is cbor, and what else sends to this port",
+    "unknown tag": "check the version of the detector's stream",
+    "not a message": "check that the detector's stream format is cbor",
+    "series unknown": "check what sends to this port: an image without its series or number",
+    "channel absent": "set channel to one that the detector sends, or switch its threshold on",
+    "shape": "set module.rows, columns and corner to the detector's, or its region of interest",
+    "type": "check the bit depth of the detector: pixels are numbers of 8 to 32 bits, or floats",
+    "type changed": "end the series before the bit depth is changed",
+    "size": "the message is damaged or forged: check what sends to this port",
+    "compression": "set the detector's compression to bslz4, lz4 or none",
+    "damaged": "the message does not decompress: check the network, and what sends to this port",
+    "lost": "frames did not arrive: check the network, the load, and other clients of the stream",
+    "start missed": "start the service before the detector is armed",
+    "end missed": "the series before was aborted, or its end was lost: look at the detector",
+    "ended early": "the series ended before all its images came: look at the detector",
+    "after the end": "images of a series that is over: abort leaves them; nothing is to be done",
+    "number went back": "an image came twice or late, and was judged before: check the network",
+    "clock went back": "check the clock of the detector",
+    "shared": "stop the other client of the stream: it takes frames in turn with this one",
+    "empty": "most pixels hold nothing: look at the detector",
+}
+"""Why there is a gap, and what to do about it."""
+
+
+class RefusedError(ValueError):
+    """A message that cannot be used; its text is a key of ``REASONS``."""
+
+
+class Coded(NamedTuple):
+    """An array as it came: its ``shape`` and ``type``, still compressed by ``how``, if at all."""
+
+    shape: tuple[int, ...]
+    type: str
+    data: bytes
+    how: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return math.prod(self.shape) * np.dtype(self.type).itemsize
+
+    def __call__(self) -> NDArray[Any]:
+        """Return the array; raise ``RefusedError`` where its bytes are not what they should be."""
+        if len(self.shape) != 2 or not 0 < math.prod(self.shape) <= PIXELS:
+            raise RefusedError("shape")
+        return np.frombuffer(self._plain(), self.type).reshape(self.shape)
+
+    def _plain(self) -> bytes:
+        if not self.how:
+            if len(self.data) != self.size:
+                raise RefusedError("size")
+            return self.data
+        # both begin with the sizes of all, and of what is compressed by itself, big-endian
+        block = int.from_bytes(self.data[8:12], "big")
+        if len(self.data) < 12 or int.from_bytes(self.data[:8], "big") != self.size:
+            raise RefusedError("size")
+        item = np.dtype(self.type).itemsize
+        if not 8 * item <= block <= max(BLOCK, self.size):
+            raise RefusedError("size")
+        decompress = needed("dectris.compression", "serve").decompress
+        try:
+            plain: bytes = decompress(self.data, self.how, elem_size=item)
+        except Exception:  # of the compiled library: whatever it says, these bytes are no image
+            raise RefusedError("damaged") from None
+        if len(plain) != self.size:
+            raise RefusedError("size")
+        return plain
+
+
+class Message(NamedTuple):
+    """A message: ``what`` it is, of which ``series``; an image has a ``number`` and its ``parts``.
+
+    ``parts``: arrays by channel, masks in a start; ``announced``: images of the series, if said.
+    """
+
+    what: str
+    series: str
+    number: int = 0
+    time: float = 0.0
+    parts: Mapping[str, Coded] = {}
+    announced: int | None = None
+
+
+class _Blob(NamedTuple):
+    """Bytes in a tag: with the type of their numbers, and how they are compressed."""
+
+    data: bytes
+    how: str = ""
+    type: str = ""
+
+
+def parsed(content: bytes) -> Message:
+    """Return what the bytes of a message say; nothing is decompressed.
+
+    Raises ``RefusedError``.
+    """
+    if len(content) > LARGEST:
+        raise RefusedError("too large")
+    cbor2 = needed("cbor2", "serve")
+    refused: dict[int, Any] = dict.fromkeys(BUILT_IN, _refuse)
+    try:
+        held = cbor2.loads(
+            content, tag_hook=_tagged, semantic_decoders=refused | {0: lambda text, _: text},
+            max_depth=DEEPEST, allow_indefinite=False, allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )  # fmt: skip
+    except RefusedError:
+        raise
+    except Exception as error:
+        cause = error.__cause__
+        raise RefusedError(str(cause) if isinstance(cause, RefusedError) else "not CBOR") from None
+    if not isinstance(held, Mapping) or held.get("type") not in ("start", "image", "end"):
+        raise RefusedError("not a message")
+    return _message(held)
+
+
+def _message(held: Mapping[str, Any]) -> Message:
+    """Return a message of what CBOR held."""
+    what, count = held["type"], held.get("number_of_images")
+    series = f"{_count(held.get('series_id'))}"
+    unique = held.get("series_unique_id", "")
+    if not isinstance(unique, str) or len(unique) > 64:
+        raise RefusedError("series unknown")
+    series = f"{series}-{unique}" if unique else series
+    if what == "end":
+        return Message(what, series)
+    arrays = held.get("data" if what == "image" else "pixel_mask", {})
+    if not isinstance(arrays, Mapping):
+        raise RefusedError("not a message")
+    parts = {key: each for key, each in arrays.items() if isinstance(each, Coded)}
+    if what == "start":
+        return Message(what, series, 0, 0.0, parts, None if count is None else _count(count))
+    return Message(what, series, _count(held.get("image_id")), _seconds(held), parts)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise RefusedError("series unknown")
+    return value
+
+
+def _seconds(held: Mapping[str, Any]) -> float:
+    """Return when an image began, s, zero where that is not said."""
+    match held.get("start_time"):
+        case [int(above), int(below)] if below > 0 and 0 <= above < 2**63:
+            return above / below
+    return 0.0
+
+
+def _refuse(value: Any, immutable: bool) -> Any:
+    del value, immutable
+    raise RefusedError("unknown tag")
+
+
+def _tagged(tag: Any, immutable: bool) -> Any:
+    """Return what a tag holds: compressed bytes, numbers of a type, an array, or a message."""
+    del immutable
+    match tag.tag, tag.value:
+        case 56500, [("bslz4" | "lz4") as how, int(), bytes(data)]:
+            return _Blob(data, how)
+        case 56500, _:
+            raise RefusedError("compression")
+        case number, (bytes() | _Blob()) as inner if number in TYPES:
+            blob = inner if isinstance(inner, _Blob) else _Blob(inner)
+            return blob._replace(type=TYPES[number])
+        case 40, [[int(), *_] as shape, _Blob(data, how, kind)] if kind and len(shape) <= 2:
+            if not all(isinstance(n, int) and 0 < n <= PIXELS for n in shape):
+                raise RefusedError("shape")
+            return Coded(tuple(shape), kind, data, how)
+        case ((40 | 85 | 86), _):
+            raise RefusedError("type")
+        case number, _ if number in TYPES or 64 <= number <= 87:
+            raise RefusedError("type")
+        case 55799, whole:
+            return whole
+    raise RefusedError("unknown tag")
+
+
+class Place(NamedTuple):
+    """Where in a stream one is: in which ``series``, the ``next`` number, when the last one was.
+
+    ``type``: of its pixels; ``announced``: how many images; ``open``: no end has come;
+    ``over``: series that have ended, the newest last; ``gaps``: lengths of the newest gaps.
+    """
+
+    series: str = ""
+    next: int = 0
+    time: float = 0.0
+    type: str = ""
+    announced: int | None = None
+    open: bool = False
+    over: tuple[str, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The series, as the detector calls it."""
+        return self.series.partition("~")[0]
+
+    def left(self, found: list[Frame | Gap], why: str) -> Place:
+        """Return where one is when the series is over, and add what of it has not come."""
+        missing = max(0, (self.announced or 0) - self.next) if self.open else 0
+        if self.open and (missing or why == "end missed"):
+            found.append(Gap(self.series, self.next, missing, why))
+        over = (*self.over, *([self.series] if self.series else []))[-REMEMBERED:]
+        return self._replace(next=self.next + missing, open=False, over=over)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images of messages become frames of a ``module``.
+
+    ``channel``: which of a detector's thresholds; its first one where None; ``corner``: row and
+    column at which the module begins in larger images; ``photon``: what one photon counts.
+    """
+
+    module: Module
+    channel: str | None = None
+    corner: tuple[int, int] = (0, 0)
+    photon: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what reads nothing."""
+        if not self.photon > 0 or min(self.corner) < 0:
+            raise InputError("stream: photon must be positive and corner not negative, but are "
+                             f"{self.photon} and {self.corner}")  # fmt: skip
+
+    def frames(
+        self, messages: Iterable[bytes], place: Place | None = None
+    ) -> Iterator[Frame | Gap]:
+        """Yield the frames of ``messages``, and a gap for whatever is missing or was refused.
+
+        ``place``: where one was before the first of them. Every number of a series is yielded once:
+        in a frame or in a gap. Gaps of no frames tell of a message that was refused, or of what is
+        odd.
+        """
+        for _, found in self.followed(messages, place or Place()):
+            yield from found
+
+    def followed(
+        self, messages: Iterable[bytes], place: Place
+    ) -> Iterator[tuple[Place, list[Frame | Gap]]]:
+        """Yield for each of ``messages`` where one is after it, and what it has brought."""
+        static: Mapping[str, Coded] = {}
+        for content in messages:
+            found = list[Frame | Gap]()
+            try:
+                message = parsed(content)
+                if message.what == "start":
+                    static, place = message.parts, _begun(place, message, found)
+                elif message.what == "end":
+                    place = _ended(place, message, found)
+                elif message.series in place.over and not (
+                    place.open and message.series == place.named
+                ):
+                    found.append(Gap(message.series, message.number, 0, "after the end"))
+                else:
+                    place = _arrived(place, message, found)
+                    if message.number >= place.next:
+                        place = self._image(place, message, static, found)
+            except RefusedError as error:
+                found.append(Gap(place.series, place.next, 0, str(error)))
+            yield place, found
+
+    def _image(
+        self, place: Place, message: Message, static: Mapping[str, Coded],
+        found: list[Frame | Gap],
+    ) -> Place:  # fmt: skip
+        """Add the image of ``message``, or a gap in its place, and return what is next."""
+        after = place._replace(next=message.number + 1, time=max(place.time, message.time))
+        if message.time < place.time:
+            found.append(Gap(place.series, message.number, 0, "clock went back"))
+        try:
+            coded = self._asked(message.parts)
+            if place.type and coded.type != place.type:
+                raise RefusedError("type changed")
+            raw = self._part(coded)
+            good = holding(raw)
+            if (mask := self._asked(static, None)) is not None and mask.shape == coded.shape:
+                good = good & (self._part(mask) == 0)
+            if good.mean() < MISSING:
+                raise RefusedError("empty")
+        except RefusedError as error:
+            found.append(Gap(place.series, message.number, 1, str(error)))
+            return after
+        image = photons(raw, good, self.photon)
+        mask_ = None if good.all() else ~good
+        found.append(Frame(place.series, message.number, after.time, image, mask_))
+        return after._replace(type=coded.type)
+
+    def _asked(self, parts: Mapping[str, Coded], *least: None) -> Any:
+        """Return the array of the channel, ``least`` or ``RefusedError`` where there is none."""
+        if parts and self.channel in (None, *parts):
+            return parts[self.channel or next(iter(parts))]
+        if least:
+            return least[0]
+        raise RefusedError("channel absent")
+
+    def _part(self, coded: Coded) -> NDArray[Any]:
+        """Return the pixels of the module."""
+        (row, column), (rows, columns) = self.corner, self.module.shape
+        if len(coded.shape) != 2 or (
+            coded.shape[0] < row + rows or coded.shape[1] < column + columns
+        ):
+            raise RefusedError("shape")
+        return coded()[row : row + rows, column : column + columns]
+
+
+def _begun(place: Place, message: Message, found: list[Frame | Gap]) -> Place:
+    """Begin the series of a start; one that is over, or half-way, begins under another name."""
+    place = place.left(found, "end missed") if place.open else place
+    name, again = message.series, 2
+    while name in place.over:
+        name, again = f"{message.series}~{again}", again + 1
+    return Place(name, announced=message.announced, open=True, over=place.over)
+
+
+def _ended(place: Place, message: Message, found: list[Frame | Gap]) -> Place:
+    """End a series."""
+    if message.series == place.named:
+        return place.left(found, "ended early") if place.open else place
+    return place._replace(over=(*place.over, message.series)[-REMEMBERED:])
+
+
+def _arrived(place: Place, message: Message, found: list[Frame | Gap]) -> Place:
+    """Return where one is when an image has come, and add what is missing before it."""
+    number = message.number
+    if message.series != place.named:
+        over = (place.left(found, "end missed") if place.open else place).over
+        found.append(Gap(message.series, 0, number, "start missed"))
+        return Place(message.series, number, open=True, over=over)
+    if number < place.next:
+        found.append(Gap(place.series, number, 0, "number went back"))
+        return place
+    gaps = (*place.gaps, number - place.next)[-WINDOW:]
+    if number > place.next:
+        why = "shared" if len(gaps) == WINDOW and len(set(gaps)) == 1 else "lost"
+        found.append(Gap(place.series, place.next, number - place.next, why))
+    return place._replace(next=number, gaps=gaps)
+
+
+@dataclass(frozen=True)
+class Stream2:
+    """The stream of a detector at ``address``, such as ``tcp://10.0.0.1:31001``.
+
+    Ends where nothing has come for ``patience`` s; each ``iter`` connects anew.
+    """
+
+    address: str
+    reading: Reading
+    patience: float = 60.0
+
+    def __iter__(self) -> Iterator[Frame | Gap]:
+        """Yield what comes."""
+        return self.reading.frames(received(self.address, self.patience))
+
+
+def received(address: str, patience: float) -> Iterator[bytes]:
+    """Yield the messages that come from ``address``, until none has for ``patience`` s."""
+    zmq = needed("zmq", "serve")
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            raise InputError(f"stream.address: {address!r}: {error}") from None
+        while socket.poll(round(1000 * patience)):
+            yield socket.recv()
+
+
+def message_of(frame: Frame, channel: str = "threshold_1") -> bytes:
+    """Return a frame as the message that a detector would send, its photons as they are."""
+    cbor2 = needed("cbor2", "serve")
+    empty = ~np.isfinite(frame.image) | (False if frame.mask is None else frame.mask)
+    image = np.where(empty, np.float32(np.nan), frame.image)
+    number, _, unique = frame.series.partition("-")
+    array = cbor2.CBORTag(40, [list(image.shape), cbor2.CBORTag(85, image.tobytes())])
+    return encoded({
+        "type": "image", "series_id": int(number), "series_unique_id": unique,
+        "image_id": frame.number, "start_time": [max(0, round(frame.time * 1e9)), 10**9],
+        "data": {channel: array},
+    })  # fmt: skip
+
+
+def edge_of(what: str, series: str, count: int | None = None) -> bytes:
+    """Return the message that a series starts or ends, ``what``: *start* or *end*."""
+    number, _, unique = series.partition("-")
+    said = {"type": what, "series_id": int(number), "series_unique_id": unique}
+    return encoded(said if count is None else said | {"number_of_images": count})
+
+
+def encoded(held: Mapping[str, Any]) -> bytes:
+    """Return a message as CBOR that says so of itself."""
+    cbor2 = needed("cbor2", "serve")
+    content: bytes = cbor2.dumps(cbor2.CBORTag(55799, held))
+    return content
