@@ -74,19 +74,23 @@ def uniform(
 
 
 class Memory:
-    """What is remembered from one call to the next, restored with the generators: a tensor."""
+    """Numbers that are remembered from one call to the next, and restored with the generators."""
 
     def __init__(self) -> None:
         """Remember nothing."""
         self.held = torch.zeros(0, dtype=torch.float64)
 
+    def keep(self, numbers: Tensor) -> None:
+        """Remember ``numbers`` from now on, a row of float64."""
+        self.held = numbers
+
     def get_state(self) -> Tensor:
-        """Return what is remembered."""
-        return self.held.clone()
+        """Return what is remembered, as bytes."""
+        return self.held.clone().view(torch.uint8)
 
     def set_state(self, state: Tensor) -> None:
         """Remember what ``get_state`` returned."""
-        self.held = state.clone()
+        self.held = state.cpu().clone().view(torch.float64)
 
 
 def generators(*owners: object) -> Iterator[Generator | Memory]:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 from madem.device import Cell
 from madem.errors import InputError
-from madem.learn import Equilibrium, RelativeMove, centred
+from madem.learn import Equilibrium, Measured, RelativeMove, centred
 from madem.machine import FastSlow, Periphery, SignedPair, Simulated, verified
 from madem.machine.writing import single_pulse
 from madem.network import Box, Dense, Free, Layer, Network, Readout
@@ -275,6 +275,25 @@ def test_a_chip_moves_to_double_precision_and_back_with_its_cells(cell: Cell) ->
     assert not torch.equal(cells, store(module).cells)
     assert store(module).cells.dtype == torch.float64
     assert module.float()(batch()).dtype == torch.float32
+
+
+def test_what_a_nudge_has_measured_is_kept_with_the_chip(cell: Cell) -> None:
+    first, second = (
+        Equilibrium(chip(cell, layers=2).machine, centred(Measured(every=5))) for _ in range(2)
+    )
+    for _ in range(3):
+        step(first).step()
+        first.commit()
+    held = first.state_dict()
+    second.load_state_dict({k: v.clone() if isinstance(v, Tensor) else v for k, v in held.items()})
+    beta = second.estimator.beta
+    assert isinstance(beta, Measured)
+    assert beta.memory.held.tolist() == first.estimator.beta.memory.held.tolist()  # type: ignore[union-attr]
+    for module in (first, second):
+        step(module)
+        module.commit()
+    for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("way", ["half", "bfloat16"])

@@ -47,7 +47,7 @@ class Bench:
         """Return the strength that an ``estimator`` measures there, the median of the chips'."""
         fresh = Measured()
         replace(estimator, beta=fresh)(self.machine, self.x, self.target, self.cost)
-        return Even(float(fresh.memory.held[1:].median()))
+        return Even(fresh.amount)
 
     def fixed(self, estimator: Estimator) -> Estimator:
         """Return ``estimator`` with a strength that it would measure as a fixed one."""

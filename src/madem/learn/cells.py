@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from madem.errors import InputError, shown
 from madem.machine import Machine
 from madem.machine.stores import part_of
+from madem.randomness import rewind, streams
 
 DTYPES = (torch.float32, torch.float64)
 """Types in which conductances of a microsiemens can be told apart."""
@@ -37,10 +38,13 @@ class Cells(nn.Module):
     ``torch.distributed`` for which read noise is drawn, and whether was ``warned``.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        """Begin with parameters that are what the cells stand for."""
+    def __init__(self, machine: Machine, estimator: object = None) -> None:
+        """Begin with parameters that are what the cells stand for.
+
+        What an ``estimator`` remembers of the chip is kept with it.
+        """
         super().__init__()
-        self.machine = machine
+        self.machine, self.estimator = machine, estimator
         self.asked = [p.detach().clone() for p in machine.parameters]
         self.settings = {"rank": 0, "warned": 0}
 
@@ -99,7 +103,8 @@ class Cells(nn.Module):
         """Return all that the machine holds, what was last written, and the rank, as tensors."""
         held = {f"machine.{name}": tensor for name, tensor in self.machine.state().items()}
         asked = {f"asked.{i}": p for i, p in enumerate(self.asked)}
-        return {**held, **asked, "rank": torch.tensor(self.settings["rank"])}
+        return {**held, **asked, **streams(self.estimator),
+                "rank": torch.tensor(self.settings["rank"])}  # fmt: skip
 
     def set_extra_state(self, state: Any) -> None:
         """Take back what ``get_extra_state`` returned, in the present type and place.
@@ -115,6 +120,8 @@ class Cells(nn.Module):
         if shapes != [p.shape for p in self.asked] or "rank" not in here or here["rank"].dim():
             raise InputError("the state is not that of a chip with as many parameters")
         self.machine.restore(part_of(here, "machine."))
+        if "stream.0" in state:
+            rewind(state, self.estimator)
         self.ask(list(asked.values()))
         self.settings["rank"] = int(state["rank"])
 

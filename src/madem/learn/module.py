@@ -84,7 +84,7 @@ class Equilibrium(nn.Module):
         self.labels = [name.replace(".", "_") for name in machine.names]
         for label, value in zip(self.labels, machine.parameters, strict=True):
             self.register_parameter(label, nn.Parameter(value.detach().clone()))
-        self.chip = None if machine.bare else Cells(machine)
+        self.chip = None if machine.bare else Cells(machine, self.estimator)
 
     @property
     def network(self) -> Network:

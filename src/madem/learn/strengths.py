@@ -203,6 +203,11 @@ class Measured:
         if self.every < 1:
             raise InputError(f"every must be at least 1, but is {self.every}")
 
+    @property
+    def amount(self) -> float:
+        """The median of what was measured last of the chips, 1 where nothing was yet."""
+        return float(self.memory.held[1:].median()) if self.memory.held.numel() else 1.0
+
     def strength(self, machine: Machine, free: Observed, push: Push) -> Tensor:
         """Return the strength of each sample of an exact machine, and warn that it is so."""
         warnings.warn(
@@ -239,7 +244,7 @@ class Measured:
             found, amount = calibrated(at, amount, order)
         else:
             found = at(amount)[0]
-        self.memory.set_state(torch.cat([amount.new_tensor([calls + 1]), amount.reshape(-1)]))
+        self.memory.keep(torch.cat([amount.new_tensor([calls + 1]), amount.reshape(-1)]))
         return found
 
     def __str__(self) -> str:
@@ -269,8 +274,8 @@ def calibrated(
     most, off, need = (f"{float(each.max()):.2g}" for each in (amount, error, best))
     raise InputError(
         f"beta auto: no nudge is seen in the noise. At a largest current of {most} the gradient is "
-        f"off by {off} times its size; it would take one of {need}: give beta as a number that the "
-        "machine bears, or take one with less noise"
+        f"off by {off} times its size; it would take one of {need}: give a beta that the "
+        "machine bears, more samples, or a machine with less noise"
     )
 
 

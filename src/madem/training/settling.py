@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from madem.errors import InputError
-from madem.learn import Contrast
+from madem.learn import Contrast, Even, Measured
+from madem.learn.strengths import evened
 from madem.ledger import Price, lasting
 from madem.machine import Machine, Simulated
 from madem.network import Nudge, Problem
@@ -116,17 +117,22 @@ def phases_of(plan: Plan, output: Tensor, target: Tensor) -> list[Nudge]:
     """
     strengths, estimator = strengths_of(plan), plan.estimator
     assert isinstance(estimator, Contrast)
-    push = estimator.pushing(plan.task.cost, output, target)
-    return [push(strength * estimator.beta) for strength in strengths]  # type: ignore[operator]
+    push, beta = estimator.pushing(plan.task.cost, output, target), estimator.beta
+    if isinstance(beta, Even | Measured):
+        push, _ = evened(push, output.dim() - len(plan.network.layers[-1].shape))
+        beta = beta.amount
+    return [push(strength * beta) for strength in strengths]  # type: ignore[operator]
 
 
 def strengths_of(plan: Plan) -> list[float | complex]:
     """Return how strong the nudges of the plan's estimator are, in units of its beta.
 
-    Raises ``InputError`` for an estimator that does not contrast settlings of a fixed strength.
+    A measured one is that of the last calibration. Raises ``InputError`` for an estimator that does
+    not contrast settlings of a fixed strength.
     """
-    estimator = plan.estimator
-    if not isinstance(estimator, Contrast) or not isinstance(estimator.beta, float | int):
+    estimator, fixed = plan.estimator, float | int | Even
+    known = fixed | Measured if isinstance(plan.making, OnChips) else fixed
+    if not isinstance(estimator, Contrast) or not isinstance(estimator.beta, known):
         raise InputError(
             f"estimator: {estimator} has no phases of a fixed strength, which could be settled one "
             "by one"
