@@ -16,6 +16,9 @@ from madem.randomness import uniform
 Memory = tuple[Tensor, ...]
 """What a rule remembers from step to step: tensors alone, so that a checkpoint can hold them."""
 
+Rate = float | Tensor
+"""A learning rate: one number, or one a chip, ``(*chips, 1, 1)``."""
+
 Step = tuple[tuple[Tensor, ...], Memory]
 """The change wanted of each parameter, and the memory after it."""
 
@@ -29,7 +32,7 @@ class Rule(Protocol):
         del parameters
         return ()
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the change wanted of each parameter, zero where none is, and the memory after it.
 
         One gradient and one rate per parameter.
@@ -44,7 +47,7 @@ class Descent(Rule):
     [[-0.5, -0.5]]
     """
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes and the memory after them."""
         return tuple(-rate * part for part, rate in zip(gradients, rates, strict=True)), memory
 
@@ -69,7 +72,7 @@ class Accumulate:
         """Return an empty memory of the shapes of ``parameters``."""
         return tuple(torch.zeros_like(each) for each in parameters)
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes, zero where none is due, and the memory after them."""
         grown = [
             held - rate * part for held, part, rate in zip(memory, gradients, rates, strict=True)
@@ -104,7 +107,7 @@ class Sparse(Rule):
         if not all(threshold > 0 for threshold in self.thresholds):
             raise InputError(f"thresholds must be positive, but are {self.thresholds}")
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes, zero almost everywhere, and no memory."""
         wanted = []
         for part, rate, threshold in zip(gradients, rates, self.thresholds, strict=True):
@@ -138,7 +141,7 @@ class Momentum:
         """Return sums of zero."""
         return tuple(torch.zeros_like(each) for each in parameters)
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes, and the sums."""
         sums = tuple(self.share * v + part for v, part in zip(memory, gradients, strict=True))
         return tuple(-rate * v for v, rate in zip(sums, rates, strict=True)), sums
@@ -174,7 +177,7 @@ class Adam:
         zeros = [torch.zeros_like(each) for each in parameters]
         return (*zeros, *(torch.zeros_like(each) for each in zeros), torch.tensor(0))
 
-    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[float]) -> Step:
+    def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes, and both means and the number of steps after them."""
         count, steps = len(gradients), int(memory[-1]) + 1
         means = [m.lerp(g, 1 - self.mean_share)

@@ -12,7 +12,7 @@ from torch import Tensor
 from madem.data.task import Task
 from madem.errors import InputError
 from madem.learn.estimators import Estimator
-from madem.learn.rules import Rule
+from madem.learn.rules import Rate, Rule
 from madem.machine import Machine
 from madem.machine.base import Listener, silent
 from madem.network import Joint, Network, Thresholds
@@ -80,7 +80,7 @@ class Schedule:
 
     steps: int
     batch: int
-    rates: tuple[float, ...]
+    rates: tuple[Rate, ...]
     fall: Cosine | Exponential = Cosine()
     weight_decay: float = 0.0
     looks: tuple[int, ...] = ()
@@ -109,7 +109,7 @@ class Schedule:
         """Return what ``balance`` adds to the gradient of ``joint`` at free ``states``."""
         return self.balance * joint.overuse(states) if isinstance(joint, Thresholds) else 0.0
 
-    def at(self, step: int, joints: int) -> list[float]:
+    def at(self, step: int, joints: int) -> list[Rate]:
         """Return the learning rate of each of ``joints`` joints at ``step``.
 
         Raises ``InputError`` where there are neither one rate nor as many as joints.

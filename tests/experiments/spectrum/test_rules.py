@@ -89,3 +89,16 @@ def test_joules_of_a_sample_by_hand(rule: str) -> None:
         assert found.array_joules == 0
     else:
         assert found.joules > 1e-12 * (least + written)
+
+
+@pytest.mark.parametrize("rule", ["sparse", "centred", "tiki-taka"])
+def test_candidates_that_learn_at_once_learn_as_alone(rule: str) -> None:
+    config = SpectrumConfig.of(SMALL | {"steps": 40, "tuning_chips": 4})
+    bench, way = config.bench("braille", tuning=True), WAYS[rule]
+    own = way.numbers[0]
+    alike = replace(way, rates=(0.3, 0.3), numbers=(own,))
+    read, eight = alike.tune(bench)({}).read, replace(bench, chips=8)
+    alone = alike.begin(eight, 0.3, own)({}).accuracy
+    assert read == pytest.approx([sum(alone[:4]) / 4, sum(alone[4:]) / 4], rel=1e-6)
+    still, learns = replace(alike, rates=(1e-9, 0.3)).tune(bench)({}).read
+    assert learns > still + 0.3

@@ -125,7 +125,7 @@ def test_the_fair_table_tunes_where_it_judges(tmp_path: Path) -> None:
             assert fair.outcome.array_joules is not None
             assert fair.outcome.joules > fair.outcome.array_joules >= 0
             if rule == "centred":
-                tried = [sum(done[f"fair.{name}.{i}"]["accuracy"]) / 2 for i in range(6)]
+                tried = done[f"tuning.{name}"]["read"]
                 assert fair.tuned == max(tried)
                 assert (fair.rate, fair.own) == WAYS[rule].grid[tried.index(max(tried))]
     in_situ, centred = (whole.tasks["braille"][rule].fair["stuck"].outcome

@@ -436,7 +436,9 @@ class DigitalConfig(Strict):
         sigma = parse(self.noise, "siemens", f"{plan.name}.noise")
         return Digital(
             OPTIMISERS[self.optimiser],
-            spread_over(self.rates or plan.schedule.rates, len(joints), f"{plan.name}.rates"),
+            spread_over(
+                self.rates or [*map(float, plan.schedule.rates)], len(joints), f"{plan.name}.rates"
+            ),
             [math.inf if math.inf in (room, unit) else room / unit for unit in units],
             [sigma / unit for unit in units],
             self.gain,

@@ -10,6 +10,7 @@ from madem.data.words import Classify
 from madem.experiments.config.networks import HopfieldConfig
 from madem.experiments.spectrum.imperfections import chips_with
 from madem.learn import Estimator, Rule
+from madem.learn.rules import Rate
 from madem.network import Network, SquaredError
 from madem.training import Pairs, Plan, Schedule
 from madem.training.assemble import Holding
@@ -85,7 +86,7 @@ class Bench:
         shape = HopfieldConfig(hidden=self.sizes.hidden, gain=self.sizes.gain, readout=readout)
         return shape.build(self.task.inputs, self.task.outputs)
 
-    def plan(self, how: Learner, rate: float, severe: Mapping[str, float]) -> Plan:
+    def plan(self, how: Learner, rate: Rate, severe: Mapping[str, float]) -> Plan:
         """Return the plan of learning as ``how`` says on chips with what is ``severe``."""
         sizes, task, units = self.sizes, self.task, self.sizes.units
         if how.inside:

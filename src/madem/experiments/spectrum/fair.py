@@ -21,8 +21,8 @@ CLEAR = 0.005
 
 
 def count(config: SpectrumConfig) -> int:
-    """Return how many trainings a rule makes here."""
-    return (len(WAYS["centred"].grid) + 1) * len(config.imperfections) if config.fair else 0
+    """Return of how many parts this is of a rule's job."""
+    return 2 * len(config.imperfections) if config.fair else 0
 
 
 def tuned_there(
@@ -39,18 +39,13 @@ def tuned_there(
     severe = {name: severities(name, config.stated - 1) for name in config.imperfections}
 
     @cache
-    def tuning(index: int) -> Under:
-        return way.begin(config.bench(task, tuning=True), *way.grid[index])
-
-    @cache
     def last(index: int) -> Under:
         return way.begin(config.bench(task), *way.grid[index], counted=True)
 
-    every = range(len(way.grid))
-    asked = {f"fair.{name}.{index}": (name, index) for index in every for name in severe}
-    tried = parts.made(results.Outcome, asked, lambda each: tuning(each[1])(severe[each[0]]))
-    means = {name: [float(np.mean(tried[f"fair.{name}.{index}"].accuracy)) for index in every]
-             for name in severe}  # fmt: skip
+    tuning = way.tune(config.bench(task, tuning=True))
+    asked = {f"tuning.{name}": each for name, each in severe.items()}
+    means = {key.removeprefix("tuning."): tried.read
+             for key, tried in parts.made(results.Tried, asked, tuning).items()}  # fmt: skip
     best = {f"fair.{name}": (name, int(np.argmax(means[name]))) for name in severe}
     found = parts.made(results.Outcome, best, lambda each: last(each[1])(severe[each[0]]))
     return {

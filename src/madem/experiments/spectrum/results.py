@@ -20,6 +20,12 @@ class Candidate(Result):
     mean: float
 
 
+class Tried(Result):
+    """What every candidate of a rule ``read``, accuracy, mean over the chips of the tuning."""
+
+    read: list[float]
+
+
 class Outcome(Result):
     """What came of one training: accuracy of each chip, and shares.
 

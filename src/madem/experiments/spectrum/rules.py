@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from madem import learn, training
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.config.parts import OPTIMISERS
 from madem.experiments.spectrum.benches import Bench, Learner
-from madem.experiments.spectrum.results import Outcome
+from madem.experiments.spectrum.results import Outcome, Tried
 from madem.ledger import Event, Ledger, load_prices, totals
 from madem.machine import Machine, Simulated
 from madem.machine.base import silent
@@ -97,9 +98,35 @@ class Way:
         how = self.make(bench, own)
         if isinstance(how, ExSitu):
             return programmed(bench, rate, how, counted)
-        return lambda severe: learned(  # each with an estimator and a rule of its own
-            training.Trainer(bench.plan(self.make(bench, own), rate, severe), counted=counted)  # type: ignore[arg-type]
-        )
+
+        def under(severe: Mapping[str, float]) -> Outcome:
+            how = self.make(bench, own)  # each with an estimator and a rule of its own
+            assert isinstance(how, Learner)
+            return learned(training.Trainer(bench.plan(how, rate, severe), counted=counted))
+
+        return under
+
+    def tune(self, bench: Bench) -> Callable[[Mapping[str, float]], Tried]:
+        """Return what all candidates of the ``grid`` read on chips of ``bench``, by what is severe.
+
+        Candidates of one number learn at once, each rate on as many chips of its own.
+        """
+        if isinstance(self.make(bench, self.numbers[0]), ExSitu):
+            unders = [self.begin(bench, *each) for each in self.grid]
+            return lambda severe: Tried(read=[fmean(under(severe).accuracy) for under in unders])
+
+        def tried(severe: Mapping[str, float]) -> Tried:
+            count, chips = len(self.rates), bench.chips
+            rates = torch.tensor(self.rates).repeat_interleave(chips)[:, None, None]
+            many, read = replace(bench, chips=count * chips), list[list[float]]()
+            for own in self.numbers:
+                how = self.make(many, own)
+                assert isinstance(how, Learner)
+                each = learned(training.Trainer(many.plan(how, rates, severe), counted=False))
+                read.append(torch.tensor(each.accuracy).view(count, chips).mean(-1).tolist())
+            return Tried(read=[mean for both in zip(*read, strict=True) for mean in both])
+
+        return tried
 
 
 def learned(trainer: training.Trainer) -> Outcome:

@@ -23,7 +23,7 @@ POINT = 0.01
 """What counts as a loss: one point of accuracy."""
 
 COSTLY = ("tiki-taka", "contrastive", "coupled", "sampled", "auto", "sparse", "centred", "positive",
-          "in-the-loop")  # fmt: skip
+          "in-situ", "in-the-loop")  # fmt: skip
 """Rules in the order of their time, so that the longest jobs begin first."""
 
 
@@ -43,7 +43,7 @@ def conditions(config: SpectrumConfig) -> dict[str, Mapping[str, float]]:
 def jobs_of(config: SpectrumConfig, path: Path) -> list[Job]:
     """Return a job a task and rule, the longest first, and the comparison of writes."""
     order = sorted(config.rules, key=lambda rule: COSTLY.index(rule) if rule in COSTLY else 99)
-    count = len(conditions(config)) + len(WAYS["centred"].grid) + fair.count(config)
+    count = len(conditions(config)) + 2 + fair.count(config)
     jobs = [
         Job(f"{task}.{rule}", count, rule_job, (config, path, task, rule))
         for rule in order
@@ -59,27 +59,28 @@ def rule_job(
 ) -> dict[str, Any]:
     """Tune one rule on one task, then train and test it under every condition."""
     way, severe = WAYS[rule], conditions(config)
-    total = len(way.grid) + len(severe) + fair.count(config)
+    total = 2 + len(severe) + fair.count(config)
     parts = Parts(RunDirectory(path), f"{task}.{rule}", total, tell)
-    grid = {f"candidate.{index}": each for index, each in enumerate(way.grid)}
-    tried = parts.made(results.Candidate, grid, lambda each: tuned(config, task, rule, *each))
-    best = max(tried.values(), key=lambda each: each.mean)
+    candidates = tuned(config, parts, task, rule)
+    best = max(candidates, key=lambda each: each.mean)
     under = way.begin(config.bench(task), best.rate, best.own)
     found = parts.made(results.Outcome, severe, under)
     return results.Trained(
-        chosen=best, candidates=list(tried.values()), conditions=found,
+        chosen=best, candidates=candidates, conditions=found,
         fair=fair.tuned_there(config, parts, task, rule),
     ).model_dump()  # fmt: skip
 
 
-def tuned(
-    config: SpectrumConfig, task: str, rule: str, rate: float, own: float
-) -> results.Candidate:
-    """Return the accuracy of one candidate on ideal chips, and on chips with all at its mildest."""
-    under = WAYS[rule].begin(config.bench(task, tuning=True), rate, own)
-    ideal, together = (float(np.mean(under(s).accuracy)) for s in ({}, severities(ALL, 0)))
-    mean = (ideal + together) / 2
-    return results.Candidate(rate=rate, own=own, ideal=ideal, together=together, mean=mean)
+def tuned(config: SpectrumConfig, parts: Parts, task: str, rule: str) -> list[results.Candidate]:
+    """Return what all candidates read on ideal chips, and on chips with all at its mildest."""
+    way = WAYS[rule]
+    conditions = {f"tuning.{IDEAL}": {}, "tuning.mild": severities(ALL, 0)}
+    tried = parts.made(results.Tried, conditions, way.tune(config.bench(task, tuning=True)))
+    both = (tried[key].read for key in conditions)
+    return [
+        results.Candidate(rate=rate, own=own, ideal=i, together=t, mean=(i + t) / 2)
+        for (rate, own), i, t in zip(way.grid, *both, strict=True)
+    ]
 
 
 def writes_job(config: SpectrumConfig, path: Path, tell: Tell) -> dict[str, Any]:
