@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from madem.documents import read_yaml
 from madem.experiments.running.jobs import Progress
 from madem.experiments.train.config import TrainConfig
 from madem.experiments.train.results import TrainResults
@@ -74,6 +75,17 @@ def test_from_a_config_alone(name: str) -> None:
     while not trainer.done:
         trainer.advance()
     assert min(trainer.curve[-1]["score"]) > least > max(trainer.curve[0]["score"])
+
+
+@pytest.mark.slow
+def test_units_that_compete_read_whole_words_on_chips_without_stuck_cells() -> None:
+    """As docs/main-job.md says; a stuck cell can cost a chip one word of 32."""
+    values = read_yaml(Path(__file__).parents[3] / "examples" / "compete.yaml", "config")
+    values["machine"] |= {"chips": 2, "stuck_cells": False}
+    trainer = Trainer(TrainConfig.of(values).plan(), counted=False)
+    while not trainer.done:
+        trainer.advance()
+    assert min(trainer.curve[-1]["score"]) > 0.99
 
 
 def table(path: Path) -> Path:
