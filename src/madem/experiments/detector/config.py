@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from madem.beam.geometry import Module
 from madem.beam.reduce import Reduction
 from madem.beam.scene import Lattice, Scene
 from madem.beam.sensor import Sensor
+from madem.beam.sources.hdf5 import Recorded
 from madem.beam.sources.simulated import Simulated
 from madem.data.detector import calibrated
 from madem.experiments.config.base import Strict
@@ -25,13 +27,20 @@ from madem.experiments.config.names import (
 )
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
-from madem.experiments.config.quantities import Different, Seed, cells_need
+from madem.experiments.config.quantities import (
+    Different,
+    Positive,
+    Seconds,
+    Seed,
+    cells_need,
+)
 from madem.learn.continual import Labels, Teaching
 from madem.training import Plan
+from madem.units import parse
 
 Condition = Literal[
     "none", "gain", "pedestal", "hot", "centre", "background", "all", "step", "return", "sample",
-    "rare", "dense", "scarce",
+    "rare", "dense", "scarce", "own",
 ]  # fmt: skip
 """What happens in a shift."""
 
@@ -45,19 +54,46 @@ CONDITIONS: dict[Condition, str] = {
     "hot": "pixels become hot",
     "centre": "the beam moves",
     "background": "the background grows",
-    "all": "all of these drift",
-    "step": "all at once",
-    "return": "all drift, and are put right",
+    "all": "everything drifts",
+    "step": "everything changes at once",
+    "return": "everything drifts, and is put right",
     "sample": "another crystal from half-way",
-    "rare": "all drift, few hits",
-    "dense": "all drift, most are hits",
-    "scarce": "all drift, few and wrong labels",
+    "rare": "everything drifts, few hits",
+    "dense": "everything drifts, most are hits",
+    "scarce": "everything drifts, few and wrong labels",
+    "own": "frames of one's own",
 }
 
 OTHER = Lattice((58.0, 58.0, 151.5, 90.0, 90.0, 90.0), "P 41 21 2", structure=4)
 """The crystal after a change of sample: thaumatin."""
 
+SIMULATED = tuple(each for each in CONDITIONS if each != "own")
+
 Frames = Annotated[int, Field(ge=50, le=10_000_000)]
+
+
+class OwnConfig(Strict):
+    """Frames of one's own in place of simulated ones, in one HDF5 file.
+
+    ``path``, ``data``, ``labels``: of the file, and of the data sets in it, that of frames looked
+    for by its usual names where null; ``labels``: one number a frame, 1 for a hit, 0 for none.
+    ``corner``: where the module begins in larger images, row and column; ``photon``: what one
+    photon counts; ``interval``: from one frame to the next.
+    """
+
+    path: str
+    labels: str
+    data: str | None = None
+    corner: tuple[int, int] = (0, 0)
+    photon: Positive = 1.0
+    interval: Seconds = "10 ms"
+
+    def source(self, module: Module) -> Recorded:
+        """Return the frames; raise ``InputError`` where they cannot be read."""
+        return Recorded(
+            Path(self.path).expanduser(), module, self.data, self.labels, self.corner, self.photon,
+            parse(self.interval, "second", "own.interval"),
+        )  # fmt: skip
 
 
 class DetectorConfig(Learning, Strict):
@@ -70,13 +106,16 @@ class DetectorConfig(Learning, Strict):
     hits are counted. ``scarce``: how labels come in the condition of that name, ``rare`` and
     ``dense`` the shares of crystals in those. ``retrain``: after how many
     frames the digital network is trained again on its newest ``recent`` labels. ``alert``: from how
-    many labels is learned after an alarm. ``resamples``: of the bootstrap.
+    many labels is learned after an alarm. ``own``: frames of one's own, which the condition ``own``
+    takes in order: for warming, calibration, validation, and all others for the shift.
+    ``resamples``: of the bootstrap.
     """
 
     experiment: Literal["detector"] = "detector"
     seed: Seed = 0
     seeds: int = Field(2, ge=1, le=1000)
-    conditions: Different[Condition] = tuple(CONDITIONS)
+    conditions: Different[Condition] = SIMULATED
+    own: OwnConfig | None = None
     frames: Frames = 2000
     warming: Frames = 100
     calibration: Frames = 600
@@ -126,7 +165,7 @@ class DetectorConfig(Learning, Strict):
         return slice(self.before, None)
 
     def source(self, condition: Condition, seed: int) -> Simulated:
-        """Return the frames of a shift under a ``condition``."""
+        """Return the simulated frames of a shift under a ``condition``."""
         module: Module = self.module.make(where="module")
         drift = self.drift.make(where="drift")
         scene: Scene = self.scene.make(where="scene")
@@ -177,6 +216,13 @@ class DetectorConfig(Learning, Strict):
             hit = torch.arange(self.before) % 2
         task = calibrated(x, hit, self.calibrating, self.validating)
         return self.learning_plan(f"detector.{name}", seed, task, self.machine)
+
+    @model_validator(mode="after")
+    def _own_is_asked_for(self) -> DetectorConfig:
+        if ("own" in self.conditions) != (self.own is not None):
+            raise ValueError("conditions: own is for frames of one's own: give both, the condition "
+                             "and own.path with own.labels, or neither")  # fmt: skip
+        return self
 
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes a job takes at least."""

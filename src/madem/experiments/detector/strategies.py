@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from scipy.stats import binomtest
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -235,16 +236,21 @@ def alarmed(bench: Bench, name: str) -> Found:
         heard, left = heard + len(label), (left - len(label)).clamp_min(0)
 
     before = still("unusual")(replace(bench, tell=lambda _: None), name).score
-    for errors in ((before[:, : config.validation] > 0) != hit).double().mean(-1).tolist():
-        watches.append(watch_of(errors))
+    for wrong in (before[:, : config.validation] > 0) != hit:
+        watches.append(watch_of(int(wrong.sum()), len(wrong)))
     found = stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
     return replace(found, alarms=tuple(alarms))
 
 
-def watch_of(share: float) -> Page:
-    """Return the alarm for a share that has doubled, of at least two in a hundred."""
-    before = min(max(share, 0.02), 0.45)
-    return Page(before, 2 * before)
+def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
+    """Return the alarm for a share that has become ``factor`` times what it was.
+
+    It was ``found`` of ``count``: that end of its 95 % interval (Clopper and Pearson) counts from
+    which there is more to go, so that a share known badly raises no alarm; at least 2 in 100.
+    """
+    ends = binomtest(found, count).proportion_ci()
+    before = min(max(float(ends.high if factor > 1 else ends.low), 0.02), 0.45)
+    return Page(before, factor * before)
 
 
 def retrained(bench: Bench, name: str) -> Found:
@@ -284,7 +290,7 @@ def hindsight(bench: Bench, name: str) -> Found:
     config, x, hit = bench.config, bench.inputs("unusual"), bench.shift.hit.double()
     used = torch.arange(len(x)) >= config.warming
     fold = (torch.arange(len(x)) // config.block) % FOLDS
-    tries = [regressed(x.double(), hit, used, fold, penalty) for penalty in (3e-4, 1e-3, 3e-3)]
+    tries = [regressed(x.double(), hit, used, fold, penalty) for penalty in (1e-3, 1e-2, 3e-2)]
     late = bench.shift.hit[config.shift] == 1
 
     def missed(score: Tensor) -> float:

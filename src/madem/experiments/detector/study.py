@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from madem.beam.reduce import block_means
 from madem.beam.scene import ICE, SALT
+from madem.beam.sources import Source
 from madem.data.detector import Kind, Shift, reduced
+from madem.errors import InputError
 from madem.experiments.detector.config import CONDITIONS, Condition, DetectorConfig
 from madem.experiments.detector.results import DetectorResults
 from madem.experiments.detector.scores import missed_at, results_of, windows_of
@@ -26,12 +29,12 @@ from madem.experiments.detector.strategies import (
     Bench,
     Found,
     calibrations,
+    watch_of,
 )
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import checkpointed, refuse_numbers, resumed, train
-from madem.learn.watch import Page
 from madem.ledger import load_prices, totals
 from madem.randomness import stream
 from madem.training import Plan, Trainer
@@ -57,8 +60,15 @@ def frames_of(config: DetectorConfig, folder: RunDirectory, name: str, tell: Tel
         if done % TELL_AFTER < config.block:
             tell(Progress(name, done, total, "frames"))
 
-    source = config.source(seen, int(seed))
+    source: Source = config.source(seen, int(seed))
+    if config.own is not None and seen == "own":
+        source = islice(config.own.source(config.module.make()), config.before + config.frames)
     shift = reduced(source, config.reducing(), config.block, heard)
+    if len(shift) < config.before + config.frames or bool((shift.hit < 0).any()):
+        raise InputError(
+            f"own: {int((shift.hit >= 0).sum())} of the first {config.before + config.frames} "
+            "frames can be read and have a label, but all must: take fewer frames, or mend them"
+        )
     folder.save_tensors(file, {each.name: getattr(shift, each.name) for each in fields(shift)})
     return shift
 
@@ -160,8 +170,7 @@ def kept_alarms(score: Tensor, cut: Tensor, first: int) -> list[tuple[int, int]]
     """
     alarms = list[tuple[int, int]]()
     for chip, kept in enumerate(score > cut):
-        share = min(max(float(kept[:first].double().mean()), 0.02), 0.45)
-        for watch in (Page(share, 2 * share), Page(share, share / 2)):
+        for watch in (watch_of(int(kept[:first].sum()), first, factor) for factor in (2.0, 0.5)):
             total, done, later = 0.0, 0, kept[first:].tolist()
             while done < len(later):
                 total, at = watch.heard(total, later[done:])
@@ -192,6 +201,13 @@ def check(config: DetectorConfig) -> None:
         config.labelling(condition)
         for crystal in (source.scene.crystal, source.other, SALT, ICE):
             crystal and crystal.reflections  # noqa: B018 - refused where it is none
+    if config.own is not None:
+        found, wanted = len(config.own.source(config.module.make())), config.before + config.frames
+        if found < wanted:
+            raise InputError(
+                f"own.path: it holds {found} frames, but warming, calibration, validation and "
+                f"frames are {wanted}: let frames be {max(0, found - config.before)}, or less"
+            )
     config.teaching()
     plan = config.plan("check", config.seed)
     refuse_numbers(plan)
