@@ -37,7 +37,8 @@ class Row(Result):
     and others rejected with the cut as it was set then; ``strength``: missed at 90 %, by the bins
     of spots; ``windows``: likewise, of every window of the shift; ``regret``: likewise, mean over
     the shift; ``fewer``: of the hits that the running counter misses, the share that this does
-    not; ``writes``: a cell.
+    not; ``writes``: a cell; ``recovers``: after how many frames what changed at once is made up
+    for, None where it is not, or nothing changes at once.
     """
 
     missed: dict[Literal["80", "90", "95"], Interval]
@@ -48,6 +49,7 @@ class Row(Result):
     regret: float
     fewer: Interval
     writes: float
+    recovers: int | None
     spent: Spent | None
 
 

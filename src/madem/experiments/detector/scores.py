@@ -165,9 +165,28 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return float(np.mean(held)) if held else None
 
 
+def recovers(windows: Sequence[float | None], at: int) -> int | None:
+    """Return after how many frames the first window ends that is as good as those before ``at``.
+
+    Within three points of their mean; None where none is. ``at``: the frame of the change.
+
+    >>> recovers([0.1, 0.1, 0.5, 0.3, 0.12], 500)
+    750
+    """
+    first = -(-at // WINDOW)
+    usual = mean_of(windows[: at // WINDOW])
+    for place, share in enumerate(windows[first:], first):
+        if usual is not None and share is not None and share <= usual + 0.03:
+            return (place + 1) * WINDOW - at
+    return None
+
+
 def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
-           scores: Sequence[Mapping[str, Tensor]], frames: int) -> Row:  # fmt: skip
-    """Return how a strategy did, from what the jobs of all seeds say of all strategies."""
+           scores: Sequence[Mapping[str, Tensor]], frames: int, at: int | None) -> Row:  # fmt: skip
+    """Return how a strategy did, from what the jobs of all seeds say of all strategies.
+
+    ``at``: at which of the shift's ``frames`` everything changes, None where nothing does at once.
+    """
     own, frozen = [each[key] for each in told], [each["frozen"] for each in told]
     windows = [mean_of(part) for part in zip(*(each["windows"] for each in own), strict=True)]
     lost = [mean_of(part) for part in zip(*(each["windows"] for each in frozen), strict=True)]
@@ -190,6 +209,7 @@ def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
         regret=regret,
         fewer=found.fewer(key, "running"),
         writes=float(np.mean([each["writes"] for each in own])),
+        recovers=None if at is None else recovers(windows, at),
         spent=spent,
     )
 
@@ -204,11 +224,13 @@ def results_of(
         own = [scores[f"{condition}.{seed}"] for seed in seeds]
         told = [held[f"{condition}.{seed}"] for seed in seeds]
         samples[condition] = Resamples(config, own)
+        sudden = condition in ("step", "return")
+        at = round((1 - config.late) * config.frames) if sudden else None
         shown[condition] = Shown(
             title=titles[condition],
             hits=sum(int((each["hit"] == 1).sum()) for each in own),
             frames=sum(len(each["hit"]) for each in own),
-            rows={key: row_of(key, samples[condition], told, own, config.frames)
+            rows={key: row_of(key, samples[condition], told, own, config.frames, at)
                   for key in STRATEGIES},
         )  # fmt: skip
     alarms = alarms_of(config, seeds, held)
