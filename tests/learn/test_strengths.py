@@ -67,7 +67,7 @@ def test_the_best_strength_of_a_known_curve(make: Callable[..., Contrast], c: fl
         noise = s / (step * c) * torch.randn(chips, n, generator=draws) / n**0.5
         found = [g + bend * b * (step * c) ** order + noise]
         ladder.append((found, found))
-    share, error = best_of(ladder, torch.full((chips,), math.inf), order)
+    share, error, _ = best_of(ladder, torch.full((chips,), math.inf), order)
     best = 2 * c * share
     assert float(best.log().mean().exp()) == pytest.approx(chosen(bend, s, order), rel=0.1)
     assert float(best.log().std()) < 0.2

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from madem.errors import InputError
-from madem.learn import RelativeMove, centred, holomorphic, springs
+from madem.learn import Measured, RelativeMove, centred, holomorphic, springs
 from madem.machine import Piped, Simulated
 from madem.network import CrossEntropy, Free, Layer, Network, SquaredError
+from madem.randomness import stream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NETWORK = Network(3, (Layer(2, Free()),))
@@ -138,4 +139,20 @@ def test_what_it_cannot_do_is_refused_before_it_is_asked() -> None:
         holomorphic(0.1)(machine, x, target, CrossEntropy())
     with pytest.raises(InputError, match="strength of order 1"):
         centred(RelativeMove())(machine, x, target, CrossEntropy())
+    machine.close()
+
+
+@pytest.mark.parametrize("wide", [0.0, 0.3])
+def test_a_chip_elsewhere_is_nudged_as_its_own_noise_asks_for(wide: float) -> None:
+    """What is measured takes ``settle`` alone; without noise the nudge only has to be seen."""
+    machine, auto = chip(), Measured()
+    x, target = torch.randn(16, 3, generator=stream(0, "x")), torch.arange(16).remainder(2)
+    machine.write([wide * torch.randn(2, 3, generator=stream(0, "w")), torch.zeros(2)])
+    found = centred(auto)(machine, x, target, CrossEntropy()).weights
+    assert machine.settled == 7 * 16
+    ideal = Simulated.ideal(NETWORK, [machine.parameters])
+    for ours, theirs in zip(
+        found, centred(0.5)(ideal, x, target, CrossEntropy()).weights, strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-5)
     machine.close()

@@ -170,6 +170,9 @@ SHARES = 2 ** -(torch.arange(25.0, dtype=torch.float64) / 8)
 ENOUGH, NEAR = 0.3, 1.2
 """Noise over the gradient of a batch, or over the least, below which there is no need for more."""
 
+SMALL = 0.1
+"""Square of a parameter's part of a gradient, over the whole, below which it counts for less."""
+
 ROUNDS, LOST, MOST = 12, 2.0, 0.9
 """How often a ladder is tried, the error over the gradient from which on nothing is seen, and the
 share of the chips for which a ladder must be well."""
@@ -262,8 +265,8 @@ def calibrated(
         seen = far[0] / torch.stack(steps).amin(0)
         seen = torch.where(far[0] > 0, seen, math.inf).amin(0)
         found = [(each.weights, other) for (each, _), other in zip(ladder, rough, strict=True)]
-        share, error = best_of(found, seen, order)
-        inside = (share < 1) & (share > SHARES[-1])
+        share, error, flat = best_of(found, seen, order)
+        inside = (share < 1) & ((share > SHARES[-1]) | flat)
         fine = (error < LOST) & (inside | (error < ENOUGH))
         best = share * LADDER[0] * amount
         if bool(fine.double().mean() >= MOST):
@@ -281,8 +284,10 @@ def calibrated(
 
 def best_of(
     ladder: Sequence[tuple[Tensors, Tensors]], seen: Tensor, order: int
-) -> tuple[Tensor, Tensor]:
-    """Return the best of ``SHARES`` of each chip, and the relative error that is left there.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best of ``SHARES`` of each chip, the relative error left, and whether it is flat.
+
+    It is where the lowest share is hardly better than one that is twice as strong.
 
     ``ladder``: gradients at ``LADDER``, each as found and with other rounding; ``seen``: how far
     the highest moves each chip over what is rounded away. It is the smallest share that is seen as
@@ -299,14 +304,16 @@ def best_of(
     bound = torch.where(least < LOST, (NEAR * least).clamp_min(ENOUGH), least)
     well = (errors <= bound) & (errors < math.inf)
     smallest = (well * torch.arange(len(SHARES)).reshape(shares.shape)).amax(0)
-    return SHARES[smallest], errors.gather(0, smallest[None])[0]
+    flat = errors[-9] < NEAR * errors[-1]
+    return SHARES[smallest], errors.gather(0, smallest[None])[0], flat
 
 
 def _parts(ladder: Sequence[tuple[Tensors, Tensors]], order: int, axes: int) -> list[Tensor]:
     """Return the squares of what a gradient is made of at the highest strength of a ladder.
 
     The gradient itself, what bends it, noise, what is rounded away, and with which power of the
-    strength this falls. The parameters' parts of a gradient count by their own size.
+    strength this falls. The parameters' parts of a gradient count by their own size, those below
+    a third of the whole by less.
     """
 
     def product(a: Tensor, b: Tensor) -> Tensor:
@@ -318,10 +325,11 @@ def _parts(ladder: Sequence[tuple[Tensors, Tensors]], order: int, axes: int) -> 
         first, second = high - middle, middle - low
         rough = [product(a - b, a - b) for a, b in zip(each[::2], each[1::2], strict=True)]
         signal, size = product(high, middle).clamp_min(0), product(first, first)
-        weight = torch.where(signal + size > 0, 1 / (signal + size), 0.0)
-        found = [signal, size, product(second, second), product(first, second), *rough]
-        rows.append(weight * torch.stack(found))
-    signal, upper, lower, cross, *rough = sum(rows[1:], rows[0])
+        rows.append([signal, size, product(second, second), product(first, second), *rough])
+    table = torch.stack([torch.stack(row) for row in rows])
+    sizes = table[:, 0] + table[:, 1] + table[:, 4]
+    shares = table / (sizes + SMALL * sizes.sum(0)).unsqueeze(1)
+    signal, upper, lower, cross, *rough = shares.nan_to_num(0.0).sum(0)
     upper, lower = upper - rough[0] - rough[1], lower - rough[1] - rough[2]
     step = 2.0**-order  # upper = B + 5 S, lower = step^2 B + 20 S, cross = step B - 4 S
     noise = (step * upper - cross) / (5 * step + 4) + (lower - step**2 * upper) / (20 - 5 * step**2)
