@@ -165,8 +165,8 @@ def courses(found: DetectorResults, config: DetectorConfig) -> str:
         if key in ("step", "return"):
             axis.axvline((1 - config.late) * hours, color="#cccccc", linewidth=5, zorder=0)
         axis.set(title=found.conditions[key].title, xlabel="time (hours)")
-        axis.set_ylim(0, None)
         axis.grid(alpha=0.3)
+    axes[0, 0].set_ylim(0, None)  # of all, once everything is drawn
     for axis in axes[:, 0]:
         axis.set_ylabel("hits missed (%)")
     for axis in list(axes.flat)[len(kinds) :]:
