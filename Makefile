@@ -1,4 +1,5 @@
-# make braille: install and run the main job.  make test: install and run the tests.
+# make braille: install and run the main job.  make detector: a detector's service, and frames for it.
+# make test: install and run the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,10 +13,16 @@ install = $(BIN)/python -m pip --disable-pip-version-check install --progress-ba
     END {printf "%s  %d packages\n", live, n}' \
   || { tail -n 20 $(VENV)/install.log; exit 1; }
 
-.PHONY: braille test test-slow lint types format clean
+.PHONY: braille detector test test-slow lint types format clean
 
 braille: $(VENV)/.installed
 	$(BIN)/madem run braille --out runs/braille
+
+detector: $(VENV)/.serving
+	@echo "a simulated detector, the service, and its page at http://127.0.0.1:31080; Ctrl-C ends all"
+	@trap 'kill $$!' EXIT; \
+	$(BIN)/madem detector replay --rate 20 --set detector.frames=100000 > /dev/null & \
+	$(BIN)/madem detector serve --out runs/detector
 
 test: $(VENV)/.tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
@@ -46,6 +53,11 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt $(wildcard n
 	@echo "Installing madem into $(VENV): PyTorch and the C++ kernels take a minute or two"
 	@$(call install,-e .)
 	@$(BIN)/python -c "from madem.fast.native import kernels; kernels or print('The C++ kernels were not built: all works, more slowly')"
+	@touch $@
+
+$(VENV)/.serving: $(VENV)/.installed
+	@echo "Installing what the detector's service needs"
+	@$(call install,-e ".[serve]")
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed

@@ -31,7 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BASE | {"beam", "device", "experiments", "inspect", "ledger"},
     "training": BASE
     | {"network", "device", "ledger", "solver", "circuit", "machine", "learn", "data"},
-    "cli": BASE | {"circuit", "data", "device", "experiments", "inspect", "report"},
+    "serve": BASE | {"beam", "data", "experiments", "learn", "ledger", "machine", "training"},
+    "cli": BASE
+    | {"beam", "circuit", "data", "device", "experiments", "inspect", "report"}
+    | {"serve"},
 }
 
 
@@ -126,6 +129,7 @@ STATEFUL = {
     "cli/__init__.py": "outputs that were closed",
     "cli/looks.py": "a table of rich",
     "report": "tables of rich, an environment of jinja",
+    "serve": "a service that runs",
     "experiments/running/files.py": "an OSError's file name",
 }
 """What may change a field after it was made, and why."""

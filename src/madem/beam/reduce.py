@@ -35,6 +35,17 @@ class Seen(NamedTuple):
     bright: Array
 
 
+class Usual(NamedTuple):
+    """The median of every block, and its deviation, ``(features,)`` each."""
+
+    median: Array
+    spread: Array
+
+    def __call__(self, levels: Array) -> Array:
+        """Return how many deviations ``levels``, ``(frames, features)``, lie above the median."""
+        return single(np.clip((levels - self.median) / self.spread, *BOUNDS))
+
+
 class Reduced(NamedTuple):
     """Frames as numbers, ``(frames, features)`` each, and what they leave.
 
@@ -71,11 +82,14 @@ class Reduction:
         empty = np.zeros((0, self.module.features), np.float32)
         return Seen(empty, np.zeros(self.module.shape, np.float32))
 
-    def __call__(self, seen: Seen, frames: Array, bad: Mask | None = None) -> Reduced:
+    def __call__(
+        self, seen: Seen, frames: Array, bad: Mask | None = None, usual: Usual | None = None
+    ) -> Reduced:
         """Return ``frames``, ``(frames, rows, columns)``, reduced by what was ``seen`` before them.
 
-        ``bad``: pixels not to be used, ``(rows, columns)``. Frames given at once are of one moment:
-        none of them changes how the others are reduced.
+        ``bad``: pixels not to be used, ``(rows, columns)``; ``usual``: what is usual, where that is
+        known already. Frames given at once are of one moment: none of them changes how the others
+        are reduced.
         """
         module = self.module
         residual = frames - self.medians(frames)
@@ -89,10 +103,10 @@ class Reduction:
             residual[:, hot] = -np.inf
             levels = _logarithm(third_largest(residual, module))
         share = np.float32(min(1.0, len(frames) / self.window))
-        before = seen.levels if len(seen.levels) else levels
+        usual = usual or usual_of(seen.levels if len(seen.levels) else levels)
         kept = np.concatenate([seen.levels, levels])[-self.window :]
         left = Seen(kept, seen.bright + share * (bright - seen.bright))
-        return Reduced(plain, levels, standardised(levels, before), left)
+        return Reduced(plain, levels, usual(levels), left)
 
     def medians(self, frames: Array) -> Array:
         """Return the median of each frame's readout chips, from every second pixel each way."""
@@ -104,14 +118,18 @@ class Reduction:
         return module.spread(median.astype(np.float32))
 
 
-def standardised(levels: Array, before: Array) -> Array:
-    """Return how many deviations ``levels`` lie above the medians of the frames ``before``.
+def usual_of(before: Array) -> Usual:
+    """Return what is usual in the frames ``before``, ``(frames, features)``.
 
     The deviation is 1.4826 times the median absolute one, which a normal distribution's is.
     """
     median = np.median(before, 0)
-    spread = 1.4826 * np.median(np.abs(before - median), 0) + FLOOR
-    return single(np.clip((levels - median) / spread, *BOUNDS))
+    return Usual(median, 1.4826 * np.median(np.abs(before - median), 0) + FLOOR)
+
+
+def standardised(levels: Array, before: Array) -> Array:
+    """Return how many deviations ``levels`` lie above the medians of the frames ``before``."""
+    return usual_of(before)(levels)
 
 
 def third_largest(residual: Array, module: Module) -> Array:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from madem.cli import config, device, looks
+from madem.cli import config, detector, device, looks
 from madem.cli.run import report, run
 from madem.errors import LONGEST, InputError, clipped, fault
 
@@ -30,6 +30,7 @@ app.command()(looks.gradcheck)
 app.command()(report)
 app.add_typer(config.app, name="config")
 app.add_typer(device.app, name="device")
+app.add_typer(detector.app, name="detector")
 app.add_typer(looks.spice, name="spice")
 app.add_typer(looks.show, name="show")
 

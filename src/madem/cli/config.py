@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Configs: shown in full, checked, and their schema.", no_args_is_help=True)
 
+SERVICE = "service"
+"""What ``experiment`` is in the config of a service, which is no experiment."""
+
 Source = Annotated[
     str, typer.Argument(metavar="EXPERIMENT|RUN|CONFIG", help="A name, a run, or a YAML config.")
 ]
@@ -32,8 +35,9 @@ def show(source: Source, settings: Settings = None) -> None:
 def check(source: Source, settings: Settings = None) -> None:
     """Build what a config describes as ``madem run`` would, and say whether it can be run."""
     experiment, config = _made(source, settings)
-    experiment.check(config)
-    typer.echo(f"{source}: ok, a config of {experiment.name}")
+    if experiment is not None:
+        experiment.check(config)
+    typer.echo(f"{source}: ok, a config of {config.experiment}")
 
 
 @app.command("schema")
@@ -50,7 +54,9 @@ def schema(
 
     from madem.experiments.catalogue import MODULES, experiment
 
-    models = [experiment(each).model for each in ([name] if name else MODULES)]
+    names = [name] if name else [*MODULES, SERVICE]
+    models: list[Any] = [experiment(each).model for each in names if each != SERVICE]
+    models += [_service()] if SERVICE in names else []
     refs, held = models_json_schema([(model, "validation") for model in models])
     for model in models:
         one = held["$defs"][model.__name__]
@@ -59,9 +65,18 @@ def schema(
     typer.echo(json.dumps(whole, indent=1))
 
 
-def _made(source: str, settings: list[str] | None) -> tuple[Experiment, Any]:
-    """Return the experiment and the config of a name, a run or a YAML file."""
+def _service() -> Any:
+    """Return the config of ``madem detector serve``."""
+    from madem.serve.config import ServiceConfig
+
+    return ServiceConfig
+
+
+def _made(source: str, settings: list[str] | None) -> tuple[Experiment | None, Any]:
+    """Return the experiment, none for a service, and the config of a name, a run or a YAML file."""
     from madem.experiments.catalogue import find
 
     _, held = open_source(source, settings, named=True)
+    if held.get("experiment") == SERVICE:
+        return None, _service().of(held)
     return find(held), find(held).model.of(held)

@@ -55,7 +55,12 @@ class Shift:
         held: Tensor = getattr(self, kind)
         if kind != "unusual":
             held = torch.from_numpy(standardised(held.numpy(), held[calibration].numpy()))
-        return (2 * (held - COMPARED)).sigmoid()
+        return lit(held)
+
+
+def lit(unusual: Tensor) -> Tensor:
+    """Return how far blocks are lit, from 0 to 1, that are ``unusual`` by so many deviations."""
+    return (2 * (unusual - COMPARED)).sigmoid()
 
 
 def reduced(

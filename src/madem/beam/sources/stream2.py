@@ -305,8 +305,10 @@ class Reading:
                     place = _arrived(place, message, found)
                     if message.number >= place.next:
                         place = self._image(place, message, static, found)
-            except RefusedError as error:
-                found.append(Gap(place.series, place.next, 0, str(error)))
+            except (ValueError, TypeError, OverflowError, MemoryError) as error:
+                # whatever else bytes may do, the next message is read
+                why = str(error) if isinstance(error, RefusedError) else "damaged"
+                found.append(Gap(place.series, place.next, 0, why))
             yield place, found
 
     def _image(

@@ -1,0 +1,186 @@
+"""The page of a running service, its metrics, and the few things that may be asked of it.
+
+Everybody who reaches the port may look; who changes anything has to send the token, which is in a
+file that only this user can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hmac import compare_digest
+from importlib.resources import files
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from madem.beam import needed
+from madem.errors import InputError
+from madem.experiments.running.files import write_atomically
+from madem.serve.config import ServiceConfig
+from madem.serve.status import TOLD, Control, read_all
+from madem.serve.store import Store
+
+LARGEST = 10_000
+"""Bytes of the largest request."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+                               "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}  # fmt: skip
+SERVED = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"),
+          "/page.css": ("page.css", "text/css")}  # fmt: skip
+
+
+def token_of(folder: Path) -> str:
+    """Return the token of the service in ``folder``, made where there is none; of mode 0600.
+
+    Raises ``InputError`` where others can read it.
+    """
+    path = folder / "token"
+    with suppress(FileExistsError):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(opened, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    if path.stat().st_mode & 0o077:
+        raise InputError("token: others can read the file: remove it, another is made")
+    return path.read_text().strip()
+
+
+class Samples:
+    """What Prometheus asks for: the counts of every process, and a few numbers beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look into ``folder`` when asked."""
+        self.folder = folder
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the metrics."""
+        core = needed("prometheus_client.core", "serve")
+        held = read_all(self.folder / "status")
+        events = core.CounterMetricFamily(
+            "madem_events", "What was counted, by process and reason", labels=["process", "why"]
+        )
+        age = core.GaugeMetricFamily(
+            "madem_status_age_seconds", "Since a process last told of itself", labels=["process"]
+        )
+        waits = core.GaugeMetricFamily(
+            "madem_verdict_seconds", "From a frame's arrival to its verdict", labels=["quantile"]
+        )
+        joules = core.CounterMetricFamily(
+            "madem_joules", "What the chip has used, all-in", labels=["process", "doing"]
+        )
+        for name, each in held.items():
+            for why, count in each["counts"].items():
+                events.add_metric([name, why], count)
+            age.add_metric([name], max(0.0, time.time() - each["at"]))
+            for doing, spent in each.get("joules", {}).items():
+                joules.add_metric([name, doing], spent)
+            for q, seconds in each["waits"].items():
+                waits.add_metric([f"0.{q[1:]}"], seconds)
+        yield from (events, age, waits, joules)
+        for name, key, process in (("model", "model", "worker"), ("ring", "waiting", "receiver")):
+            value = held.get(process, {}).get(key)
+            if value is not None:
+                yield core.GaugeMetricFamily(f"madem_{name}", f"{process}: {key}", value=value)
+
+
+def generations(store: Store) -> list[dict[str, Any]]:
+    """Return what the manifests of all generations say, the newest first."""
+    found, pointed = list[dict[str, Any]](), store.pointed()
+    for number in store.numbers()[::-1]:
+        with suppress(OSError, ValueError):
+            said = json.loads((store.home / f"{number:06d}" / "manifest.json").read_bytes())
+            kept = {key: said.get(key) for key in ("number", "why", "at", "missed", "labels")}
+            found.append(kept | {"pinned": store.pinned(number), "current": number == pointed})
+    return found
+
+
+def asked(store: Store, held: Any) -> dict[str, Any]:
+    """Do what a person asks of a running service, and return all that is asked of it.
+
+    ``shadow`` and ``learning``: true or false; ``generation``: which one judges from now on;
+    ``pin``: which one is kept. Raises ``InputError`` for anything else.
+    """
+    allowed = {"shadow": bool, "learning": bool, "generation": int, "pin": int}
+    if not isinstance(held, dict) or not held:
+        raise InputError(f"control: keys and values are needed (allowed: {', '.join(allowed)})")
+    for key, value in held.items():
+        if key not in allowed or type(value) is not allowed[key]:
+            raise InputError(f"control: {str(key)[:40]!r}: (allowed: {', '.join(allowed)})")
+    if "pin" in held:
+        store.pin(held["pin"])
+    if "generation" in held:
+        store.point(held["generation"])
+    path = store.path / "control.json"
+    wanted = {**Control(path)(), **{k: v for k, v in held.items() if k in ("shadow", "learning")}}
+    write_atomically(path, json.dumps(wanted).encode())
+    return wanted
+
+
+def application(config: ServiceConfig, folder: Path) -> Any:
+    """Return the page as an ASGI application."""
+    needed("starlette", "serve")
+    responses = needed("starlette.responses", "serve")
+    route = needed("starlette.routing", "serve").Route
+    prometheus = needed("prometheus_client", "serve")
+    token, store = token_of(folder), Store(folder, config.generations)
+    registry = prometheus.CollectorRegistry()
+    registry.register(Samples(folder))
+
+    async def page(request: Any) -> Any:
+        name, kind = SERVED[request.url.path]
+        text = (files("madem.serve") / name).read_text()
+        return responses.Response(text, media_type=kind, headers=HEADERS)
+
+    def status(_: Any) -> Any:
+        held = {"processes": read_all(folder / "status"), "told": TOLD,
+                "generations": generations(store), "at": time.time()}  # fmt: skip
+        return responses.JSONResponse(held, headers=HEADERS)
+
+    def metrics(_: Any) -> Any:
+        return responses.Response(prometheus.generate_latest(registry), headers=HEADERS,
+                                  media_type="text/plain; version=0.0.4")  # fmt: skip
+
+    async def control(request: Any) -> Any:
+        given = request.headers.get("authorization", "").encode()
+        if not compare_digest(given, f"Bearer {token}".encode()):
+            return responses.JSONResponse({"error": "the token is wrong"}, 401, HEADERS)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                return responses.JSONResponse({"error": "too large"}, 413, HEADERS)
+        try:
+            return responses.JSONResponse(asked(store, json.loads(body)), headers=HEADERS)
+        except (InputError, ValueError, RecursionError) as error:
+            return responses.JSONResponse({"error": str(error)[:300]}, 400, HEADERS)
+
+    hosts = needed("starlette.middleware.trustedhost", "serve").TrustedHostMiddleware
+    wrapped = needed("starlette.middleware", "serve").Middleware(
+        hosts, allowed_hosts=["127.0.0.1", "localhost", config.host]
+    )
+    routes = [*(route(path, page) for path in SERVED), route("/status.json", status),
+              route("/metrics", metrics), route("/control", control, methods=["POST"])]  # fmt: skip
+    return needed("starlette.applications", "serve").Starlette(routes=routes, middleware=[wrapped])
+
+
+def show(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[], bool]) -> None:
+    """Serve the page as long as the service is ``alive``."""
+    del sockets
+    uvicorn = needed("uvicorn", "serve")
+
+    def watch() -> None:
+        while alive():
+            time.sleep(0.5)
+        os._exit(0)
+
+    Thread(target=watch, daemon=True).start()
+    uvicorn.run(application(config, folder), host=config.host, port=config.page,
+                log_level="warning", access_log=False, limit_concurrency=50,
+                timeout_keep_alive=5)  # fmt: skip

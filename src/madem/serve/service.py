@@ -1,0 +1,160 @@
+"""The service: its folder, its four processes, and who starts them again."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from madem.beam import needed
+from madem.documents import dump_yaml, read_yaml
+from madem.errors import InputError, abridged
+from madem.experiments.running.files import locked, write_atomically
+from madem.serve.config import ServiceConfig
+from madem.serve.learner import learn
+from madem.serve.model import calibrated, made
+from madem.serve.page import show, token_of
+from madem.serve.receiver import receive
+from madem.serve.status import Status
+from madem.serve.store import Store
+from madem.serve.worker import work
+
+Doing = Callable[[ServiceConfig, Path, Path, Callable[[], bool]], None]
+
+PARTS: dict[str, Doing] = {"receiver": receive, "worker": work, "learner": learn, "page": show}
+"""The processes, in the order in which they are started."""
+
+logger = logging.getLogger("madem.serve")
+
+
+def prepare(config: ServiceConfig, folder: Path) -> Store:
+    """Take the folder for ``config``, and calibrate a chip where it has none.
+
+    Raises ``InputError`` where the folder is of another config, or something is not installed.
+    """
+    for name in (
+        "zmq",
+        "cbor2",
+        "dectris.compression",
+        "starlette",
+        "uvicorn",
+        "prometheus_client",
+    ):
+        needed(name, "serve")
+    for below in ("status", "verdicts"):
+        (folder / below).mkdir(parents=True, exist_ok=True)
+    held, file = config.model_dump(mode="json"), folder / "config.yaml"
+    if file.exists() and read_yaml(file, "config").get("detector") != held["detector"]:
+        raise InputError(
+            f"--out: {abridged(folder)} holds a chip of another config: choose another folder, or "
+            "set detector as it was"
+        )
+    write_atomically(file, dump_yaml(held).encode())
+    store = Store(folder, config.generations)
+    current = store.current()
+    if current is None:
+        if store.numbers():
+            raise InputError(f"--out: no generation in {abridged(folder)} is whole: look at the "
+                             "disk, or begin in another folder")  # fmt: skip
+        logger.info("generation %d: calibrated", calibrated(config, store))
+        store.pin(1)
+    else:
+        made(config, current)
+    token_of(folder)
+    return store
+
+
+def serve(
+    config: ServiceConfig, folder: Path, ended: threading.Event, ready: Callable[[], Any] = print
+) -> None:
+    """Run the service in ``folder`` until ``ended`` is set; ``ready`` is called when it has begun.
+
+    A process that dies is started again, at once at first, after a while where it dies often.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        prepare(config, folder)
+        status, failed = Status(folder / "status", "service"), dict[str, list[float]]()
+        with tempfile.TemporaryDirectory(prefix="madem-") as sockets, _Begun() as begun:
+            parts = {k: v for k, v in PARTS.items() if k != "learner" or config.mode == "twin"}
+            given = config, folder, Path(sockets)
+            running = {name: begun(name, *given) for name in parts}
+            ready()
+            try:
+                while not ended.wait(0.1):
+                    for name, process in running.items():
+                        if process.is_alive():
+                            continue
+                        again = [at for at in failed.get(name, []) if at > time.monotonic() - 60]
+                        if again and time.monotonic() - again[-1] < min(0.1 * 2 ** len(again), 20):
+                            continue
+                        failed[name] = [*again, time.monotonic()]
+                        status.count("restarted", 1, f"{name}, exit {process.exitcode}")
+                        running[name] = begun(name, *given)
+                    status.shown = {"pids": {k: p.pid for k, p in running.items()}}
+                    status.write()
+            finally:
+                _stopped(list(running.values()))
+
+
+class _Begun:
+    """Begins processes that end with this one, however that ends: they see a pipe being closed.
+
+    They are forked from one that has imported everything and has run nothing, so that one that
+    died is there again at once.
+    """
+
+    def __init__(self) -> None:
+        """Begin none yet."""
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__])
+        self.reader, self.writer = self.context.Pipe(duplex=False)
+
+    def __enter__(self) -> _Begun:
+        """Return what begins processes."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let them see that they are to end."""
+        self.writer.close()
+        self.reader.close()
+
+    def __call__(
+        self, name: str, config: ServiceConfig, folder: Path, sockets: Path
+    ) -> BaseProcess:
+        """Begin the process ``name``."""
+        given = (name, config, folder, sockets, self.reader)
+        process: BaseProcess = self.context.Process(
+            target=_part, args=given, name=name, daemon=True
+        )
+        process.start()
+        return process
+
+
+def _part(name: str, config: ServiceConfig, folder: Path, sockets: Path, above: Connection) -> None:
+    """Be one of the processes; the terminal's interrupt is for the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        PARTS[name](config, folder, sockets, lambda: not above.poll())
+    except InputError as error:
+        logger.error("%s: %s", name, error)
+        raise SystemExit(2) from None
+
+
+def _stopped(running: list[BaseProcess]) -> None:
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join(5)
+        if process.is_alive():
+            process.kill()

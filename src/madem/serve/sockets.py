@@ -1,0 +1,65 @@
+"""Sockets between the processes of the service, and those at which others are served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from madem.beam import needed
+from madem.errors import InputError
+
+LARGEST = 2**20
+"""Bytes of the largest message that is heard from others than the detector."""
+WAITING = 10_000
+"""Messages that wait on either side."""
+
+
+def bound(context: Any, kind: str, address: str, key: str) -> Any:
+    """Return a socket of a ``kind`` at ``address``; ``InputError``, of ``key``, if it is taken."""
+    zmq = needed("zmq", "serve")
+    socket = plain(context, kind)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise InputError(
+            f"{key}: {address}: {error}: choose another port, or end who has it"
+        ) from None
+    return socket
+
+
+def joined(context: Any, kind: str, address: str) -> Any:
+    """Return a socket of a ``kind`` that is connected to ``address``."""
+    socket = plain(context, kind)
+    socket.connect(address)
+    return socket
+
+
+def plain(context: Any, kind: str) -> Any:
+    """Return a socket that waits for nobody when it is closed."""
+    zmq = needed("zmq", "serve")
+    socket = context.socket(getattr(zmq, kind))
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, WAITING)
+    socket.setsockopt(zmq.RCVHWM, WAITING)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+    return socket
+
+
+def taken(socket: Any, most: int = 1000) -> Iterator[bytes]:
+    """Yield what has come, ``most`` messages at once, and wait for none."""
+    zmq = needed("zmq", "serve")
+    for _ in range(most):
+        try:
+            yield socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+def offered(socket: Any, content: bytes) -> bool:
+    """Send what somebody may take, and return whether there was room for it."""
+    zmq = needed("zmq", "serve")
+    try:
+        socket.send(content, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True

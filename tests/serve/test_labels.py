@@ -1,0 +1,50 @@
+"""Labels: what is one, what is none, and which line of a file is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cbor2
+import pytest
+
+from madem.errors import InputError
+from madem.serve.labels import AT_ONCE, Label, labels_in, messages_of, read_labels
+
+
+def test_labels_come_back_from_messages() -> None:
+    sent = [Label("1-A", number, number % 3 == 0) for number in range(AT_ONCE + 5)]
+    messages = list(messages_of(sent))
+    assert len(messages) == 2
+    assert [label for content in messages for label in labels_in(content)] == sent
+
+
+@pytest.mark.parametrize(
+    "held",
+    [7, {}, [7], [{}], [{"series": "1-A", "image": 1}], [{"series": "", "image": 1, "hit": 1}],
+     [{"series": "1-A", "image": -1, "hit": 1}], [{"series": "1-A", "image": 1, "hit": 2}],
+     [{"series": "1-A", "image": True, "hit": 1}], [{"series": 1, "image": 1, "hit": 1}],
+     [{"series": "1-A", "image": 1.5, "hit": 1}], [{"series": "x" * 101, "image": 1, "hit": 1}],
+     [{"series": "1-A", "image": 1, "hit": [1]}], [{}] * (AT_ONCE + 1), [[[[[[[[1]]]]]]]]],
+)  # fmt: skip
+def test_what_is_no_label_is_none(held: object) -> None:
+    assert set(labels_in(cbor2.dumps(held))) == {None}
+
+
+def test_noise_is_no_label() -> None:
+    assert list(labels_in(b"")) == [None]
+    assert list(labels_in(b"\xff" * 50)) == [None]
+
+
+def test_a_file_of_labels(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("series,image,hit,who\n1-A,3,1,crystfel\n1-A, 4 ,0,\n")
+    assert read_labels(file) == [Label("1-A", 3, True), Label("1-A", 4, False)]
+    file.write_text("series,image,hit\n1-A,3,1\n1-A,4,maybe\n")
+    with pytest.raises(InputError, match="line 3: image must be a number and hit 0 or 1"):
+        read_labels(file)
+    file.write_text("frame;hit\n")
+    with pytest.raises(InputError, match="needs a header with series, image and hit"):
+        read_labels(file)
+    file.write_text("series,image,hit\n1-A\n")
+    with pytest.raises(InputError, match="line 2"):
+        read_labels(file)

@@ -1,0 +1,136 @@
+"""The learner: labels late, out of order, contradictory or false, and what they do to a chip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from madem.serve.config import ServiceConfig
+from madem.serve.labels import Label, messages_of
+from madem.serve.learner import Teacher
+from madem.serve.model import made
+from madem.serve.status import Control, Status
+from tests.serve.running import small
+
+
+def teacher(folder: Path, *settings: str) -> Teacher:
+    config: ServiceConfig = small(*settings)
+    own = Teacher(config, folder, None, Status(folder / "status", "learner"))
+    generation = own.store.current()
+    assert generation is not None
+    return Teacher(config, folder, made(config, generation), own.status)
+
+
+def frames(own: Teacher, count: int, first: int = 0) -> list[tuple[torch.Tensor, bool]]:
+    """Show ``count`` frames like those of the reference, and return what they are."""
+    assert own.model is not None
+    found = []
+    for number in range(first, first + count):
+        row = number % len(own.model.hit)
+        x, hit = own.model.reference[row], bool(own.model.hit[row])
+        own.saw("1-A", number, 0.0, x)
+        found.append((x, hit))
+    return found
+
+
+def tell(own: Teacher, *labels: Label) -> bool:
+    return own.heard(messages_of(labels))
+
+
+def test_labels_may_come_late_early_twice_and_against_each_other(folder: Path) -> None:
+    own, counts = teacher(folder), Status(folder / "status", "learner").counts
+    counts = own.status.counts
+    frames(own, 3)
+    tell(own, Label("1-A", 1, True), Label("1-A", 1, True), Label("1-A", 1, False))
+    assert (counts["labels"], counts["label twice"], counts["label contradicts"]) == (1, 1, 1)
+    tell(own, Label("1-A", 7, True), Label("1-A", 8, False), Label("1-A", 8, True))
+    assert (counts["label waits"], counts["label contradicts"]) == (2, 2)
+    frames(own, 6, 3)
+    assert counts["labels"] == 2  # that of 7 had waited, those of 8 contradicted each other
+    own.heard([b"noise"])
+    assert counts["label refused"] == 1
+    own.frames.clear()
+    tell(own, Label("1-A", 2, True))
+    assert counts["label unknown"] == 1
+
+
+def test_a_flood_of_labels_is_bounded(folder: Path) -> None:
+    own = teacher(folder, "remembered=100")
+    tell(own, *(Label("9-F", number, True) for number in range(1000)))
+    assert len(own.waiting) == 100
+    assert own.status.counts["label flood"] == 900
+
+
+def test_good_labels_teach_and_what_is_learned_takes_over(folder: Path) -> None:
+    own = teacher(folder, "trial=60", "detector.online.updates=2")
+    shown = frames(own, 100)
+    assert tell(own, *(Label("1-A", number, hit) for number, (_, hit) in enumerate(shown)))
+    counts = own.status.counts
+    assert counts["learned"] + len(own.held) == 100
+    assert counts["promoted"] + counts["rolled back"] == 1
+    assert counts["cells written"] > 0
+    if counts["promoted"]:
+        assert own.store.pointed() == 2
+        assert own.store.noted() == []
+
+
+def test_a_labeller_that_says_the_opposite_is_rolled_back(folder: Path) -> None:
+    own = teacher(folder, "trial=60", "detector.online.updates=60", "worse=0.1")
+    shown, before = frames(own, 100), [p.clone() for p in _parameters(own)]
+    tell(own, *(Label("1-A", number, not hit) for number, (_, hit) in enumerate(shown)))
+    assert own.status.counts["rolled back"] == 1
+    assert own.patience == 2
+    assert own.store.pointed() == 1
+    moved = own.store.noted()
+    assert [bool(each.get("undone")) for each in moved] == [False, True]
+    assert all(each["cells"] > 0 for each in moved)
+    error = float((torch.cat([p.flatten() for p in _parameters(own)])
+                   - torch.cat([p.flatten() for p in before])).abs().mean())  # fmt: skip
+    assert error < 0.05  # programmed back, as well as cells can be
+
+
+def _parameters(own: Teacher) -> list[torch.Tensor]:
+    assert own.model is not None
+    return list(own.model.learner.machine.parameters)
+
+
+def test_one_class_alone_does_no_harm(folder: Path) -> None:
+    own = teacher(folder, "trial=60", "detector.online.updates=2")
+    frames(own, 100)
+    tell(own, *(Label("1-A", number, True) for number in range(100)))
+    assert own.status.counts["promoted"] + own.status.counts["rolled back"] == 1
+    assert own.before is not None
+    assert torch.isfinite(torch.tensor(own.before.cut))
+
+
+def test_a_kill_resumes_the_generation_bit_for_bit(folder: Path) -> None:
+    own = teacher(folder, "trial=1000", "detector.online.updates=2")
+    shown = frames(own, 60)
+    before = [p.clone() for p in _parameters(own)]
+    tell(own, *(Label("1-A", number, hit) for number, (_, hit) in enumerate(shown)))
+    assert any(not torch.equal(a, b) for a, b in zip(before, _parameters(own), strict=True))
+    again = teacher(folder)
+    assert all(torch.equal(a, b) for a, b in zip(before, _parameters(again), strict=True))
+    assert again.status.counts["chip written since"] > 0
+
+
+def test_learning_can_be_held_and_another_generation_be_asked_for(folder: Path) -> None:
+    own = teacher(folder, "detector.online.updates=2")
+    (folder / "control.json").write_text('{"learning": false}')
+    shown = frames(own, 60)
+    labels = [Label("1-A", number, hit) for number, (_, hit) in enumerate(shown)]
+    assert not tell(own, *labels)
+    (folder / "control.json").unlink()
+    own.control = Control(folder / "control.json")
+    assert tell(own)
+    assert own.model is not None
+    own.store.save(own.model.state(), {"why": "test"})
+    own.store.point(1)
+    assert own.before is not None
+    own.before.number = 2
+    own.heard([])
+    assert own.before.number == 1
+    with pytest.raises(StopIteration):
+        next(messages_of([]))

@@ -1,0 +1,166 @@
+"""The worker: verdicts by score, doubts that keep a frame, and where a record ends."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from madem.beam.sources import Frame
+from madem.beam.sources.stream2 import edge_of, message_of
+from madem.serve.config import ServiceConfig
+from madem.serve.status import KEPT, TOLD
+from madem.serve.worker import Worker
+from tests.beam.sources.test_stream2 import HOSTILE
+from tests.serve.running import pictures, small
+
+Verdicts = list[dict[str, object]]
+
+
+def fed(worker: Worker, images: list[np.ndarray], first: int = 0, age: float = 0.0) -> Verdicts:
+    """Return the verdicts on images from number ``first`` on."""
+    messages = [message_of(Frame("1-A", first + i, 0.01 * i, image))
+                for i, image in enumerate(images)]  # fmt: skip
+    if first == 0:
+        messages.insert(0, edge_of("start", "1-A"))
+    marks = [(first + i, time.monotonic() - age) for i in range(len(messages))]
+    lines = worker.judged(messages, "e", marks)
+    assert worker.recorded([(place, line) for place, line, _ in lines])
+    return [each for _, line, _ in lines for each in line["verdicts"]]
+
+
+@pytest.fixture
+def config() -> ServiceConfig:
+    return small()
+
+
+def test_a_verdict_is_what_the_chip_says_of_the_reduced_frame(
+    folder: Path, config: ServiceConfig
+) -> None:
+    worker = Worker(config, folder)
+    source = config.detector.source("none", config.detector.seed)
+    frames = source.part(config.detector.validating.start)
+    found = fed(worker, [frame.image for frame in frames])
+    assert {each["why"] for each in found} <= {"score", "audit"}
+    model = worker.model
+    assert model is not None
+    hit = np.array([frame.truth.hit for frame in frames if frame.truth])
+    score = np.array([each["score"] for each in found])
+    assert score[hit].mean() > score[~hit].mean()
+    for each in found:
+        assert each["would"] == (each["score"] > model.cut)
+        assert each["keep"]  # shadow is the default
+
+
+def test_rejects_are_rejected_where_shadow_is_off_and_some_are_kept(folder: Path) -> None:
+    worker = Worker(small("shadow=false", "audit=0.2"), folder)
+    assert worker.model is not None
+    worker.model.cut = 1e9
+    found = [each for part in range(10) for each in fed(worker, pictures(worker.config), 20 * part)]
+    audited = [each for each in found if each["why"] == "audit"]
+    assert all(each["keep"] == (each["why"] == "audit") for each in found)
+    assert 20 <= len(audited) <= 60  # 40 in the mean
+    assert worker.status.counts["rejected"] == len(found) - len(audited)
+
+
+def test_what_is_in_doubt_is_kept_with_its_reason(folder: Path) -> None:
+    worker = Worker(small("shadow=false", "audit=0", "late=5"), folder)
+    assert worker.model is not None
+    worker.model.cut = 1e9
+    shape = worker.config.reading().module.shape
+    (plain, *_) = pictures(worker.config, 1)
+    some, half = plain.copy(), np.full(shape, 3.0, np.float32)
+    some[:50] = np.nan
+    half[:10] = 1.0
+    shown = [(np.zeros(shape, np.float32), 0), (some, 0), (half, 0), (plain, 9), (plain, 0)]
+    whys = [fed(worker, [image], n, age)[0] for n, (image, age) in enumerate(shown)]
+    assert [each["why"] for each in whys] == ["dark", "masked", "saturated", "late", "score"]
+    assert [each["keep"] for each in whys] == [True] * 4 + [False]
+    worker.model.learner.machine.parameters[0].fill_(torch.nan)
+    state = {k: torch.full_like(v, torch.nan) if v.is_floating_point() else v
+             for k, v in worker.model.learner.machine.state().items()}  # fmt: skip
+    worker.model.learner.machine.restore(state)
+    assert fed(worker, [plain], 5)[0]["why"] in ("not finite", "not settled")
+    worker.model = None
+    worker.store.home.rename(folder / "elsewhere")
+    assert fed(worker, [plain], 6)[0]["why"] == "no model"
+    assert {"dark", "masked", "saturated", "late", "no model"} < set(worker.status.counts)
+
+
+def test_a_new_worker_goes_on_where_the_record_ends(folder: Path, config: ServiceConfig) -> None:
+    fed(Worker(config, folder), pictures(config, 5))
+    again = Worker(config, folder)
+    assert (again.place.series, again.place.next, again.at) == ("1-A", 5, ("e", 5))
+    assert [each["image"] for each in fed(again, pictures(config, 3), 4)] == [5, 6]
+
+
+def test_another_generation_judges_from_the_next_frames_on(
+    folder: Path, config: ServiceConfig
+) -> None:
+    worker = Worker(config, folder)
+    assert {each["model"] for each in fed(worker, pictures(config, 2))} == {1}
+    model = worker.model
+    assert model is not None
+    model.cut = -123.0
+    worker.store.save(model.state(), {"why": "test"})
+    model.cut = 0.0
+    assert {each["model"] for each in fed(worker, pictures(config, 2), 2)} == {2}
+    assert worker.cut == -123.0
+
+
+def test_a_disk_that_is_full_is_counted_and_nothing_is_lost(
+    folder: Path, config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(config, folder)
+    fed(worker, pictures(config, 2))
+    message = message_of(Frame("1-A", 2, 0.1, pictures(config, 1)[0]))
+    lines = worker.judged([message], "e", [(9, time.monotonic())])
+
+    def full(lines: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(worker.record), "add", lambda _, lines: full(lines))
+    assert not worker.recorded([(place, line) for place, line, _ in lines])
+    monkeypatch.undo()
+    assert worker.status.counts["storage"] == 1
+    assert (worker.place.next, worker.at) == (2, ("e", 2))  # it is asked for again
+    assert [each["image"] for each in fed(worker, pictures(config, 1), 2)] == [2]
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_odd_messages_are_counted_and_the_next_frame_is_judged(
+    folder: Path, config: ServiceConfig, count: int
+) -> None:
+    worker, draw = Worker(config, folder), random.Random(count)
+    good = message_of(Frame("1-A", 0, 0.0, pictures(config, 1)[0]))
+    whole = [one for many in HOSTILE.values() for one in many] + [good[:3000], good]
+    for number in range(count):
+        content = bytearray(draw.choice(whole))
+        for _ in range(draw.choice([0, 1, 5])):
+            at = draw.randrange(len(content) + 1)
+            content[at : at + 1] = draw.randbytes(1)
+        lines = worker.judged([bytes(content)], "e", [(number, time.monotonic())])
+        assert worker.recorded([(place, line) for place, line, _ in lines])
+    own = message_of(Frame("5-Z", 0, 0.0, pictures(config, 1)[0]))
+    ((_, line, _),) = worker.judged([own], "e", [(count, time.monotonic())])
+    assert [each["image"] for each in line["verdicts"]] == [0]
+    assert worker.record.known().lines == count
+    assert sum(worker.status.counts.values()) >= count
+
+
+def test_what_is_shown_can_be_read_by_a_page(folder: Path, config: ServiceConfig) -> None:
+    worker = Worker(config, folder)
+    fed(worker, pictures(config, 3))
+    worker.status.written = 0.0
+    worker.status.write()
+    held = json.loads((folder / "status/worker.json").read_text())
+    assert held["shape"] == [128, 512]
+    assert sum(held["histogram"]) == 3
+    assert held["counts"]["frames"] == 3
+    assert held["joules"]["judging"] > 0
+    assert set(KEPT) < set(TOLD)
