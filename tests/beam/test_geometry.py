@@ -31,3 +31,9 @@ def test_a_pixel_sees_by_its_solid_angle_and_the_polarisation() -> None:
 def test_what_does_not_divide_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match="cannot be cut into"):
         Module(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pixel", "distance", "wavelength"])
+def test_lengths_are_positive(name: str) -> None:
+    with pytest.raises(InputError, match="must be positive"):
+        Module(**{name: 0.0})  # type: ignore[arg-type]

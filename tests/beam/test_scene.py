@@ -136,6 +136,12 @@ def test_a_hit_has_as_many_visible_spots_as_were_added() -> None:
     assert 0 < seen <= 2 * peaks
 
 
+@pytest.mark.parametrize("wrong", [{"point": 0.0}, {"size": 0.0}, {"pink": -1.0}, {"pink": 1e9}])
+def test_a_beam_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="beam: divergence"):
+        Beam(**wrong)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -143,6 +149,7 @@ def test_a_hit_has_as_many_visible_spots_as_were_added() -> None:
         ({"group": "P 6"}, "is no space group of the cell"),
         ({"cell": (0.0, 1.0, 1.0, 90.0, 90.0, 90.0)}, "cell must be three sides"),
         ({"resolution": 0.1}, "resolution must be at least"),
+        ({"cell": (900.0, 900.0, 900.0, 90.0, 90.0, 90.0)}, "at most 1e.07 reflections"),
     ],
 )
 def test_what_is_no_crystal_is_refused(changed: dict[str, object], said: str) -> None:

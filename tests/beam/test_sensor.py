@@ -88,7 +88,9 @@ def test_courses() -> None:
     np.testing.assert_allclose(back, [0, 0, 2.4, 4.72, 0, 0])
 
 
-@pytest.mark.parametrize("wrong", [{"gain": -1.0}, {"hours": 0.0}, {"at": 1.5}, {"hot": np.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"gain": -1.0}, {"hours": 0.0}, {"at": 1.5}, {"hot": np.nan}, {"hot": 1e9}]
+)
 def test_rates_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="drift"):
         Drift(**wrong)

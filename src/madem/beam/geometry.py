@@ -53,10 +53,15 @@ class Module:
     def __post_init__(self) -> None:
         """Refuse what does not divide."""
         down, along = (count * self.blocks for count in self.grid)
-        if min(down, along) < 1 or self.rows % down or self.columns % along:
+        if min(down, along, *self.shape) < 1 or self.rows % down or self.columns % along:
             raise InputError(
                 f"module: {self.rows} x {self.columns} pixels cannot be cut into {self.grid[0]} x "
                 f"{self.grid[1]} readout chips of {self.blocks} x {self.blocks} equal blocks"
+            )
+        if not min(self.pixel, self.distance, self.wavelength) > 0:
+            raise InputError(
+                "module: pixel, distance and wavelength must be positive, but are "
+                f"{self.pixel:g}, {self.distance:g} and {self.wavelength:g} m"
             )
 
     @property

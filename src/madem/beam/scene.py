@@ -7,6 +7,7 @@ reflections, water, air, polarisation and solid angle (pyFAI), and a beam whose 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,8 @@ KINDS = ("blank", "crystal", "salt or ice", "no jet")
 """What a frame shows, by its number."""
 
 BLANK, CRYSTAL, FALSE, OFF = range(4)
+MOST = 1e7
+"""How many reflections a crystal may have: all of them are held."""
 REACH = 3
 """How far from its centre a spot is drawn, in pixels."""
 
@@ -62,14 +65,22 @@ class Lattice:
     def __post_init__(self) -> None:
         """Refuse what is no crystal."""
         sides, angles = self.cell[:3], self.cell[3:]
-        if not self.resolution >= 0.5 or not self.mosaic >= 0 or not self.b >= 0:
-            raise InputError("resolution must be at least 0.5 angstrom, mosaic and b not negative, "
-                             f"but are {self.resolution}, {self.mosaic} and {self.b}")  # fmt: skip
+        if not self.resolution >= 0.5 or not 0 <= self.mosaic <= 1 or not self.b >= 0:
+            raise InputError(
+                "resolution must be at least 0.5 angstrom, mosaic from 0 to 1 and b not negative, "
+                f"but are {self.resolution}, {self.mosaic} and {self.b}"
+            )
         right = all(0.5 <= a <= 1000 for a in sides) and all(20 <= a <= 160 for a in angles)
         if not right:
             raise InputError(
                 f"cell must be three sides of 0.5 to 1000 angstrom and three angles of 20 "
                 f"to 160 degrees, but is {list(self.cell)}"
+            )
+        many = 4.19 * math.prod(sides) / self.resolution**3
+        if many > MOST:
+            raise InputError(
+                f"resolution must leave at most {MOST:.0e} reflections, but {self.resolution} "
+                f"angstrom of a cell of {list(sides)} leave up to {many:.0e}"
             )
 
     @cached_property
@@ -87,6 +98,9 @@ class Lattice:
             raise InputError(f"crystal.group: {self.group[:30]!r} is no space group of the cell "
                              f"{list(self.cell)} (such as 'P 43 21 2' of lysozyme)")  # fmt: skip
         unique = gemmi.make_miller_array(cell, group, self.resolution, 0.0, unique=True)
+        if not len(unique):
+            raise InputError(f"crystal.resolution: no reflection of the cell {list(self.cell)} has "
+                             f"a spacing of {self.resolution} angstrom or more")  # fmt: skip
         operations, draws = group.operations(), draws_of(self.structure, "structure")
         listed = [[int(index) for index in hkl] for hkl in unique]
         centric = np.array([operations.is_reflection_centric(hkl) for hkl in listed])
@@ -122,6 +136,18 @@ class Beam:
     size: float = 0.0006
     pink: float = 0.15
     point: float = 0.65
+
+    def __post_init__(self) -> None:
+        """Refuse what broadens nothing, or backwards."""
+        widths = (self.divergence, self.bandwidth, self.pink)
+        if not min(widths) >= 0 or not 0 < self.size <= 1 or not 0.05 <= self.point <= 3:
+            raise InputError(
+                "beam: divergence, bandwidth and pink must not be negative, size above 0 and point "
+                f"from 0.05 to 3 pixels, but are {widths}, {self.size} and {self.point}"
+            )
+        if max(widths) > 10:
+            raise InputError(f"beam: divergence, bandwidth and pink must be at most 10, but are "
+                             f"{widths}")  # fmt: skip
 
     def intensity(self, frames: int, draws: Draws) -> Array:
         """Return the intensity of each of ``frames``, log-normal, of median 1."""
@@ -235,7 +261,13 @@ class Scene:
         if min(parts) < 0 or sum(parts) > 1 + 1e-9 or not 0 <= self.stay < 1:
             raise InputError(f"crystals, false and off must add up to at most 1 and stay be below "
                              f"it, but are {parts} and {self.stay}")  # fmt: skip
-        if not min(self.water, self.air, self.strength, self.photons) >= 0 or self.spots < 1:
+        amounts = (self.water, self.air, self.strength, self.photons)
+        if max(amounts) > 1e6 or not 0 <= self.spread <= 10:
+            raise InputError(
+                "water, air, strength and photons must be at most 1e6 and spread from 0 to 10, but "
+                f"are {amounts} and {self.spread}"
+            )
+        if not min(amounts) >= 0 or self.spots < 1:
             raise InputError("water, air, strength and photons must not be negative, spots at "
                              f"least 1, but are {self.water}, {self.air}, {self.strength}, "
                              f"{self.photons} and {self.spots}")  # fmt: skip

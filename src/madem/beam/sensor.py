@@ -45,6 +45,13 @@ class Drift:
             value = getattr(self, each.name)
             if each.name != "course" and not value >= 0:
                 raise InputError(f"drift.{each.name} must be zero or positive, but is {value}")
+        for name, most in MOST.items():
+            whole = getattr(self, name) * self.hours
+            if whole > most or self.pattern > 100:
+                raise InputError(
+                    f"drift.{name} must come to at most {most:g} in a shift and pattern be at most "
+                    f"100, but are {whole:g} and {self.pattern:g}"
+                )
         if not self.hours > 0 or not self.at <= 1:
             raise InputError(f"drift: hours must be above 0 and at at most 1, but are {self.hours} "
                              f"and {self.at}")  # fmt: skip
@@ -63,6 +70,10 @@ class Drift:
         if self.course == "return":
             whole = np.where(time >= self.at, 0.0, whole)
         return self.hours * whole
+
+
+MOST = {"gain": 10.0, "pedestal": 1e6, "hot": 1e6, "centre": 1e5, "background": 1e4}
+"""What a drift may come to in a shift: more is no sensor, and every hot pixel is held."""
 
 
 class Hot(NamedTuple):
@@ -91,9 +102,9 @@ class Sensor:
 
     def __post_init__(self) -> None:
         """Refuse noise below zero, and a share that is none."""
-        if not self.noise >= 0 or not 0 <= self.clusters <= 1:
+        if not 0 <= self.noise <= 1000 or not 0 <= self.clusters <= 1:
             raise InputError(
-                f"sensor: noise must be zero or positive and clusters a share, but are "
+                f"sensor: noise must be from 0 to 1000 and clusters a share, but are "
                 f"{self.noise} and {self.clusters}"
             )
 
