@@ -65,7 +65,7 @@ def test_a_run_page(study: str, preset: str, tmp_path: Path) -> None:
 
 
 DRAWINGS = r"drawing|drawings|figures\.\w+(\[name\])?|circuit\.\w+|yields|recovery|forgetting"
-DRAWINGS += r"|curves(\[task\])?|(maps|fair)\[task\]|gaps"
+DRAWINGS += r"|pictures|bars|courses|strengths|curves(\[task\])?|(maps|fair)\[task\]|gaps"
 
 
 def test_only_drawings_are_marked_as_safe() -> None:
