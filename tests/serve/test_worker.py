@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zmq
 
 from madem.beam.sources import Frame
 from madem.beam.sources.stream2 import edge_of, message_of
 from madem.serve.config import ServiceConfig
+from madem.serve.labels import Label, messages_of
+from madem.serve.sockets import joined
 from madem.serve.status import KEPT, TOLD
-from madem.serve.worker import Worker
+from madem.serve.worker import Within, Worker
 from tests.beam.sources.test_stream2 import HOSTILE
-from tests.serve.running import pictures, small
+from tests.serve.running import pictures, small, waited
 
 Verdicts = list[dict[str, object]]
 
@@ -49,6 +52,8 @@ def test_a_verdict_is_what_the_chip_says_of_the_reduced_frame(
     assert {each["why"] for each in found} <= {"score", "audit"}
     model = worker.model
     assert model is not None
+    share = float((model.judge(model.reference)[0] > model.cut).double().mean())
+    assert worker.watches[0].before == pytest.approx(min(max(share, 0.02), 0.45), abs=0.05)
     hit = np.array([frame.truth.hit for frame in frames if frame.truth])
     score = np.array([each["score"] for each in found])
     assert score[hit].mean() > score[~hit].mean()
@@ -130,6 +135,33 @@ def test_a_disk_that_is_full_is_counted_and_nothing_is_lost(
     assert worker.status.counts["storage"] == 1
     assert (worker.place.next, worker.at) == (2, ("e", 2))  # it is asked for again
     assert [each["image"] for each in fed(worker, pictures(config, 1), 2)] == [2]
+
+
+def test_one_chip_keeps_what_comes_while_it_is_written(folder: Path) -> None:
+    config = small("mode=single", "shadow=false", "audit=0", "detector.online.updates=2")
+    worker = Worker(config, folder)
+    assert worker.model is not None
+    worker.model.cut = 1e9
+    with zmq.Context() as context:
+        learner = Within(worker, context)
+        for number, x in enumerate(worker.model.reference[:60]):
+            learner(Frame("1-A", number, 0.0, np.zeros((1, 1), np.float32)), 0.0, x)
+        out = joined(context, "PUSH", f"tcp://127.0.0.1:{config.labels}")
+        out.setsockopt(zmq.LINGER, 1000)
+        hits = worker.model.hit[:60].tolist()
+        for content in messages_of(Label("1-A", n, bool(hit)) for n, hit in enumerate(hits)):
+            out.send(content)
+        before = worker.model.learner.machine.parameters[0].clone()
+        waited(lambda: learner.rest() or worker.busy != (0.0, 0.0))
+        for each in (out, learner.labels):
+            each.close()
+    assert not torch.equal(before, worker.model.learner.machine.parameters[0])
+    assert worker.status.counts["dead milliseconds"] > 0
+    worker.busy = (time.monotonic() - 9, time.monotonic() - 5)
+    (image,) = pictures(config, 1)
+    while_written = fed(worker, [image], 0, time.monotonic() - worker.busy[1] + 1)
+    assert [(each["why"], each["keep"]) for each in while_written] == [("writing", True)]
+    assert [(each["why"], each["keep"]) for each in fed(worker, [image], 1)] == [("score", False)]
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])

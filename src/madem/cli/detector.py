@@ -39,7 +39,8 @@ def serve(
     from madem.serve.service import serve as run
 
     held = service_config(config, settings)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("madem").setLevel(logging.INFO)
     console = plain_console()
 
     def ready() -> None:

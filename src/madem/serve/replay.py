@@ -42,8 +42,11 @@ def replay(
     """
     zmq = needed("zmq", "serve")
     sent, lost, told, late = 0, 0, 0, deque[tuple[float, Label]]()
-    with zmq.Context() as context:
-        out, by = bound(context, "PUSH", address, "source"), plain(context, "PUSH")
+    with (
+        zmq.Context() as context,
+        bound(context, "PUSH", address, "source") as out,
+        plain(context, "PUSH") as by,
+    ):
         for socket in (out, by):
             socket.setsockopt(zmq.LINGER, 2000)
         if labels is not None:
@@ -70,8 +73,6 @@ def replay(
         if late:
             time.sleep(max(0.0, late[-1][0] - time.monotonic()))
             told += _label(by, late, time.monotonic())
-        out.close()
-        by.close()
     return Sent(sent, lost, told)
 
 

@@ -32,6 +32,9 @@ Doing = Callable[[ServiceConfig, Path, Path, Callable[[], bool]], None]
 PARTS: dict[str, Doing] = {"receiver": receive, "worker": work, "learner": learn, "page": show}
 """The processes, in the order in which they are started."""
 
+SLOWEST = 2.0
+"""Seconds that are waited at most until a process that dies often is started again."""
+
 logger = logging.getLogger("madem.serve")
 
 
@@ -94,7 +97,9 @@ def serve(
                         if process.is_alive():
                             continue
                         again = [at for at in failed.get(name, []) if at > time.monotonic() - 60]
-                        if again and time.monotonic() - again[-1] < min(0.1 * 2 ** len(again), 20):
+                        if again and time.monotonic() - again[-1] < min(
+                            0.1 * 2 ** len(again), SLOWEST
+                        ):
                             continue
                         failed[name] = [*again, time.monotonic()]
                         status.count("restarted", 1, f"{name}, exit {process.exitcode}")
@@ -143,7 +148,8 @@ def _part(name: str, config: ServiceConfig, folder: Path, sockets: Path, above: 
     """Be one of the processes; the terminal's interrupt is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("madem").setLevel(logging.INFO)
     try:
         PARTS[name](config, folder, sockets, lambda: not above.poll())
     except InputError as error:

@@ -78,8 +78,9 @@ class Worker:
         if self.model is None:
             self.model = made(self.config, generation)
             self.seen = self.model.seen
-            share = min(max(1 - self.config.rejected, 0.02), 0.45)
-            self.watches = [Page(share, min(2 * share, 0.9)), Page(share, share / 2)]
+            kept = self.model.judge(self.model.reference)[0] > self.model.cut
+            share = min(max(float(kept.double().mean()), 0.02), 0.45)
+            self.watches = [Page(share, 2 * share), Page(share, share / 2)]
         else:
             self.model.restore(generation.tensors, generation.number)
 
