@@ -38,8 +38,11 @@ QUANTITIES = [
 ]  # fmt: skip
 """No quantity; ``{u}`` stands for the right unit."""
 
-MAY_BE_NULL = ("wire", "train", "low", "high")
+MAY_BE_NULL = ("wire", "train", "low", "high", "rates", "units")
 """Keys that hold something in a study here, though they need not."""
+
+SIGNED = ("low", "high")
+"""Keys whose numbers may be below zero."""
 
 FINE = ["1{u}", "1 {u}", "0 {u}", " 2 {u} ", "1e-6 {u}", "0.000001 {u}"]
 WORDS = [
@@ -78,10 +81,13 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         for text, refuse in values_for("", inner):
             if not refuse or (text not in ("[]",) and "\n" not in text and len(text) < 200):
                 yield f"[{text}]", refuse
-        yield from ((text, True) for text in ("null", "abc", "3", "{a: 1}", "true", "''"))
+        yield from ((text, True) for text in ("abc", "3", "{a: 1}", "true", "''"))
+        yield "null", key not in MAY_BE_NULL
         return
     free = key in ("path", "device")
-    yield from ((text, not free or text[0] in "&*[{!@%`-?\x07") for text in NOWHERE)
+    whole = held is None  # what holds nothing may be a part, with all its defaults
+    yield from ((text, not (whole and text == "{}") and (not free or text[0] in "&*[{!@%`-?\x07"))
+                for text in NOWHERE)  # fmt: skip
     if held is None:
         yield from ((text, False) for text in (*PLENTY, *NUMBERS, "null", "1 ohm", "abc"))
     elif isinstance(held, bool):
@@ -89,7 +95,8 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         yield from ((text, True) for text in texts)
         yield from ((text, False) for text in ("true", "false", "True"))
     elif isinstance(held, int | float):
-        yield from ((text, True) for text in (*NUMBERS, "abc", "1 uS"))
+        yield from ((text, key not in SIGNED or text[0] != "-") for text in NUMBERS)
+        yield from ((text, True) for text in ("abc", "1 uS"))
         yield "null", key not in MAY_BE_NULL
         yield from ((text, isinstance(held, int) and text == "1e-320") for text in PLENTY)
         yield from ((text, isinstance(held, int)) for text in ("2.5", "0.3", "1e-3", "1.0"))
