@@ -182,7 +182,7 @@ def test_the_page_in_a_real_browser(shown: tuple[ServiceConfig, Path], tmp_path:
     browser = Browser(tmp_path / "browser")
     try:
         browser("Page.navigate", url=f"http://127.0.0.1:{config.page}/")
-        browser.until("document.body.dataset.drawn === 'yes'")
+        browser.until("document.body?.dataset.drawn === 'yes'")
         worker = Status(folder / "status", "worker")
         worker.counts["frames"] = 5
         worker.shown = json.loads((folder / "status/worker.json").read_text())

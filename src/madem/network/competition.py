@@ -126,7 +126,7 @@ class Thresholds(Signed):
         and never win else stay as they were drawn. A readout shows none.
 
         >>> Thresholds(2).overuse([torch.zeros(1, 3), torch.tensor([[1.0, 0.0]])])
-        tensor([[ 0.5000, -0.5000]])
+        tensor([ 0.5000, -0.5000])
         """
         used = states[self.layer].mean(-2)
         return used - used.mean(-1, keepdim=True)
