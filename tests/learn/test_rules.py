@@ -41,8 +41,11 @@ def test_accumulated_changes_add_up_to_descent() -> None:
 
 
 def test_a_threshold_must_be_one() -> None:
-    with pytest.raises(InputError, match="thresholds must be positive"):
+    with pytest.raises(InputError, match="threshold must be positive"):
         Sparse((0.1, 0.0), stream(0, "sparse"))
+    with pytest.raises(InputError, match="threshold must be zero or positive, but is -1e-06"):
+        Accumulate((0.1, -1e-6))
+    assert Accumulate((0.0,)).thresholds == (0.0,)
 
 
 def followed(rule: Rule, start: list[torch.Tensor], rates: tuple[float, ...]) -> list[torch.Tensor]:

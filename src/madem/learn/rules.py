@@ -68,6 +68,11 @@ class Accumulate:
 
     thresholds: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse a threshold below zero; at zero every change is asked for at once."""
+        if not all(threshold >= 0 for threshold in self.thresholds):
+            raise InputError(f"threshold must be zero or positive, but is {min(self.thresholds)}")
+
     def init(self, parameters: Sequence[Tensor]) -> Memory:
         """Return an empty memory of the shapes of ``parameters``."""
         return tuple(torch.zeros_like(each) for each in parameters)
@@ -105,7 +110,7 @@ class Sparse(Rule):
     def __post_init__(self) -> None:
         """Refuse a threshold that is none."""
         if not all(threshold > 0 for threshold in self.thresholds):
-            raise InputError(f"thresholds must be positive, but are {self.thresholds}")
+            raise InputError(f"threshold must be positive, but is {min(self.thresholds)}")
 
     def update(self, memory: Memory, gradients: Sequence[Tensor], rates: Sequence[Rate]) -> Step:
         """Return the wanted changes, zero almost everywhere, and no memory."""
