@@ -35,8 +35,9 @@ class Trainer:
     training never sees; since the look before, ``train_score`` and ``train_cost`` (means over chips
     and samples of one batch in ``NOTED``, None before the first step) and ``unsettled`` (share of
     the settlings that missed the tolerance); ``spent``: by item the count and the watts that the
-    ledger had heard until then, mean over chips. It hears chips whose network is a chain of arrays; others cost nothing, nor
-    does anything where it is not ``counted``, which saves up to a third of the time of a step.
+    ledger had heard until then, mean over chips. It hears chips whose network is a chain of
+    arrays; others cost nothing, nor does anything where it is not ``counted``, which saves up to a
+    third of the time of a step.
     """
 
     def __init__(self, plan: Plan, counted: bool = True) -> None:
