@@ -24,6 +24,7 @@ from madem.cli import main
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import MODULES
 from madem.experiments.running import trained
+from tests.cli.test_verbs import STUDIES as SMALLEST
 
 WORDS = ["ab", "cd", "ef", "gh"]
 TASK = {"words": WORDS, "letters": 2}
@@ -58,15 +59,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "writes": True, "writes_steps": 2, "pulses": True,
         "rules": ["centred", "sparse", "ex-situ"], "imperfections": ["stuck", "together"],
     },
-    "detector": {
-        "experiment": "detector", "frames": 50, "warming": 50, "calibration": 60, "validation": 50,
-        "seeds": 1, "conditions": ["all"], "machine": {"chips": 2}, "resamples": 100,
-        "schedule": {"steps": 4}, "online": {"updates": 1},
-        "module": {"rows": 64, "columns": 64, "grid": [2, 2], "pixel": "1.2 mm",
-                   "centre": [-2.0, 31.5]},
-        "scene": {"crystals": 0.5, "strength": 300.0, "spots": 4,
-                  "crystal": {"resolution": 3.0}},
-    },
+    "detector": SMALLEST["detector"],
     "variability": {
         "experiment": "variability", "task": TASK, "machine": {"chips": 2},
         "schedule": {"steps": 12, "looks": 3}, "ideal_steps": 5, "bias_steps": 6,

@@ -18,9 +18,13 @@ from tests.conftest import small_config
 CUT = "machine.phase=2 ns", "machine.nudged_phase=0.5 ns"
 
 
+SAMPLED = "machine.contrast=sampled", "machine.output_range=measured"
+
+
+@pytest.mark.parametrize("settings", [(), SAMPLED])
 @pytest.mark.parametrize("name", ["classify.one_layer", "reconstruct.two_layer"])
-def test_the_timeline_holds_all_that_is_charged(name: str) -> None:
-    plan = small_config(*CUT).plan(name)
+def test_the_timeline_holds_all_that_is_charged(name: str, settings: tuple[str, ...]) -> None:
+    plan = small_config(*CUT, *settings).plan(name)
     machine = plan.making.assemble(plan)
     prices = prices_of(plan, load_prices())
     spans = timeline(plan, machine, prices)

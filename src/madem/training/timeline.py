@@ -18,7 +18,7 @@ from madem.training.settling import ITEMS
 
 PARTS = {
     "settles": ("array read", "nudged array read"),
-    "is converted": ("output conversion", "partial sum conversion"),
+    "is converted": ("range setting", "output conversion", "partial sum conversion"),
     "output gradient": ("output gradient",),
     "products, added up": ("activity product", "accumulator access"),
 }
@@ -104,8 +104,11 @@ def by_phase(
     """Return what chips read of ``x`` where the free phase ends sooner, and what that takes.
 
     A row for each of ``LENGTHS``: ``seconds`` of the phase; ``accuracy``, the share that is right,
-    mean over chips, and its ``spread``; joules of a sample, ``array_only`` and ``all_in``.
+    mean over chips, and its ``spread``; joules of a sample, ``array_only`` and ``all_in``. None
+    where tiles' sums are converted, which is done in sweeps until all is at rest.
     """
+    if any(machine.periphery.partial):
+        return []
     found, tau = [], chips_of(plan).timing.tau
     for length in LENGTHS:
         ledger = Ledger()
