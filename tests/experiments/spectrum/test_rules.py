@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 
+from madem.circuit import Timing
 from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import severities
-from madem.experiments.spectrum.rules import WAYS, Modelled
+from madem.experiments.spectrum.joules import lasting
+from madem.experiments.spectrum.rules import WAYS, Modelled, learned
 from madem.learn import Implicit
 from madem.machine import Simulated
 from madem.network import CrossEntropy
 from madem.randomness import stream
-from madem.training import first_weights
+from madem.training import Trainer, chips_of, first_weights
 from tests.experiments.spectrum.test_study import SMALL
 
 
@@ -89,6 +92,33 @@ def test_joules_of_a_sample_by_hand(rule: str) -> None:
         assert found.array_joules == 0
     else:
         assert found.joules > 1e-12 * (least + written)
+
+
+@pytest.mark.parametrize("rule", ["centred", "in-the-loop"])
+def test_phases_last_as_long_as_their_circuit(rule: str) -> None:
+    """Arrays are on for a time that goes with the neurons' pole, on chips that know no other."""
+    bench = SpectrumConfig.of(SMALL | {"steps": 20, "batch": 16}).bench("braille")
+    plan = bench.plan(WAYS[rule].make(bench, WAYS[rule].numbers[0]), 0.3, {})
+    found = []
+    for tau in (1e-9, 3e-9):
+        slow = replace(plan, making=replace(chips_of(plan), timing=Timing(tau=tau)))
+        found.append(learned(Trainer(slow)))
+    assert found[0].array_joules is not None
+    assert found[0].array_joules > 0
+    assert found[1].array_joules == pytest.approx(3 * found[0].array_joules, rel=1e-6)
+    assert found[1].accuracy == found[0].accuracy
+
+
+def test_a_phase_that_does_not_end_is_charged_as_far_as_it_was_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One pole settles to half a step of 8 bits after 5.5 of itself, which is then too long."""
+    bench = SpectrumConfig.of(SMALL | {"steps": 20, "batch": 16}).bench("braille")
+    plan = bench.plan(WAYS["centred"].make(bench, 1.0), 0.3, {})
+    for name in ("madem.training.settling", "madem.experiments.spectrum.joules"):
+        monkeypatch.setattr(import_module(name), "LONGEST", 0.3)
+    trainer = Trainer(plan)
+    assert lasting(plan, trainer.machine) == {"free": 3e-10, "nudged": 3e-10}
 
 
 @pytest.mark.parametrize("rule", ["sparse", "centred", "tiki-taka"])
