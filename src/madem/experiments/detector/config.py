@@ -19,12 +19,8 @@ from madem.beam.sources.hdf5 import Recorded
 from madem.beam.sources.simulated import Simulated
 from madem.data.detector import calibrated
 from madem.experiments.config.base import Strict
-from madem.experiments.config.names import (
-    BESIDE,
-    ESTIMATORS,
-    RULES,
-    Part,
-)
+from madem.experiments.config.names import BESIDE, ESTIMATORS, RULES
+from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import (
