@@ -42,16 +42,21 @@ def a_sample(ledger: Ledger, plan: Plan, times: Mapping[str, float]) -> dict[str
     return {key: scope["joules"] / samples for key, scope in each.items()}
 
 
-def arithmetic(network: Network, samples: int, measured: bool) -> Iterator[Event]:
-    """Yield what backpropagation through a model takes, forward states ``measured`` or not.
+def arithmetic(network: Network, samples: int, up: float | None, down: float) -> Iterator[Event]:
+    """Yield what backpropagation through a model of a chain of arrays takes.
 
-    A product a weight for each pass and for the gradient, at the precision of the activity
-    products; the model's weights are read in each pass, and the gradient is added up, sample by
-    sample, as activity differences are.
+    ``up``, ``down``: sweeps in which states, and errors, come to rest; None for ``up`` where states
+    are measured. A product a weight for each pass and for the gradient, at the precision of the
+    activity products, two where both ends move; the model's weights are read in each pass, twice a
+    sweep but the first where both ends move, and the gradient is added up, sample by sample, as
+    activity differences are.
     """
     weights = [post * pre for post, pre in network.shapes]
-    passes = sum(weights[1:]) + (0 if measured else sum(weights))
-    yield Event("activity product", float(samples * (sum(weights) + passes)))
+    both, top = sum(weights[1:-1]), sum(weights[1:][-1:])
+    passes = top + (2 * down - 1) * both
+    if up is not None:
+        passes += weights[0] + top + (2 * up - 1) * both
+    yield Event("activity product", float(samples * (sum(weights) + both + passes)))
     yield Event("model weight read", float(samples * passes))
     yield Event("accumulator access", float(samples * sum(weights)))
     yield Event("output gradient", float(samples * math.prod(network.state_shapes[-1])))

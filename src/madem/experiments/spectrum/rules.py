@@ -12,50 +12,20 @@ from itertools import product
 from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from madem import learn, training
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.config.parts import OPTIMISERS
 from madem.experiments.spectrum.benches import Bench, Learner
+from madem.experiments.spectrum.imperfections import SETTLES
 from madem.experiments.spectrum.joules import a_sample, arithmetic, lasting, longer
+from madem.experiments.spectrum.modelled import Modelled
 from madem.experiments.spectrum.results import Outcome, Tried
 from madem.ledger import Event, Ledger
-from madem.machine import Machine, Simulated
-from madem.machine.base import silent
-from madem.network import Cost
 from madem.randomness import stream
 
 Under = Callable[[Mapping[str, float]], Outcome]
 """What comes of a rule on chips with what is severe."""
-
-
-@dataclass(frozen=True)
-class Modelled:
-    """Backpropagation through the weights that chips were asked to hold (``AsAsked``).
-
-    At the states that they show, where these are ``measured``, else at those of an ideal network.
-    For chains of arrays whose hidden units clip at 1 and whose outputs feed nothing back.
-    """
-
-    measured: bool
-
-    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> learn.Gradient:
-        """Return the gradient of the batch-mean cost at input ``x``."""
-        weights, shown = machine.parameters, machine
-        if isinstance(machine, Simulated) and machine.listener is not silent:
-            for event in arithmetic(machine.network, x.shape[-2], self.measured):
-                machine.listener(event)
-        if not self.measured:
-            parts = [[w[..., :-1], w[..., -1]] for w in weights]
-            shown = Simulated.ideal(machine.network, parts)
-        free, found = shown.settle(x), list[Tensor]()
-        slope = cost.gradient(free.output, target) / x.shape[-2]
-        for below, weight in zip(free.states[-2::-1], weights[::-1], strict=True):
-            lines = torch.cat([below, torch.ones_like(below[..., :1])], -1)
-            found.insert(0, slope.mT @ lines)
-            slope = (slope @ weight[..., :-1]) * (below.abs() < 1)
-        return learn.Gradient(tuple(found), free)
 
 
 @dataclass(frozen=True)
@@ -154,6 +124,9 @@ def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) ->
         OPTIMISERS["adam"], [rate] * joints, [how.limit] * joints, [how.noise] * joints, 0.5
     ), "digital")  # fmt: skip
     most = [max(float(p.abs().max()) for p in mine) for mine in weights]
+    sample = next(ideal.task.batches((*ideal.ensemble, bench.batch), stream(0, "sweeps"), 0))[0]
+    problem = ideal.network.bind(ideal.network.couple(weights), sample)
+    sweeps = float(SETTLES.settle(problem).sweeps.double().mean())
 
     def under(severe: Mapping[str, float]) -> Outcome:
         plan = bench.plan(nothing, rate, severe)
@@ -166,7 +139,7 @@ def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) ->
         accuracy, ledger = found.mean(-1).tolist(), Ledger()
         if not counted:
             return Outcome(accuracy=accuracy)
-        heard = arithmetic(plan.network, bench.steps * bench.batch, measured=False)
+        heard = arithmetic(plan.network, bench.steps * bench.batch, sweeps, sweeps)
         for event in [*heard, Event("verified write", float(training.cells_in(plan)))]:
             ledger(event)
         return Outcome(accuracy=accuracy, **a_sample(ledger, plan, {}))
