@@ -21,9 +21,11 @@ from typing import Any
 import torch
 
 from madem import learn, machine, network, solver, training
+from madem.beam.crystallography import Beam, Crystallography, Lattice
+from madem.beam.electrons import Phase
 from madem.beam.geometry import Module
+from madem.beam.microscopy import Microscopy
 from madem.beam.reduce import Reduction
-from madem.beam.scene import Beam, Lattice, Scene
 from madem.beam.sensor import Drift, Sensor
 from madem.data.arrays import npz_table, python_table
 from madem.data.folders import folder_images
@@ -192,8 +194,8 @@ TASKS = Table("task", {
 _BESIDE: dict[str, Entry | Callable[..., Any]] = {
     "module": Entry(Module, quantities=dict.fromkeys(("pixel", "distance", "wavelength"), "meter")),
     "crystal": Lattice,
+    "phase": Phase,
     "beam": Beam,
-    "scene": Scene,
     "drift": Entry(Drift, quantities={"hours": "hour", **dict.fromkeys(
         ("gain", "pedestal", "hot", "centre", "background"), "1/hour")}),
     "sensor": Entry(Sensor, ("module", "drift", "seed")),
@@ -204,7 +206,13 @@ _BESIDE: dict[str, Entry | Callable[..., Any]] = {
 }  # fmt: skip
 
 BESIDE = {what: Table(what, {"": entry}) for what, entry in _BESIDE.items()}
-"""What is beside a beam: a scene and a sensor, and how is learned there."""
+"""What is beside a beam: what meets it, a sensor, and how is learned there."""
+
+SCENES = Table("scene", {
+    "crystallography": Crystallography,
+    "microscopy": Entry(Microscopy, quantities=dict.fromkeys(("film", "depth"), "meter")),
+})  # fmt: skip
+"""What comes into the beam of an instrument."""
 
 TABLES_OF: dict[Any, Table] = {
     network.Law: LAWS,
@@ -221,6 +229,7 @@ TABLES_OF: dict[Any, Table] = {
     forms.Noise: FORMS["noise"],
     forms.Retention: FORMS["retention"],
     Lattice: BESIDE["crystal"],
+    Phase: BESIDE["phase"],
     Beam: BESIDE["beam"],
 }
 """Which parts parameters of these types are."""
@@ -228,6 +237,6 @@ TABLES_OF: dict[Any, Table] = {
 TABLES = {
     each.what: each
     for each in (*TABLES_OF.values(), ESTIMATORS, RULES, STORES, WIRES, SPREAD, SPECTRA, CONVERTERS,
-                 DEVICES, TASKS, *BESIDE.values())
+                 DEVICES, TASKS, SCENES, *BESIDE.values())
 }  # fmt: skip
 """All tables, by the part that they name."""
