@@ -25,7 +25,9 @@ from madem.beam.sources.stream2 import edge_of, message_of
 from madem.documents import dump_yaml
 from madem.experiments.config.base import override
 from madem.serve.config import ServiceConfig
+from madem.serve.labels import Label, messages_of
 from madem.serve.record import Record
+from madem.serve.sockets import joined, offered
 
 SMALL = (
     "detector.frames=50", "detector.warming=50", "detector.calibration=100",
@@ -80,8 +82,14 @@ class Running:
                 [*command, "--out", str(self.folder)], stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        began = time.time()
-        waited(lambda: self.status("worker").get("at", 0) > began, 120)
+        waited(self._begun, 120)
+
+    def _begun(self) -> bool:
+        """Return whether its own worker has told of itself; one of a service before does not."""
+        assert self.process is not None
+        assert self.process.poll() is None, "it did not begin"
+        own, worker = self.status("service"), self.status("worker").get("pid", 0)
+        return own.get("pid") == self.process.pid and worker == own["pids"]["worker"]
 
     def status(self, name: str) -> dict[str, Any]:
         """Return what a process shows, nothing where it shows nothing."""
@@ -139,31 +147,63 @@ class Feed:
         zmq = needed("zmq", "serve")
         shown = pictures(self.config)
         with zmq.Context() as context, context.socket(zmq.PUSH) as out:
-            out.setsockopt(zmq.LINGER, 5000)
+            out.setsockopt(zmq.LINGER, 60_000)
             out.bind(self.config.source)
-            self._send(out, edge_of("start", self.series, self.most), 60_000)
+            self._sent(out, edge_of("start", self.series, self.most), 60_000)
             began = time.monotonic()
             while self.sent < self.most and not self.ended.is_set():
                 time.sleep(max(0.0, began + self.sent / self.rate - time.monotonic()))
                 image = shown[self.sent % len(shown)]
                 frame = Frame(self.series, self.sent, self.sent / self.rate, image)
-                self._send(out, message_of(frame), 2000)  # nobody there: the detector drops it
                 self.sent += 1
-            self._send(out, edge_of("end", self.series), 60_000)
+                if not self._sent(out, message_of(frame), 2000):  # the detector drops what it has
+                    due = min(self.most, int(self.rate * (time.monotonic() - began)))
+                    self.sent, before = max(self.sent, due), self.sent
+                    self.dropped += 1 + self.sent - before
+            assert self._sent(out, edge_of("end", self.series), 60_000)
 
-    def _send(self, out: Any, content: bytes, wait: int) -> None:
+    def _sent(self, out: Any, content: bytes, wait: int) -> bool:
+        """Send a message, and return whether anybody took it in time."""
         zmq = needed("zmq", "serve")
         out.setsockopt(zmq.SNDTIMEO, wait)
         try:
             out.send(content)
         except zmq.Again:
-            self.dropped += 1
+            return False
+        return True
 
     def finish(self) -> int:
         """Send the end, and return how many frames were sent."""
         self.thread.join(120)
         assert not self.thread.is_alive()
         return self.sent
+
+
+class Labeller:
+    """Somebody who labels what a detector sends, right or wrong, until it is told to stop."""
+
+    def __init__(self, config: ServiceConfig, feed: Feed) -> None:
+        """Begin to label."""
+        self.config, self.feed, self.told, self.ended = config, feed, 0, Event()
+        self.thread = Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with needed("zmq", "serve").Context() as context:
+            out = joined(context, "PUSH", f"tcp://127.0.0.1:{self.config.labels}")
+            while not self.ended.wait(0.05):
+                new = range(self.told, self.feed.sent)
+                labels = (Label(self.feed.series, number, number % 3 == 0) for number in new)
+                taken = [offered(out, content) for content in messages_of(labels)]
+                if all(taken):
+                    self.told = new.stop
+            out.close()
+
+    def finish(self) -> int:
+        """Return for how many frames labels were sent."""
+        self.ended.set()
+        self.thread.join(60)
+        return self.told
 
 
 def judged(folder: Path, series: str) -> tuple[Counter[int], Counter[int], Counter[str]]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from madem.beam.sources.stream2 import Place
 from madem.serve.config import ServiceConfig
+from madem.serve.inputs import Inputs
 from madem.serve.labels import Label, messages_of
-from madem.serve.learner import Teacher
+from madem.serve.learner import Teacher, _held_out, inputs_of
 from madem.serve.model import made
-from madem.serve.status import Control, Status
+from madem.serve.record import Record
+from madem.serve.status import TOLD, Control, Status
+from madem.serve.store import Store
 from tests.serve.running import small
 
 
@@ -114,6 +119,102 @@ def test_a_kill_resumes_the_generation_bit_for_bit(folder: Path) -> None:
     again = teacher(folder)
     assert all(torch.equal(a, b) for a, b in zip(before, _parameters(again), strict=True))
     assert again.status.counts["chip written since"] > 0
+
+
+def judged(own: Teacher, count: int, first: int = 0) -> list[bool]:
+    """Let a worker judge ``count`` frames like those of the reference; return which are hits."""
+    assert own.model is not None
+    inputs, record = inputs_of(own.config, own.store.path), Record(own.store.path / "verdicts")
+    inputs.end()
+    hits, lines = [], record.known().lines
+    for number in range(first, first + count):
+        row = number % len(own.model.hit)
+        inputs.add([("1-A", number, 0.0, own.model.reference[row].numpy())])
+        lines += 1
+        record.add([(Place("1-A", number + 1, open=True),
+                     {"n": lines, "at": ["e", number], "gaps": [], "verdicts": []})])  # fmt: skip
+        hits.append(bool(own.model.hit[row]))
+    return hits
+
+
+def test_labels_of_frames_that_were_judged_before_a_kill_teach(folder: Path) -> None:
+    own = teacher(folder, "trial=1000", "detector.online.updates=2")
+    hits = judged(own, 60)
+    tell(own, *(Label("1-A", number, hits[number]) for number in range(30)))
+    assert own.status.counts["labels"] == 30
+    again = teacher(folder, "trial=1000", "detector.online.updates=2")
+    hits += judged(again, 40, 60)
+    tell(again, *(Label("1-A", number, hits[number]) for number in range(100)))
+    counts = again.status.counts
+    assert (counts["labels"], counts["label twice"], counts["label unknown"]) == (70, 30, 0)
+    assert counts["learned"] > 0
+    held = [hit for number, hit in enumerate(hits) if _held_out(("1-A", number))]
+    assert [hit for _, hit in again.held] == held  # those from before the kill as well
+
+
+def test_labels_of_frames_whose_inputs_are_gone_are_counted(folder: Path) -> None:
+    own = teacher(folder, "remembered=50")
+    hits = judged(own, 80)
+    assert own.inputs.path == folder
+    again = teacher(folder, "remembered=50")
+    tell(again, *(Label("1-A", number, hits[number]) for number in range(80)))
+    counts = again.status.counts
+    assert (counts["labels"], counts["label unknown"], counts["label waits"]) == (50, 30, 0)
+    next(folder.glob("inputs.*")).unlink()
+    third = teacher(folder, "remembered=50")
+    tell(third, Label("1-A", 70, True), Label("1-A", 80, True), Label("2-B", 0, True))
+    counts = third.status.counts
+    assert (counts["label unknown"], counts["label waits"]) == (1, 2)
+    assert "remembered" in TOLD["label unknown"]
+
+
+def test_a_frame_that_was_judged_between_two_looks_is_found(folder: Path) -> None:
+    own = teacher(folder)
+    own.look()
+    (hit,) = judged(own, 1)
+    own._hear(("1-A", 0), hit)  # as between the look of heard and its labels
+    assert own.status.counts["labels"] == 1
+
+
+@pytest.mark.parametrize("failing", ["note", "save", "label"])
+def test_a_disk_that_refuses_is_counted_and_learning_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    own = teacher(folder, "trial=60", "detector.online.updates=2", "worse=1")
+    shown = frames(own, 200)
+    labels = [Label("1-A", number, hit) for number, (_, hit) in enumerate(shown)]
+    if failing == "label":
+        judged(own, 200)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Inputs if failing == "label" else Store, failing, full)
+        tell(own, *labels[:100])
+    counts = own.status.counts
+    assert counts["storage"] > 0
+    assert counts["learned"] + len(own.held) == 100
+    assert own.store.pointed() == (1 if failing == "save" else 2)
+    tell(own, *labels[100:])
+    assert counts["learned"] + len(own.held) == 200  # none of them twice
+    assert (own.store.pointed() or 0) > 1
+
+
+@pytest.mark.parametrize("harm", ["damaged generation", "newer generation"])
+def test_a_generation_that_cannot_be_read_is_not_followed(folder: Path, harm: str) -> None:
+    own = teacher(folder)
+    assert own.model is not None
+    own.store.save(own.model.state(), {"why": "test"})
+    manifest = folder / "generations/000002/manifest.json"
+    held = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(held | {"format": 99}) if harm[0] == "n" else "")
+    for each in (own, teacher(folder)):  # one that was there before, and one after a restart
+        for _ in range(3):
+            each.heard([])
+        assert each.status.counts[harm] == 1
+        assert each.before is not None
+        assert each.before.number == 1
 
 
 def test_learning_can_be_held_and_another_generation_be_asked_for(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import time
@@ -17,12 +18,13 @@ from urllib.request import Request, urlopen
 import pytest
 
 from madem.errors import InputError
+from madem.serve import page
 from madem.serve.config import ServiceConfig
 from madem.serve.page import application, asked, token_of
 from madem.serve.status import Status
 from madem.serve.store import Store
 from madem.serve.worker import Worker
-from tests.serve.running import pictures, small
+from tests.serve.running import pictures, small, waited
 from tests.serve.test_worker import fed
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -105,6 +107,69 @@ def test_nothing_is_done_without_the_token(shown: tuple[ServiceConfig, Path]) ->
     assert got(config, "/control", {"generation": 7}, **right)[0] == 400
     assert got(config, "/control", {"generation": 1, "pin": 1}, **right)[0] == 200
     assert got(config, "/control", None, **right)[0] == 405
+
+
+def test_a_client_that_hangs_makes_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    config = small()
+    monkeypatch.setattr(page, "LONGEST", 1.0)
+    monkeypatch.setattr(page, "MOST", 10)
+    server = uvicorn.Server(page.serving(config, folder))
+    thread = Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    hung = []
+    for n in range(40):
+        each = socket.create_connection(("127.0.0.1", config.page))
+        each.setblocking(False)
+        asks = b"GET /status.json HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        each.send(asks if n % 2 else (asks + b"\r\n") * 20)  # half a question, or reads no answer
+        hung.append(each)
+    waited(lambda: got(config, "/metrics")[0] == 200, 10)
+    for each in hung:
+        each.close()
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_disk_that_is_full_is_told_to_who_asks_for_something(
+    shown: tuple[ServiceConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = shown
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page, "write_atomically", full)
+    right = {"Authorization": f"Bearer {token_of(folder)}"}
+    code, text = got(config, "/control", {"shadow": False}, **right)
+    assert (code, json.loads(text)) == (507, {"error": "not kept: No space left on device"})
+    assert not (folder / "control.json").exists()
+
+
+def test_a_clock_that_steps_back_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, own = small(), time.time
+    worker = Worker(config, folder)
+    fed(worker, pictures(config, 2))
+    worker.status.write()
+    monkeypatch.setattr(time, "time", lambda: own() - 86_400)
+    worker.status.written = 0.0
+    fed(worker, pictures(config, 2), 2)
+    worker.status.write()
+    assert worker.model is not None
+    assert worker.store.save(worker.model.state(), {"why": "test"}) == 2
+    assert {each["model"] for each in fed(worker, pictures(config, 2), 4)} == {2}
+    asked(worker.store, {"shadow": False})
+    assert worker.control()["shadow"] is False
+    held = {family.name: family for family in page.Samples(folder).collect()}
+    assert all(s.value >= 0 for s in held["madem_status_age_seconds"].samples)
+    assert held["madem_free_bytes"].samples[0].value > 0
+    assert [each["number"] for each in page.generations(worker.store)] == [2, 1]
 
 
 def test_a_token_that_others_can_read_is_refused(folder: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from madem.serve.receiver import Ring
+from pathlib import Path
+
+import zmq
+
+from madem.serve.receiver import Ring, take
+from madem.serve.status import TOLD, Status
 
 
 def test_all_that_comes_is_held_judged_or_counted() -> None:
@@ -37,6 +42,29 @@ def test_what_was_given_is_lost_only_where_it_is_asked_for_again() -> None:
             ring.put(b"x", 0.0)  # pushes out those that the worker has
         ring.done(recorded)
         assert ring.dropped == dropped
+
+
+def test_where_there_is_no_memory_the_ring_shrinks_and_goes_on(tmp_path: Path) -> None:
+    class Short:
+        """A socket whose third message finds no memory."""
+
+        taken = 0
+
+        def recv(self, _: int) -> bytes:
+            self.taken += 1
+            if self.taken == 3:
+                raise MemoryError
+            if self.taken > 6:
+                raise zmq.Again
+            return bytes(100)
+
+    status, ring, source = Status(tmp_path, "receiver"), Ring(1000, 10**6), Short()
+    take(source, ring, status)
+    assert (len(ring.held), ring.dropped, ring.most_bytes) == (1, 1, 100)
+    take(source, ring, status)
+    assert status.counts == {"received": 5, "memory": 1}
+    assert (len(ring.held), ring.dropped) == (1, 4)
+    assert "memory" in TOLD
 
 
 def test_the_newest_are_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,50 @@ def test_the_newest_series_is_gone_on_with_and_the_others_are_over(tmp_path: Pat
     assert (known.place.series, known.place.over, known.lines) == ("2-B/../x", ("1-A",), 2)
     assert {each.parent for each in tmp_path.rglob("*.jsonl")} == {tmp_path}  # no way out of it
     assert Record(tmp_path / "none").known().lines == 0
+
+
+def test_the_mask_of_a_series_is_known_again_or_is_known_to_be_lost(tmp_path: Path) -> None:
+    record, mask = Record(tmp_path), bytes(range(64))
+    record.known()
+    place, first = line(1, 0)
+    record.add([(place._replace(mask=mask), first)])
+    assert record.known().place.mask == mask
+    (file,) = (tmp_path / "masks").iterdir()
+    for harm in (mask[:-1], None):
+        file.unlink() if harm is None else file.write_bytes(harm)
+        assert record.known().place.mask is None
+    record.add([(place._replace(mask=None), line(2, 1)[1])])
+    assert record.known().place.mask is None
+    record.add([(place, line(3, 2)[1])])
+    assert record.known().place.mask == b""
+
+
+def test_lines_are_written_in_order_whatever_series_they_are_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record(tmp_path)
+    record.known()
+    lines = [line(n, n) for n in range(1, 5)]
+    lines[1] = (lines[1][0]._replace(series="2-B"), lines[1][1])
+    calls, own = [0], os.write
+
+    def full(file: int, content: bytes) -> int:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise OSError(28, "No space left on device")
+        return own(file, content[:-5] if calls[0] == 2 else content)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="space"):
+        record.add(lines)
+    monkeypatch.undo()
+    assert record.known().lines == 1  # the second was torn, and nothing was written after it
+    assert record.reached("1-A") == 2
+    assert record.reached("2-B") == 0
+    record.add(lines[1:])
+    assert [each["n"] for each in record.lines("1-A")] == [1, 3, 4]
+    assert [each["n"] for each in record.lines("2-B")] == [2]
+    assert record.reached("1-A") == 5
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b'{"n": 1}\n'])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from pathlib import Path
 
+import cbor2
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from madem.serve.sockets import joined
 from madem.serve.status import KEPT, TOLD
 from madem.serve.worker import Within, Worker
 from tests.beam.sources.test_stream2 import HOSTILE
-from tests.serve.running import pictures, small, waited
+from tests.serve.running import each_once, pictures, small, waited
 
 Verdicts = list[dict[str, object]]
 
@@ -33,6 +35,7 @@ def fed(worker: Worker, images: list[np.ndarray], first: int = 0, age: float = 0
         messages.insert(0, edge_of("start", "1-A"))
     marks = [(first + i, time.monotonic() - age) for i in range(len(messages))]
     lines = worker.judged(messages, "e", marks)
+    worker.remember(lines)
     assert worker.recorded([(place, line) for place, line, _ in lines])
     return [each for _, line, _ in lines for each in line["verdicts"]]
 
@@ -126,15 +129,69 @@ def test_a_disk_that_is_full_is_counted_and_nothing_is_lost(
     message = message_of(Frame("1-A", 2, 0.1, pictures(config, 1)[0]))
     lines = worker.judged([message], "e", [(9, time.monotonic())])
 
-    def full(lines: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(worker.record), "add", lambda _, lines: full(lines))
-    assert not worker.recorded([(place, line) for place, line, _ in lines])
-    monkeypatch.undo()
-    assert worker.status.counts["storage"] == 1
-    assert (worker.place.next, worker.at) == (2, ("e", 2))  # it is asked for again
-    assert [each["image"] for each in fed(worker, pictures(config, 1), 2)] == [2]
+    with monkeypatch.context() as broken:
+        for name in ("write", "pwrite", "open"):
+            broken.setattr(os, name, full)
+        worker.remember(lines)
+        assert not worker.recorded([(place, line) for place, line, _ in lines])
+        more = worker.judged([message_of(Frame("1-A", 3, 0.1, pictures(config, 1)[0]))], "e",
+                             [(10, time.monotonic())])  # fmt: skip
+        assert not worker.recorded([(place, line) for place, line, _ in more])
+        assert time.monotonic() - worker.refused < 0.5  # the disk is not asked every time
+    (verdict,) = lines[0][1]["verdicts"]
+    assert (verdict["keep"], verdict["why"]) == (True, "storage")
+    assert worker.status.counts["storage"] == 3
+    assert (worker.place.next, worker.at) == (4, ("e", 10))
+    worker.refused = -9.0
+    assert worker.recorded([])
+    assert [each["image"] for each in fed(worker, pictures(config, 1), 4)] == [4]
+    each_once(folder, "1-A", 5)
+
+
+def test_lines_that_a_full_disk_has_cut_off_are_written_once(
+    folder: Path, config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, left = Worker(config, folder), [3]
+    messages = [message_of(Frame("1-A", n, 0.1, pictures(config, 1)[0])) for n in range(6)]
+    lines = worker.judged(messages, "e", [(n, 0.0) for n in range(6)])
+    whole, own = [(place, line) for place, line, _ in lines], os.write
+
+    def nearly_full(file: int, content: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 1:
+            raise OSError(28, "No space left on device")
+        return own(file, content[: len(content) // 3])
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", nearly_full)
+        assert not worker.recorded(whole)
+    assert 0 < len(worker.unwritten) < 6
+    worker.refused = -9.0
+    assert worker.recorded([])
+    each_once(folder, "1-A", 6)
+
+
+def test_a_mask_holds_after_a_kill(folder: Path, config: ServiceConfig) -> None:
+    bad = np.zeros(config.reading().module.shape, "<u4")
+    bad[:, :200] = 1
+    array = cbor2.CBORTag(40, [list(bad.shape), cbor2.CBORTag(70, bad.tobytes())])
+    start = cbor2.dumps({"type": "start", "series_id": 1, "series_unique_id": "A",
+                         "number_of_images": 9, "pixel_mask": {"threshold_1": array}})  # fmt: skip
+    first = Worker(config, folder)
+    assert first.recorded([(place, line) for place, line, _ in
+                           first.judged([start], "e", [(0, 0.0)])])  # fmt: skip
+    for number in (1, 2):  # each worker begins where the one before was killed
+        (verdict,) = fed(Worker(config, folder), pictures(config, 1), number)
+        assert verdict["why"] == "masked"
+    (file,) = (folder / "verdicts/masks").iterdir()
+    file.unlink()
+    third = Worker(config, folder)
+    assert fed(third, pictures(config, 2), 3) == []
+    assert third.status.counts["mask unknown"] == 2
+    assert each_once(folder, "1-A", 5) == {"lost": 1, "mask unknown": 2}
 
 
 def test_one_chip_keeps_what_comes_while_it_is_written(folder: Path) -> None:
@@ -145,7 +202,7 @@ def test_one_chip_keeps_what_comes_while_it_is_written(folder: Path) -> None:
     with zmq.Context() as context:
         learner = Within(worker, context)
         for number, x in enumerate(worker.model.reference[:60]):
-            learner(Frame("1-A", number, 0.0, np.zeros((1, 1), np.float32)), 0.0, x)
+            learner.teacher.saw("1-A", number, 0.0, x)
         out = joined(context, "PUSH", f"tcp://127.0.0.1:{config.labels}")
         out.setsockopt(zmq.LINGER, 1000)
         hits = worker.model.hit[:60].tolist()

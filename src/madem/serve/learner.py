@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from madem.beam import needed
+from madem.errors import InputError
 from madem.learn.watch import Page
 from madem.serve.config import ServiceConfig
+from madem.serve.inputs import Inputs
 from madem.serve.labels import labels_in
 from madem.serve.model import Model, cut_of, made, missed
-from madem.serve.sockets import bound, joined, taken
+from madem.serve.record import Record
+from madem.serve.sockets import bound, taken
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
@@ -34,10 +37,11 @@ Key = tuple[str, int]
 
 
 class Sample(NamedTuple):
-    """A frame that was judged: its score then, and its inputs."""
+    """A frame that was judged: its score then, its inputs, and their row in the file of inputs."""
 
     score: float | None
     x: Tensor
+    row: int = 0
 
 
 class Teacher:
@@ -45,6 +49,7 @@ class Teacher:
 
     ``frames``: those for which a label may still come; ``waiting``: labels that came before their
     frames; ``known``: labels that were used; ``held``: inputs and labels that are only tried on.
+    All of these but ``waiting`` are known again after a kill, from the file of inputs.
     """
 
     def __init__(
@@ -56,22 +61,36 @@ class Teacher:
             Store(folder, config.generations),
             Control(folder / "control.json"),
         )
+        self.inputs, self.record = inputs_of(config, folder), Record(folder / "verdicts")
         self.model, self.before = model, None if model is None else self._current()
         self.frames: OrderedDict[Key, Sample] = OrderedDict()
-        self.newest: dict[str, int] = {}
+        self.newest, self.reached = dict[str, int](), dict[str, int]()
         self.waiting: OrderedDict[Key, bool] = OrderedDict()
         self.known: OrderedDict[Key, bool] = OrderedDict()
         self.held: deque[tuple[Tensor, bool]] = deque(maxlen=config.held)
         self.fresh: list[tuple[Tensor, bool]] = []
         self.learned, self.patience, self.since = 0, 1, 0.0
         self.watch, self.sum = self._watch(), 0.0
+        self.refused: int | None = None
         if noted := [e for e in self.store.noted() if e.get("since") == self.store.pointed()]:
             status.count("chip written since", round(sum(e.get("cells", 0) for e in noted)))
 
-    def saw(self, series: str, number: int, score: float | None, x: Tensor) -> None:
+    def look(self) -> None:
+        """Remember the frames that were judged since, and labels that were used before a kill."""
+        for row, series, image, score, x, label in self.inputs.new():
+            if label is None:
+                self.saw(series, image, score, torch.from_numpy(x), row)
+            else:
+                self._know((series, image), label)
+                if _held_out((series, image)):
+                    self.held.append((torch.from_numpy(x), label))
+
+    def saw(self, series: str, number: int, score: float | None, x: Tensor, row: int = 0) -> None:
         """Remember a frame that was judged."""
         key = (series, number)
-        self.frames[key] = Sample(score, x)
+        if key in self.known:  # it was judged, but not in the record, before the worker was killed
+            return
+        self.frames[key] = Sample(score, x, row)
         self.newest[series] = max(number, self.newest.get(series, -1))
         while len(self.frames) > self.config.remembered:
             self.frames.popitem(last=False)
@@ -82,6 +101,8 @@ class Teacher:
 
     def heard(self, messages: Iterable[bytes]) -> bool:
         """Hear labels, learn where there are enough, and return whether the chip was written."""
+        self.look()
+        self.reached.clear()
         for content in messages:
             for label in labels_in(content):
                 if label is None:
@@ -108,8 +129,10 @@ class Teacher:
             if self.waiting[key] != hit:
                 del self.waiting[key]
             self.status.count("label contradicts" if key not in self.waiting else "label twice")
-        elif key[1] <= self.newest.get(key[0], -1):
+        elif self._judged(*key):
             self.status.count("label unknown")
+        elif key in self.frames:
+            self._use(key, hit)
         else:
             self.waiting[key] = hit
             self.status.count("label waits")
@@ -117,14 +140,30 @@ class Teacher:
                 self.waiting.popitem(last=False)
                 self.status.count("label flood")
 
-    def _use(self, key: Key, hit: bool) -> None:
-        """Use the label of a frame that is remembered: to learn from, or to try on."""
-        score, x = self.frames.pop(key)
+    def _judged(self, series: str, number: int) -> bool:
+        """Return whether the record is past a frame that is not remembered, after another look."""
+        if number > self.newest.get(series, -1):
+            if series not in self.reached:
+                self.reached[series] = self.record.reached(series)
+            self.look()
+            if number < self.reached[series] and (series, number) not in self.frames:
+                self.newest[series] = self.reached[series] - 1
+        return number <= self.newest.get(series, -1) and (series, number) not in self.frames
+
+    def _know(self, key: Key, hit: bool) -> None:
         self.known[key] = hit
         if len(self.known) > self.config.remembered:
             self.known.popitem(last=False)
+
+    def _use(self, key: Key, hit: bool) -> None:
+        """Use the label of a frame that is remembered: to learn from, or to try on."""
+        score, x, row = self.frames.pop(key)
+        self._know(key, hit)
+        if row:
+            with self._stored():
+                self.inputs.label(row, hit)
         self.status.counts["labels"] += 1
-        if crc32(f"{key[0]} {key[1]}".encode()) % HELD_OUT == 0:
+        if _held_out(key):
             self.held.append((x, hit))
         else:
             self.fresh.append((x, hit))
@@ -140,9 +179,8 @@ class Teacher:
         model.learner.learn(x, hit.long())
         self.learned += len(self.fresh)
         cells = float(model.learner.written.mean()) - before
-        self.store.note({"labels": len(self.fresh), "cells": cells})
+        self._note({"labels": len(self.fresh), "cells": cells})
         self.status.counts["learned"] += len(self.fresh)
-        self.status.counts["cells written"] += round(cells)
         self.fresh, self.since = [], time.monotonic() - began
 
     def _try(self, model: Model) -> None:
@@ -153,7 +191,11 @@ class Teacher:
         said = {"missed": new, "missed before": old, "labels": self.learned, "held out": worse}
         if new <= old + self.config.worse and not worse > 0:
             model.cut = cut
-            number = self.store.save(model.state(), {"why": "learned", **said})
+            try:
+                number = self.store.save(model.state(), {"why": "learned", **said})
+            except OSError:
+                self.status.count("storage")
+                return
             self.before.restore(self.store.load(number).tensors, number)
             model.number, self.patience = number, 1
             self.status.count("promoted", 1, f"generation {number}")
@@ -197,15 +239,33 @@ class Teacher:
         own.write(machine, [to - at for to, at in zip(old, own.machine.parameters, strict=True)])
         own.memory = own.rule.init(own.machine.parameters)
         cells = float(own.written.mean()) - began
-        self.store.note({"undone": True, "cells": cells})
-        self.status.counts["cells written"] += round(cells)
+        self._note({"undone": True, "cells": cells})
+
+    def _note(self, entry: dict[str, float]) -> None:
+        """Note in the journal, and count, which cells were written."""
+        self.status.counts["cells written"] += round(entry["cells"])
+        with self._stored():
+            self.store.note(entry)
+
+    @contextmanager
+    def _stored(self) -> Iterator[None]:
+        """Go on where storage fails, and count it."""
+        try:
+            yield
+        except OSError:
+            self.status.count("storage")
 
     def _follow(self, model: Model) -> None:
         """Go back where a person has made another generation the current one."""
         assert self.before is not None
         pointed = self.store.pointed()
-        if pointed not in (None, self.before.number):
-            generation = self.store.load(pointed)
+        if pointed not in (None, self.before.number, self.refused):
+            try:
+                generation = self.store.load(pointed)
+            except InputError:
+                self.refused = pointed
+                self.status.count(self.store.fault() or "damaged generation")
+                return
             self.before.restore(generation.tensors, pointed)
             self.undo(model)
             model.cut, self.learned = self.before.cut, 0
@@ -224,28 +284,30 @@ class Teacher:
         return Page(share, 2 * share)
 
 
+def inputs_of(config: ServiceConfig, folder: Path) -> Inputs:
+    """Return the inputs of the newest frames of a service."""
+    features = config.detector.reducing().module.features
+    return Inputs(folder, config.remembered, features)
+
+
+def _held_out(key: Key) -> bool:
+    """Return whether the label of a frame is only tried on, the same whoever asks."""
+    return crc32(f"{key[0]} {key[1]}".encode()) % HELD_OUT == 0
+
+
 def learn(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[], bool]) -> None:
     """Learn as long as the service is ``alive``."""
-    zmq, cbor2 = needed("zmq", "serve"), needed("cbor2", "serve")
+    del sockets
+    context = needed("zmq", "serve").Context()
     torch.set_num_threads(1)
-    context = zmq.Context()
     status, store = Status(folder / "status", "learner"), Store(folder, config.generations)
     generation = store.current()
     model = None if generation is None else made(config, generation)
     teacher = Teacher(config, folder, model, status)
-    frames = joined(context, "PULL", f"ipc://{sockets}/frames")
     labels = bound(context, "PULL", f"tcp://{config.host}:{config.labels}", "labels")
     while alive():
-        zmq.zmq_poll([(frames, zmq.POLLIN), (labels, zmq.POLLIN)], 200)
-        for content in taken(frames):
-            series, number, score, x = cbor2.loads(content)
-            teacher.saw(
-                series, number, score, torch.from_numpy(np.frombuffer(x, np.float32).copy())
-            )
-        try:
-            teacher.heard(taken(labels))
-        except OSError:
-            status.count("storage")
+        labels.poll(200)
+        teacher.heard(taken(labels))
         status.shown |= {
             "waiting": len(teacher.waiting), "remembered": len(teacher.frames),
             "held out": len(teacher.held), "alarm": teacher.sum / teacher.watch.threshold,

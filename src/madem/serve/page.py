@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +28,10 @@ from madem.serve.store import Store
 
 LARGEST = 10_000
 """Bytes of the largest request."""
+MOST = 50
+"""Connections at once; more are told to come again."""
+LONGEST = 20.0
+"""Seconds of the longest connection: who says nothing, or reads nothing, makes room for others."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
                                "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
@@ -84,6 +89,8 @@ class Samples:
             for q, seconds in each["waits"].items():
                 waits.add_metric([f"0.{q[1:]}"], seconds)
         yield from (events, age, waits, joules)
+        free = shutil.disk_usage(self.folder).free
+        yield core.GaugeMetricFamily("madem_free_bytes", "Of the service's disk", value=free)
         for name, key, process in (("model", "model", "worker"), ("ring", "waiting", "receiver")):
             value = held.get(process, {}).get(key)
             if value is not None:
@@ -160,6 +167,8 @@ def application(config: ServiceConfig, folder: Path) -> Any:
             return responses.JSONResponse(asked(store, json.loads(body)), headers=HEADERS)
         except (InputError, ValueError, RecursionError) as error:
             return responses.JSONResponse({"error": str(error)[:300]}, 400, HEADERS)
+        except OSError as error:
+            return responses.JSONResponse({"error": f"not kept: {error.strerror}"}, 507, HEADERS)
 
     hosts = needed("starlette.middleware.trustedhost", "serve").TrustedHostMiddleware
     wrapped = needed("starlette.middleware", "serve").Middleware(
@@ -173,7 +182,6 @@ def application(config: ServiceConfig, folder: Path) -> Any:
 def show(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[], bool]) -> None:
     """Serve the page as long as the service is ``alive``."""
     del sockets
-    uvicorn = needed("uvicorn", "serve")
 
     def watch() -> None:
         while alive():
@@ -181,6 +189,19 @@ def show(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[],
         os._exit(0)
 
     Thread(target=watch, daemon=True).start()
-    uvicorn.run(application(config, folder), host=config.host, port=config.page,
-                log_level="warning", access_log=False, limit_concurrency=50,
-                timeout_keep_alive=5)  # fmt: skip
+    needed("uvicorn", "serve").Server(serving(config, folder)).run()
+
+
+def serving(config: ServiceConfig, folder: Path) -> Any:
+    """Return how the page is served: to so many at once, and to none of them for long."""
+    usual = needed("uvicorn.protocols.http.h11_impl", "serve").H11Protocol
+
+    def connection_made(own: Any, transport: Any) -> None:
+        usual.connection_made(own, transport)
+        own.loop.call_later(LONGEST, transport.abort)
+
+    return needed("uvicorn", "serve").Config(
+        application(config, folder), host=config.host, port=config.page,
+        http=type("Hurried", (usual,), {"connection_made": connection_made}),
+        log_level="warning", access_log=False, limit_concurrency=MOST, timeout_keep_alive=5,
+    )  # fmt: skip

@@ -22,6 +22,9 @@ from madem.serve.config import ServiceConfig
 from madem.serve.sockets import bound, plain, taken
 from madem.serve.status import Status
 
+AT_ONCE = 100
+"""Messages that are taken at once, and that wait in the socket; all others wait in the ring."""
+
 
 class Held(NamedTuple):
     """A message: its number, when it came (monotonic, s), and its bytes."""
@@ -62,6 +65,14 @@ class Ring:
         """Hold a message; the oldest are dropped where there is no room."""
         self.held.append(Held(self.next, came, content))
         self.size, self.next = self.size + len(content), self.next + 1
+        self._trim()
+
+    def shrink(self) -> None:
+        """Hold half of what is held from now on: there is no memory for more."""
+        self.most_bytes = self.size // 2
+        self._trim()
+
+    def _trim(self) -> None:
         while len(self.held) > self.most or (self.size > self.most_bytes and len(self.held) > 1):
             oldest = self.held.popleft()
             self.size -= len(oldest.content)
@@ -96,6 +107,7 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
     context = zmq.Context()
     source = plain(context, "PULL")
     source.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+    source.setsockopt(zmq.RCVHWM, AT_ONCE)
     worker = bound(context, "ROUTER", f"ipc://{sockets}/ring", "ring")
     if config.protocol == "stream2":
         source.connect(config.source)
@@ -106,9 +118,7 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
     while alive():
         for ready, _ in _polled(zmq, (source, worker)):
             if ready is source:
-                for content in taken(source, 100):
-                    ring.put(content, time.monotonic())
-                    status.counts["received"] += 1
+                take(source, ring, status)
             else:
                 who, *_, said = worker.recv_multipart()
                 epoch, number, many = cbor2.loads(said)
@@ -123,6 +133,17 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
             status.count("dropped", ring.dropped - status.counts["dropped"])
         status.shown = {"waiting": len(ring.held), "bytes": ring.size, "epoch": ring.epoch}
         status.write()
+
+
+def take(source: Any, ring: Ring, status: Status) -> None:
+    """Take what has come into the ring; where there is no memory for it, the ring shrinks."""
+    try:
+        for content in taken(source, AT_ONCE):
+            ring.put(content, time.monotonic())
+            status.counts["received"] += 1
+    except MemoryError:
+        ring.shrink()
+        status.count("memory", 1, f"{ring.most_bytes} bytes from now on")
 
 
 def _polled(zmq: Any, sockets: tuple[Any, ...]) -> list[tuple[Any, int]]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -25,6 +26,9 @@ from madem.experiments.running.files import write_atomically
 
 TAIL = 1 << 20
 """Bytes at the end of a file in which its last line is."""
+
+UNKNOWN = "unknown"
+"""Stands for a mask that could not be read."""
 
 Line = Mapping[str, Any]
 
@@ -46,30 +50,31 @@ class Record:
     def known(self) -> Known:
         """Return what was judged; a line that a kill has cut off is removed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        last, names = Known(), list[str]()
+        last, names, mask = Known(), list[str](), ""
         for file in self.path.glob("*.jsonl"):
             line = _mended(file)
             if line is None:
                 continue
             names.append(line["place"][0])
             if line["n"] > last.lines:
-                series, *rest, gaps = line["place"]
-                following, time, kind, announced, begun = rest
+                series, following, time, kind, announced, begun, gaps = line["place"]
                 place = Place(series, following, time, kind, announced, begun, (), tuple(gaps))
                 last = Known(line["n"], place, tuple(line["at"]))
+                mask = line.get("mask", "")
+        last = last._replace(place=last.place._replace(mask=self._mask(mask)))
         over = tuple(name for name in names if name != last.place.series or not last.place.open)
         return last._replace(place=last.place._replace(over=over[-100:]))
 
     def add(self, lines: Sequence[tuple[Place, Line]]) -> None:
         """Add lines, each to the file of its series, in one write where they are of one."""
-        texts = dict[Path, bytes]()
+        texts = list[tuple[Path, bytes]]()
         for place, line in lines:
-            series, following, time, kind, announced, begun, _, gaps = place
-            held = [series, following, time, kind, announced, begun, gaps]
-            file = self.file(series)
-            texts[file] = texts.get(file, b"") + json.dumps(
-                {**line, "place": held}, allow_nan=False).encode() + b"\n"  # fmt: skip
-        for file, text in texts.items():
+            said = {**line, "place": [*place[:6], place.gaps], "mask": self._kept(place.mask)}
+            file, text = self.file(place.series), json.dumps(said, allow_nan=False).encode() + b"\n"
+            if texts and texts[-1][0] == file:
+                text = texts.pop()[1] + text
+            texts.append((file, text))
+        for file, text in texts:
             opened = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 left = text
@@ -78,11 +83,36 @@ class Record:
             finally:
                 os.close(opened)
 
+    def _kept(self, mask: bytes | None) -> str:
+        """Keep the mask of a series in a file of its own, and return its name."""
+        if not mask:
+            return "" if mask is not None else UNKNOWN
+        name = sha256(mask).hexdigest()
+        if not (file := self.path / "masks" / name).exists():
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, mask)
+        return name
+
+    def _mask(self, name: str) -> bytes | None:
+        """Return the mask of a name, None where it is not there whole."""
+        if not name:
+            return b""
+        with suppress(OSError):
+            mask = (self.path / "masks" / Path(name).name).read_bytes()
+            return mask if sha256(mask).hexdigest() == name else None
+        return None
+
     def file(self, series: str) -> Path:
         """Return where the verdicts of a series are."""
         name = re.sub(r"[^A-Za-z0-9~-]", "_", series)[:80] or "unknown"
         same = name == series or not series
         return self.path / f"{name if same else f'{name}.{crc32(series.encode()):08x}'}.jsonl"
+
+    def reached(self, series: str) -> int:
+        """Return which image of a series comes next, 0 where none was seen."""
+        with suppress(OSError):
+            return int((_last(self.file(series)) or {"place": [series, 0]})["place"][1])
+        return 0
 
     def lines(self, series: str) -> Iterator[dict[str, Any]]:
         """Yield the lines of a series."""
@@ -110,7 +140,7 @@ class Record:
         for number, each in judged.items():
             keep[number], score[number] = each["would"], each["score"]
         name = self.file(series).stem
-        text = f"# candidate frames, version 1.0\n# series: {series}\n# frames: {end}\n"
+        text = f"# frames to be kept\n# series: {series}\n# frames: {end}\n"
         text += "".join(f"{number}\n" for number in np.flatnonzero(keep))
         folder.mkdir(parents=True, exist_ok=True)
         listed = folder / f"{name}.txt"
@@ -126,16 +156,23 @@ class Record:
 
 def _mended(file: Path) -> dict[str, Any] | None:
     """Return the last whole line of a file, after which nothing is left in it."""
-    with file.open("rb+") as opened:
+    with file.open("rb") as opened:
         size = opened.seek(0, os.SEEK_END)
         opened.seek(max(0, size - TAIL))
         text = opened.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        if len(whole) < len(text):
-            opened.truncate(size - len(text) + len(whole))
-        for line in reversed(whole.splitlines()):
-            with suppress(ValueError, KeyError, TypeError):
-                held: dict[str, Any] = json.loads(line)
-                _ = held["n"], held["place"][6], held["at"][1]
-                return held
+    if left := len(text) - 1 - text.rfind(b"\n"):
+        os.truncate(file, size - left)
+    return _last(file)
+
+
+def _last(file: Path) -> dict[str, Any] | None:
+    """Return the last whole line of a file."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL))
+        text = opened.read()
+    for line in reversed(text[: text.rfind(b"\n") + 1].splitlines()):
+        with suppress(ValueError, KeyError, TypeError):
+            held: dict[str, Any] = json.loads(line)
+            _ = held["n"], held["place"][6], held["at"][1]
+            return held
     return None

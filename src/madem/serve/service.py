@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -18,6 +20,7 @@ from madem.beam import needed
 from madem.documents import dump_yaml, read_yaml
 from madem.errors import InputError, abridged
 from madem.experiments.running.files import locked, write_atomically
+from madem.memory import refuse_memory
 from madem.serve.config import ServiceConfig
 from madem.serve.learner import learn
 from madem.serve.model import calibrated, made
@@ -35,14 +38,19 @@ PARTS: dict[str, Doing] = {"receiver": receive, "worker": work, "learner": learn
 SLOWEST = 2.0
 """Seconds that are waited at most until a process that dies often is started again."""
 
+LEAVING = 5.0
+"""Seconds that are waited for ports which are taken: a service that was killed is leaving them."""
+
 logger = logging.getLogger("madem.serve")
 
 
 def prepare(config: ServiceConfig, folder: Path) -> Store:
     """Take the folder for ``config``, and calibrate a chip where it has none.
 
-    Raises ``InputError`` where the folder is of another config, or something is not installed.
+    Raises ``InputError`` where the folder is of another config, something is not installed, or the
+    ring has no memory.
     """
+    refuse_memory({"ring_bytes": config.ring_bytes, "remembered": 2000 * config.remembered})
     for name in (
         "zmq",
         "cbor2",
@@ -65,8 +73,11 @@ def prepare(config: ServiceConfig, folder: Path) -> Store:
     current = store.current()
     if current is None:
         if store.numbers():
-            raise InputError(f"--out: no generation in {abridged(folder)} is whole: look at the "
-                             "disk, or begin in another folder")  # fmt: skip
+            try:
+                store.load(store.numbers()[-1])
+            except InputError as error:
+                raise InputError(f"--out: no generation of {abridged(folder)} can be used: "
+                                 f"{error}, or begin in another folder") from None  # fmt: skip
         logger.info("generation %d: calibrated", calibrated(config, store))
         store.pin(1)
     else:
@@ -84,6 +95,7 @@ def serve(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
+        _wait_for_ports(config)
         prepare(config, folder)
         status, failed = Status(folder / "status", "service"), dict[str, list[float]]()
         with tempfile.TemporaryDirectory(prefix="madem-") as sockets, _Begun() as begun:
@@ -108,6 +120,26 @@ def serve(
                     status.write()
             finally:
                 _stopped(list(running.values()))
+
+
+def _wait_for_ports(config: ServiceConfig) -> None:
+    """Wait for ports that a service before is still leaving; ``InputError`` if others have them."""
+    until = time.monotonic() + LEAVING
+    for key in ("verdicts", "labels", "page"):
+        port = int(getattr(config, key))
+        while True:
+            with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    tried.bind((config.host, port))
+                    break
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                        raise InputError(
+                            f"{key}: port {port} of {config.host}: {error.strerror}: choose "
+                            "another port, or end who has it"
+                        ) from None
+            time.sleep(0.1)
 
 
 class _Begun:
@@ -152,8 +184,8 @@ def _part(name: str, config: ServiceConfig, folder: Path, sockets: Path, above: 
     logging.getLogger("madem").setLevel(logging.INFO)
     try:
         PARTS[name](config, folder, sockets, lambda: not above.poll())
-    except InputError as error:
-        logger.error("%s: %s", name, error)
+    except (InputError, OSError, MemoryError) as error:  # it is begun again: one line each time
+        logger.error("%s: %s", name, error or "there is no memory")
         raise SystemExit(2) from None
 
 

@@ -24,6 +24,7 @@ KEPT = {
     "not finite": "the chip answered with no number: roll back to an older generation",
     "dark": "nothing reached the detector: open the shutter, or look at the beam",
     "saturated": "half of the pixels have one value far above zero: attenuate the beam",
+    "storage": "the disk refuses to be written: free space; all is kept until then",
     "audit": "a rejected frame in so many is kept, so that missed hits can be counted",
 }
 """Why a frame is kept without asking its score, and what to do about it."""
@@ -33,7 +34,8 @@ TOLD = {
     **KEPT,
     "dropped": "the worker cannot keep up: lower the rate, or judge fewer frames",
     "unsent": "nobody takes the verdicts from their socket: start who reads them",
-    "label unknown": "labels name frames that were never seen or are long gone: send them sooner",
+    "label unknown": "labels name frames that were never judged or whose inputs are gone: send "
+                     "them sooner, or raise remembered",
     "label waits": "labels came before their frames: nothing is to be done",
     "label twice": "labels came twice: nothing is to be done",
     "label contradicts": "two labels of a frame contradict each other: look at who labels",
@@ -42,11 +44,12 @@ TOLD = {
     "promoted": "what was learned judges from now on: nothing is to be done",
     "rolled back": "what was learned was worse and is undone: look at the labels",
     "drift": "the share of frames kept, or of errors, has changed: look at beam and sample",
-    "storage": "the disk refuses to be written: free space; all is kept until then",
     "restarted": "a process died and was started again: read what it said before",
     "damaged generation": "CURRENT was not whole, an older generation is used: look at the disk",
+    "newer generation": "CURRENT is of a newer madem, an older one is used: go on with that madem",
+    "memory": "there is no memory for what the detector sends: lower ring and ring_bytes",
     "chip written since": "the chip was written after its generation: it is programmed back",
-}
+}  # fmt: skip
 """What is counted, and what an instrument engineer is asked to do about it."""
 
 AGAIN = 60.0

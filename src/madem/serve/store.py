@@ -30,6 +30,10 @@ FORMAT = 1
 """Of a generation; it rises when what one holds changes."""
 
 
+class NewerError(InputError):
+    """A generation that a newer madem wrote."""
+
+
 class Generation(NamedTuple):
     """A state of the chip: its ``number``, tensors, and what its manifest says of it."""
 
@@ -116,6 +120,16 @@ class Store:
                     return self.load(number)
         return None
 
+    def fault(self) -> str | None:
+        """Return what is wrong with what ``CURRENT`` names, None where nothing is."""
+        try:
+            self.load(self.pointed() or 0)
+        except NewerError:
+            return "newer generation"
+        except InputError:
+            return "damaged generation"
+        return None
+
     def load(self, number: int) -> Generation:
         """Return generation ``number``; raise ``InputError`` where it is missing or damaged."""
         where = self.home / f"{number:06d}"
@@ -123,7 +137,7 @@ class Store:
             manifest = json.loads((where / "manifest.json").read_bytes())
             content = (where / "state.safetensors").read_bytes()
             if manifest["format"] > FORMAT:
-                raise InputError(
+                raise NewerError(
                     f"{abridged(where)} has format {manifest['format']}, but this madem reads "
                     f"{FORMAT}: go on with the madem that wrote it"
                 )

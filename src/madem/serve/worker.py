@@ -10,6 +10,7 @@ import base64
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,25 @@ from madem.data.detector import lit
 from madem.experiments.running.files import locked
 from madem.learn.watch import Page
 from madem.serve.config import ServiceConfig
-from madem.serve.learner import Teacher
+from madem.serve.learner import Teacher, inputs_of
 from madem.serve.model import Model, made
 from madem.serve.record import Record
 from madem.serve.sockets import bound, joined, offered, taken
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
+MOST = 100_000
+"""Lines that wait in memory where the disk refuses them; then no more messages are asked for."""
+AT_ONCE = 1000
+"""Lines that are written at once."""
+RETRY = 0.5
+"""Seconds after which a disk that has refused is tried again."""
 ASK = 0.5
 """Seconds after which the receiver is asked again."""
 BINS = 40
 """Of the histogram of scores."""
+Judged = tuple[Place, dict[str, Any], list[tuple[Frame, Tensor]]]
+"""Where a message has led to, its line, and its frames as inputs."""
 GOLDEN = 0x9E3779B97F4A7C15
 """Spreads numbers evenly over 64 bits: which rejects are kept does not depend on the frames."""
 
@@ -51,6 +60,9 @@ class Worker:
         self.store, self.record = Store(folder, config.generations), Record(folder / "verdicts")
         self.reading, self.reduction = config.reading(), config.detector.reducing()
         self.lines, self.place, self.at = self.record.known()
+        self.unwritten, self.refused = list[tuple[Place, dict[str, Any]]](), -RETRY
+        self.inputs = inputs_of(config, folder)
+        self.inputs.end()
         self.model: Model | None = None
         self.seen = self.reduction.init()
         self.usual: Usual | None = None
@@ -74,7 +86,7 @@ class Worker:
             self.model = None
             return
         if generation.number != self.store.pointed():
-            self.status.count("damaged generation")
+            self.status.count(self.store.fault() or "damaged generation")
         if self.model is None:
             self.model = made(self.config, generation)
             self.seen = self.model.seen
@@ -86,7 +98,7 @@ class Worker:
 
     def judged(
         self, messages: Sequence[bytes], epoch: str, marks: Sequence[tuple[int, float]]
-    ) -> list[tuple[Place, dict[str, Any], list[tuple[Frame, Tensor]]]]:
+    ) -> list[Judged]:
         """Return for each message the place after it, its line, and its frames as inputs."""
         self.refresh()
         steps = list(self.reading.followed(messages, self.place))
@@ -111,17 +123,46 @@ class Worker:
             self.place, self.at = place, (epoch, number)
         return lines
 
-    def recorded(self, lines: list[tuple[Place, dict[str, Any]]]) -> bool:
-        """Write the lines, and return whether they are in the record; else go back to its end."""
+    def recorded(self, lines: Sequence[tuple[Place, dict[str, Any]]]) -> bool:
+        """Write the lines, and return whether all are in the record.
+
+        Where the disk refuses, they wait, and their frames are kept whatever their score says.
+        """
+        waited = bool(self.unwritten)
+        self.unwritten += lines
+        if waited and time.monotonic() - self.refused < RETRY:
+            return self._kept(lines)
         try:
-            self.record.add(lines)
+            while self.unwritten:
+                self.record.add(self.unwritten[:AT_ONCE])
+                del self.unwritten[:AT_ONCE]
+        except OSError:
+            self.refused = time.monotonic()
+            with suppress(OSError):  # some of them may be in the record
+                known = self.record.known().lines
+                self.unwritten = [each for each in self.unwritten if each[1]["n"] > known]
+            return self._kept(lines)
+        return True
+
+    def _kept(self, lines: Sequence[tuple[Place, dict[str, Any]]]) -> bool:
+        """Keep the frames of lines that cannot be written, and count them."""
+        wait = {line["n"] for _, line in self.unwritten}
+        verdicts = [each for _, line in lines if line["n"] in wait for each in line["verdicts"]]
+        self.status.count("storage", max(1, len(verdicts)))
+        for each in verdicts:
+            each |= {"keep": True, "would": True, "why": "storage"}
+        return False
+
+    def remember(self, lines: Sequence[Judged]) -> None:
+        """Keep the inputs of frames, for labels that come later."""
+        try:
+            for _, line, frames in lines:
+                self.inputs.add([
+                    (frame.series, frame.number, verdict["score"], x.numpy())
+                    for verdict, (frame, x) in zip(line["verdicts"], frames, strict=True)
+                ])  # fmt: skip
         except OSError:
             self.status.count("storage")
-            self.status.write()
-            time.sleep(0.5)
-            self.lines, self.place, self.at = self.record.known()
-            return False
-        return True
 
     def _verdicts(
         self, frames: Sequence[Frame], came: Sequence[float]
@@ -239,46 +280,33 @@ def _work(worker: Worker, sockets: Path, alive: Callable[[], bool]) -> None:
     context = needed("zmq", "serve").Context()
     torch.set_num_threads(1)
     out = bound(context, "PUSH", f"tcp://{config.host}:{config.verdicts}", "verdicts")
-    learner = _learner(worker, context, sockets)
+    within = Within(worker, context) if config.mode == "single" else None
     ring = joined(context, "DEALER", f"ipc://{sockets}/ring")
     while alive():
+        if len(worker.unwritten) >= MOST and not worker.recorded([]):
+            time.sleep(RETRY)
+            continue
         ring.send(cbor2.dumps([*worker.at, config.together]))
         if not ring.poll(round(1000 * ASK)):  # the receiver may have died: another hears this one
             ring.close(0)
             ring = joined(context, "DEALER", f"ipc://{sockets}/ring")
+            worker.recorded([])
             worker.status.write()
             continue
         head, *messages = ring.recv_multipart()
         epoch, marks, _ = cbor2.loads(head)
         lines = worker.judged(messages, epoch, marks)
-        if not worker.recorded([(place, line) for place, line, _ in lines]):
-            continue
+        worker.remember(lines)
+        worker.recorded([(place, line) for place, line, _ in lines])
         now = time.monotonic()
         worker.status.waits.extend(now - came for _, came in marks)
-        for place, line, frames in lines:
-            for verdict, (frame, x) in zip(line["verdicts"], frames, strict=True):
+        for place, line, _ in lines:
+            for verdict in line["verdicts"]:
                 if not offered(out, cbor2.dumps({"series": place.series, **verdict})):
                     worker.status.count("unsent")
-                learner(frame, verdict["score"], x)
-        learner.rest()
+        if within is not None:
+            within.rest()
         worker.status.write()
-
-
-class Apart:
-    """A learner in another process, which is told of every frame."""
-
-    def __init__(self, context: Any, sockets: Path) -> None:
-        """Open the socket at which it hears."""
-        self.out = bound(context, "PUSH", f"ipc://{sockets}/frames", "frames")
-        self.cbor2 = needed("cbor2", "serve")
-
-    def __call__(self, frame: Frame, score: float | None, x: Tensor) -> None:
-        """Tell of a frame; where nobody hears, labels of it will be unknown."""
-        held = [frame.series, frame.number, score, x.numpy().tobytes()]
-        offered(self.out, self.cbor2.dumps(held))
-
-    def rest(self) -> None:
-        """Go on."""
 
 
 class Within:
@@ -291,10 +319,6 @@ class Within:
         self.teacher = Teacher(config, worker.folder, worker.model, worker.status)
         self.labels = bound(context, "PULL", f"tcp://{config.host}:{config.labels}", "labels")
 
-    def __call__(self, frame: Frame, score: float | None, x: Tensor) -> None:
-        """Remember a frame."""
-        self.teacher.saw(frame.series, frame.number, score, x)
-
     def rest(self) -> None:
         """Learn what has come; frames that come meanwhile are kept, and the time is counted."""
         began = time.monotonic()
@@ -302,7 +326,3 @@ class Within:
             self.worker.busy = began, time.monotonic()
             dead = round(1000 * (self.worker.busy[1] - began))
             self.worker.status.counts["dead milliseconds"] += dead
-
-
-def _learner(worker: Worker, context: Any, sockets: Path) -> Apart | Within:
-    return Apart(context, sockets) if worker.config.mode == "twin" else Within(worker, context)

@@ -254,6 +254,38 @@ def test_a_channel_can_be_named_and_masked() -> None:
     assert isinstance(frame, Frame)
     assert frame.mask is not None
     assert np.argwhere(frame.mask).tolist() == [[1, 2]]
+
+
+def masked(mask: object) -> bytes:
+    """Return the start of a series with a mask."""
+    held = {"type": "start", "series_id": 1, "series_unique_id": "A", "number_of_images": 9}
+    return bytes(cbor2.dumps(cbor2.CBORTag(55799, held | {"pixel_mask": {"threshold_1": mask}})))
+
+
+def test_a_mask_holds_until_the_next_start_wherever_reading_begins_again() -> None:
+    mask = np.zeros(SMALL.shape, "<u4")
+    mask[1, 2] = mask[3, 7] = 1
+    place = Place()
+    for content in (masked(TAG(40, [SHAPE, TAG(70, mask.tobytes())])), image(0), image(1)):
+        ((place, found),) = READ.followed([content], place)  # each by itself, as after a kill
+    (frame,) = found
+    assert isinstance(frame, Frame)
+    assert frame.mask is not None
+    assert np.argwhere(frame.mask).tolist() == [[1, 2], [3, 7]]
+    for content in (edge_of("start", "2-B", 9), image(0, "2-B")):
+        ((place, found),) = READ.followed([content], place)
+    (frame,) = found
+    assert isinstance(frame, Frame)
+    assert frame.mask is None
+
+
+def test_a_mask_that_cannot_be_read_makes_gaps_until_the_next_start() -> None:
+    broken = masked(TAG(40, [SHAPE, TAG(70, b"short")]))
+    found = told([broken, image(0), image(1), edge_of("start", "2-B"), image(0, "2-B")])
+    assert found == [
+        ("1-A", 0, 0, "size"), ("1-A", 0, 1, "mask unknown"), ("1-A", 1, 1, "mask unknown"),
+        ("1-A", 2, 7, "end missed"), ("2-B", 0, 1, ""),
+    ]  # fmt: skip
     assert told([edge_of("start", "1-A"), image(0)], Reading(SMALL, "threshold_2")) == [
         ("1-A", 0, 1, "channel absent")
     ]

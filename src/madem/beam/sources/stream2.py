@@ -65,7 +65,9 @@ REASONS = {
     "clock went back": "check the clock of the detector",
     "shared": "stop the other client of the stream: it takes frames in turn with this one",
     "empty": "most pixels hold nothing: look at the detector",
-}
+    "mask unknown": "the detector's pixel mask cannot be read: frames are kept until it is armed "
+                    "again",
+}  # fmt: skip
 """Why there is a gap, and what to do about it."""
 
 
@@ -227,7 +229,9 @@ class Place(NamedTuple):
     """Where in a stream one is: in which ``series``, the ``next`` number, when the last one was.
 
     ``type``: of its pixels; ``announced``: how many images; ``open``: no end has come;
-    ``over``: series that have ended, the newest last; ``gaps``: lengths of the newest gaps.
+    ``over``: series that have ended, the newest last; ``gaps``: lengths of the newest gaps;
+    ``mask``: a bit for each pixel of the module, 1 where it is not to be used, empty where the
+    start had no mask, None where it had one that is unknown.
     """
 
     series: str = ""
@@ -238,6 +242,7 @@ class Place(NamedTuple):
     open: bool = False
     over: tuple[str, ...] = ()
     gaps: tuple[int, ...] = ()
+    mask: bytes | None = b""
 
     @property
     def named(self) -> str:
@@ -288,13 +293,12 @@ class Reading:
         self, messages: Iterable[bytes], place: Place
     ) -> Iterator[tuple[Place, list[Frame | Gap]]]:
         """Yield for each of ``messages`` where one is after it, and what it has brought."""
-        static: Mapping[str, Coded] = {}
         for content in messages:
             found = list[Frame | Gap]()
             try:
                 message = parsed(content)
                 if message.what == "start":
-                    static, place = message.parts, _begun(place, message, found)
+                    place = self._masked(_begun(place, message, found), message, found)
                 elif message.what == "end":
                     place = _ended(place, message, found)
                 elif message.series in place.over and not (
@@ -304,17 +308,24 @@ class Reading:
                 else:
                     place = _arrived(place, message, found)
                     if message.number >= place.next:
-                        place = self._image(place, message, static, found)
+                        place = self._image(place, message, found)
             except (ValueError, TypeError, OverflowError, MemoryError) as error:
                 # whatever else bytes may do, the next message is read
                 why = str(error) if isinstance(error, RefusedError) else "damaged"
                 found.append(Gap(place.series, place.next, 0, why))
             yield place, found
 
-    def _image(
-        self, place: Place, message: Message, static: Mapping[str, Coded],
-        found: list[Frame | Gap],
-    ) -> Place:  # fmt: skip
+    def _masked(self, place: Place, message: Message, found: list[Frame | Gap]) -> Place:
+        """Return where one is with the mask that a start has brought."""
+        if (coded := self._asked(message.parts, None)) is None:
+            return place
+        try:
+            return place._replace(mask=np.packbits(self._part(coded) != 0).tobytes())
+        except RefusedError as error:
+            found.append(Gap(place.series, 0, 0, str(error)))
+            return place._replace(mask=None)
+
+    def _image(self, place: Place, message: Message, found: list[Frame | Gap]) -> Place:
         """Add the image of ``message``, or a gap in its place, and return what is next."""
         after = place._replace(next=message.number + 1, time=max(place.time, message.time))
         if message.time < place.time:
@@ -323,10 +334,13 @@ class Reading:
             coded = self._asked(message.parts)
             if place.type and coded.type != place.type:
                 raise RefusedError("type changed")
+            if place.mask is None:
+                raise RefusedError("mask unknown")
             raw = self._part(coded)
             good = holding(raw)
-            if (mask := self._asked(static, None)) is not None and mask.shape == coded.shape:
-                good = good & (self._part(mask) == 0)
+            if place.mask:
+                good &= np.unpackbits(np.frombuffer(place.mask, "u1"), count=good.size).reshape(
+                    good.shape) == 0  # fmt: skip
             if good.mean() < MISSING:
                 raise RefusedError("empty")
         except RefusedError as error:
