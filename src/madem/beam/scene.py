@@ -1,37 +1,84 @@
-"""What the beam meets: crystals in a jet of water, false friends, and nothing at all.
+"""What a scene is: what comes into a beam, frame by frame, and how many quanta each pixel expects.
 
-Every frame is a map of expected photons. Physics is kept where it decides what a frame looks like:
-cells and symmetry (gemmi), Wilson's intensities, the Ewald sphere with what broadens it, partial
-reflections, water, air, polarisation and solid angle (pyFAI), and a beam whose intensity is pink.
+An instrument is a scene: X-rays on a jet of crystals (``crystallography.py``), electrons on a
+scanned specimen (``microscopy.py``). The sensor, what is kept of a frame, and all that is learned
+from it know none of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
-from madem.beam import needed
 from madem.beam.geometry import Array, Module, single
 from madem.errors import InputError
 from madem.randomness import stream
 
 Numbers = NDArray[np.float64]
 Draws = np.random.Generator
+Cell = tuple[float, float, float, float, float, float]
 
-KINDS = ("blank", "crystal", "salt or ice", "no jet")
-"""What a frame shows, by its number."""
+BLANK, WANTED = range(2)
+"""The numbers of the kinds that every scene has: nothing to be seen, and what is looked for."""
 
-BLANK, CRYSTAL, FALSE, OFF = range(4)
-MOST = 1e7
-"""How many reflections a crystal may have: all of them are held."""
-REACH = 3
-"""How far from its centre a spot is drawn, in pixels."""
+
+class Course(NamedTuple):
+    """What comes, frame by frame, ``(frames,)`` each.
+
+    ``kind``: the number of what a frame shows; ``bright``: of the beam, about 1; ``run``: a seed
+    that is the same for neighbours which show the same thing, and for no others.
+    """
+
+    kind: NDArray[np.intp]
+    bright: Array
+    run: NDArray[np.int64]
+
+    def part(self, part: slice) -> Course:
+        """Return some of the frames."""
+        return Course(self.kind[part], self.bright[part], self.run[part])
+
+
+class Scene(Protocol):
+    """What comes into the beam of an instrument.
+
+    ``kinds``: what a frame may show, by its number, the first two ``BLANK`` and ``WANTED``;
+    ``quanta``: what pixels count. A frame is a hit where ``spots`` of what is looked for are seen.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    quanta: ClassVar[str]
+
+    @property
+    def spots(self) -> int:
+        """How many spots make a frame of the wanted kind a hit."""
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """What there is, after "simulated:", and of what a hit is made, before "are seen"."""
+
+    def course(self, frames: int, draws: Draws) -> Course:
+        """Return what comes in each of ``frames``."""
+
+    def expected(
+        self, module: Module, course: Course, grown: Numbers, draws: Draws
+    ) -> tuple[Array, list[int]]:
+        """Return the quanta that every pixel expects, ``(frames, rows, columns)``, and the spots.
+
+        Spots: how many are seen of what is looked for, each frame. ``grown``: how many times as
+        much there is beside it as at first, each frame.
+        """
+
+    def sharing(self, share: float) -> Self:
+        """Return the scene with that share of the wanted kind, and the others in proportion."""
+
+    def exchanged(self) -> Self:
+        """Return the scene after a change of the sample."""
+
+    def check(self, module: Module) -> None:
+        """Raise ``InputError`` for what is no crystal, or cannot be seen by the ``module``."""
 
 
 def draws_of(seed: int, *names: str | int) -> Draws:
@@ -39,125 +86,39 @@ def draws_of(seed: int, *names: str | int) -> Draws:
     return np.random.default_rng(stream(seed, *names).initial_seed())
 
 
-@dataclass(frozen=True)
-class Lattice:
-    """A crystal's ``cell``, angstrom and degrees, and space ``group``, to a ``resolution``.
+def in_runs(
+    shares: Sequence[float], stay: float, frames: int, draws: Draws
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return what each frame shows, and at which frame that began: a Markov chain.
 
-    Intensities are drawn by Wilson's statistics under ``structure``, a seed, and fall as
-    ``exp(-2 B s^2)`` with ``b``, square angstrom, and ``s = 1 / 2d``. ``resolution``, angstrom;
-    ``mosaic``: standard deviation of its blocks' orientations, rad. The default is the tetragonal
-    lysozyme of so many calibrations.
-
-    >>> Lattice(cell=(79.0, 79.0, 37.9, 90.0, 90.0, 9.0))
-    Traceback (most recent call last):
-    ...
-    madem.errors.InputError: cell must be three sides of 0.5 to 1000 angstrom and three angles of \
-20 to 160 degrees, but is [79.0, 79.0, 37.9, 90.0, 90.0, 9.0]
+    ``shares``: of all kinds but the first, whose share is the rest; ``stay``: the chance that a
+    frame shows what the one before it shows.
     """
-
-    cell: tuple[float, float, float, float, float, float] = (79.0, 79.0, 37.9, 90.0, 90.0, 90.0)
-    group: str = "P 43 21 2"
-    resolution: float = 2.2
-    b: float = 25.0
-    mosaic: float = 0.0025
-    structure: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse what is no crystal."""
-        sides, angles = self.cell[:3], self.cell[3:]
-        if not self.resolution >= 0.5 or not 0 <= self.mosaic <= 1 or not self.b >= 0:
-            raise InputError(
-                "resolution must be at least 0.5 angstrom, mosaic from 0 to 1 and b not negative, "
-                f"but are {self.resolution}, {self.mosaic} and {self.b}"
-            )
-        right = all(0.5 <= a <= 1000 for a in sides) and all(20 <= a <= 160 for a in angles)
-        if not right:
-            raise InputError(
-                f"cell must be three sides of 0.5 to 1000 angstrom and three angles of 20 "
-                f"to 160 degrees, but is {list(self.cell)}"
-            )
-        many = 4.19 * math.prod(sides) / self.resolution**3
-        if many > MOST:
-            raise InputError(
-                f"resolution must leave at most {MOST:.0e} reflections, but {self.resolution} "
-                f"angstrom of a cell of {list(sides)} leave up to {many:.0e}"
-            )
-
-    @cached_property
-    def reflections(self) -> tuple[Array, Array]:
-        """All reciprocal vectors, ``(3, n)``, 1/angstrom, and their intensities, about 1 at first.
-
-        Intensities of one orbit and its Friedel mates are equal; acentric ones are exponential,
-        centric ones of chi square with one degree of freedom, both times the multiplicity
-        ``epsilon`` (Wilson, Acta Cryst. 2, 318, 1949). Absent ones are left out.
-        """
-        gemmi = needed("gemmi")
-        cell = gemmi.UnitCell(*self.cell)
-        group = gemmi.find_spacegroup_by_name(self.group)
-        if group is None or not cell.is_compatible_with_spacegroup(group):
-            raise InputError(f"crystal.group: {self.group[:30]!r} is no space group of the cell "
-                             f"{list(self.cell)} (such as 'P 43 21 2' of lysozyme)")  # fmt: skip
-        unique = gemmi.make_miller_array(cell, group, self.resolution, 0.0, unique=True)
-        if not len(unique):
-            raise InputError(f"crystal.resolution: no reflection of the cell {list(self.cell)} has "
-                             f"a spacing of {self.resolution} angstrom or more")  # fmt: skip
-        operations, draws = group.operations(), draws_of(self.structure, "structure")
-        listed = [[int(index) for index in hkl] for hkl in unique]
-        centric = np.array([operations.is_reflection_centric(hkl) for hkl in listed])
-        epsilon = np.array([operations.epsilon_factor_without_centering(hkl) for hkl in listed])
-        drawn = np.where(
-            centric, draws.chisquare(1, len(unique)), draws.exponential(1.0, len(unique))
-        )
-        falling = np.exp(-self.b / (2 * cell.calculate_d_array(unique) ** 2))
-        turns = [np.array(each.rot) // each.DEN for each in operations.sym_ops]
-        orbit = np.concatenate([sign * unique @ turn for turn in turns for sign in (1, -1)])
-        strength = np.tile(drawn * epsilon * falling, 2 * len(turns))
-        whole, first = np.unique(orbit, axis=0, return_index=True)
-        basis = np.array(cell.frac.mat.tolist())
-        return np.ascontiguousarray(single(whole @ basis).T), single(strength[first])
-
-    @cached_property
-    def lengths(self) -> Array:
-        """The lengths of the reciprocal vectors, 1/angstrom."""
-        return single(np.linalg.norm(self.reflections[0], axis=0))
+    share = np.clip([1 - sum(shares), *shares], 0, 1)
+    fresh = draws.choice(len(share), frames, p=share / share.sum())
+    new = draws.random(frames) >= stay
+    new[:1] = True
+    first = np.maximum.accumulate(np.where(new, np.arange(frames), 0))
+    return np.asarray(fresh[first]), first
 
 
-@dataclass(frozen=True)
-class Beam:
-    """What broadens reflections, and how its intensity varies.
+def begun(first: NDArray[np.intp], draws: Draws) -> NDArray[np.int64]:
+    """Return a seed for every frame, the same for those that began at the same one, ``first``."""
+    return draws.integers(2**63, size=len(first))[first]
 
-    ``divergence``, rad; ``bandwidth``: relative, of the wavelength; ``size``: width of a reflection
-    by the size of the crystal's blocks, 1/angstrom; ``pink``: relative standard deviation of its
-    intensity, whose spectrum falls as 1/f; ``point``: standard deviation of a spot, in pixels.
+
+def pink(spread: float, frames: int, draws: Draws) -> Array:
+    """Return the intensity of each of ``frames``, log-normal, of median 1.
+
+    The spectrum of its logarithm, of standard deviation ``spread``, falls as 1/f.
     """
-
-    divergence: float = 0.0012
-    bandwidth: float = 0.002
-    size: float = 0.0006
-    pink: float = 0.15
-    point: float = 0.65
-
-    def __post_init__(self) -> None:
-        """Refuse what broadens nothing, or backwards."""
-        widths = (self.divergence, self.bandwidth, self.pink)
-        if not min(widths) >= 0 or not 0 < self.size <= 1 or not 0.05 <= self.point <= 3:
-            raise InputError(
-                "beam: divergence, bandwidth and pink must not be negative, size above 0 and point "
-                f"from 0.05 to 3 pixels, but are {widths}, {self.size} and {self.point}"
-            )
-        if max(widths) > 10:
-            raise InputError(f"beam: divergence, bandwidth and pink must be at most 10, but are "
-                             f"{widths}")  # fmt: skip
-
-    def intensity(self, frames: int, draws: Draws) -> Array:
-        """Return the intensity of each of ``frames``, log-normal, of median 1."""
-        if frames < 2:
-            return np.ones(frames, np.float32)
-        spectrum = np.fft.rfft(draws.standard_normal(frames))
-        spectrum[0] = 0.0
-        spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
-        shape = np.fft.irfft(spectrum, frames)
-        return single(np.exp(self.pink * shape / shape.std()))
+    if frames < 2:
+        return np.ones(frames, np.float32)
+    spectrum = np.fft.rfft(draws.standard_normal(frames))
+    spectrum[0] = 0.0
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+    shape = np.fft.irfft(spectrum, frames)
+    return single(np.exp(spread * shape / shape.std()))
 
 
 def rotation(draws: Draws) -> Array:
@@ -175,152 +136,32 @@ def rotation(draws: Draws) -> Array:
     ])  # fmt: skip
 
 
-def excited(
-    module: Module, beam: Beam, crystal: Lattice, turn: Array
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Return rows, columns and intensities of the reflections of a crystal on a module.
+def projected(module: Module, g: Array) -> tuple[Array, Array, Array]:
+    """Return where scattering vectors ``g``, ``(3, n)``, 1/angstrom, meet the module's plane.
 
-    ``turn``: its orientation. A reflection ``g`` is as far from the Ewald sphere as
-    ``e = |k + g| - 1/lambda``; its rocking curve is a Gaussian of a width that adds up those of the
-    size, mosaicity, divergence and bandwidth, of constant area, so that what is broad is partial.
+    Rows and columns, in pixels, and how far each lies outside of the Ewald sphere, 1/angstrom; the
+    beam is along the third axis. What is not scattered forwards is nowhere: nan.
     """
-    vectors, strength = crystal.reflections
     k = np.float32(1e-10 / module.wavelength)
-    length = crystal.lengths
-    broad = crystal.mosaic + beam.divergence + beam.bandwidth * float(length.max()) / (2 * k)
-    near = np.abs(turn[2] @ vectors + length * (length / (2 * k)))  # e, to first order
-    kept = np.flatnonzero(near < 4 * beam.size + np.float32(4 * broad) * length)
-    g, length = turn @ vectors[:, kept], length[kept]
-    along = g[2] + k  # the beam is along the third axis
-    width = np.sqrt(
-        beam.size**2
-        + (crystal.mosaic * length) ** 2
-        + (beam.divergence * length) ** 2
-        + (beam.bandwidth * length**2 / (2 * k)) ** 2
-    )
-    away = (np.sqrt(along**2 + g[0] ** 2 + g[1] ** 2) - k) / width
-    partial = np.exp(-0.5 * away**2) * beam.size / width
+    along = g[2] + k
+    away = np.sqrt(along**2 + g[0] ** 2 + g[1] ** 2) - k
     scale = module.distance / module.pixel / np.maximum(along, k / 10)
-    row, column = module.centre[0] + g[1] * scale, module.centre[1] + g[0] * scale
-    inside = (np.abs(away) < 3) & (along > k / 10) & (row > -0.5) & (row < module.rows - 0.5)
-    inside &= (column > -0.5) & (column < module.columns - 0.5)
-    found = strength[kept] * partial
-    return row[inside].astype(float), column[inside].astype(float), found[inside].astype(float)
+    scale = np.where(along > k / 10, scale, np.nan)
+    return module.centre[0] + g[1] * scale, module.centre[1] + g[0] * scale, away
 
 
-def spotted(shape: Sequence[int], row: Numbers, column: Numbers, sigma: float) -> tuple[
-    NDArray[np.intp], NDArray[np.intp], Numbers
-]:  # fmt: skip
-    """Return pixels, ``(spots, pixels)`` by row and column, and the share each has of its spot.
-
-    A Gaussian of ``sigma`` pixels integrated over every pixel; what lies outside of ``shape`` has
-    no share.
-    """
-    steps = np.arange(-REACH, REACH + 1)
-    shares, places = [], []
-    for at, size in zip((row, column), shape, strict=True):
-        pixel = np.rint(at).astype(np.intp)[:, None] + steps
-        edges = np.concatenate([pixel - 0.5, pixel[:, -1:] + 0.5], 1) - at[:, None]
-        share = np.diff(erf(edges / (sigma * 2**0.5)) / 2, axis=1)
-        shares.append(share * ((pixel >= 0) & (pixel < size)))
-        places.append(pixel.clip(0, size - 1))
-    wide = (len(row), len(steps) ** 2)
-    rows = np.broadcast_to(places[0][:, :, None], (*places[0].shape, len(steps))).reshape(wide)
-    columns = np.broadcast_to(places[1][:, None], (*places[0].shape, len(steps))).reshape(wide)
-    return rows, columns, (shares[0][:, :, None] * shares[1][:, None]).reshape(wide)
+def refuse_cell(cell: Cell) -> None:
+    """Raise ``InputError`` where sides, angstrom, and angles, degrees, are those of no cell."""
+    sides, angles = cell[:3], cell[3:]
+    if not (all(0.5 <= a <= 1000 for a in sides) and all(20 <= a <= 160 for a in angles)):
+        raise InputError(
+            f"cell must be three sides of 0.5 to 1000 angstrom and three angles of 20 "
+            f"to 160 degrees, but is {list(cell)}"
+        )
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What comes into the beam, and how bright it is.
-
-    ``crystals``: share of frames with a crystal in the beam; ``false``: with salt or ice; ``off``:
-    without the jet; ``stay``: the chance that a frame shows the same kind as the one before it, so
-    that they come in runs. ``water`` and ``air``: photons a pixel of their scatter at its largest.
-    ``strength``, ``spread``: median and spread (of the logarithm) of how many photons a crystal's
-    reflection of intensity one has. A frame is a hit where at least ``spots`` of a crystal's
-    reflections are expected to have more than ``photons`` in their brightest pixel.
-    """
-
-    crystals: float = 0.35
-    false: float = 0.15
-    off: float = 0.05
-    stay: float = 0.3
-    water: float = 1.2
-    air: float = 8.0
-    strength: float = 35.0
-    spread: float = 1.0
-    spots: int = 8
-    photons: float = 4.0
-    crystal: Lattice = Lattice()
-    beam: Beam = Beam()
-
-    def __post_init__(self) -> None:
-        """Refuse shares of more than all frames, and what is no chance."""
-        parts = (self.crystals, self.false, self.off)
-        if min(parts) < 0 or sum(parts) > 1 + 1e-9 or not 0 <= self.stay < 1:
-            raise InputError(f"crystals, false and off must add up to at most 1 and stay be below "
-                             f"it, but are {parts} and {self.stay}")  # fmt: skip
-        amounts = (self.water, self.air, self.strength, self.photons)
-        if max(amounts) > 1e6 or not 0 <= self.spread <= 10:
-            raise InputError(
-                "water, air, strength and photons must be at most 1e6 and spread from 0 to 10, but "
-                f"are {amounts} and {self.spread}"
-            )
-        if not min(amounts) >= 0 or self.spots < 1:
-            raise InputError("water, air, strength and photons must not be negative, spots at "
-                             f"least 1, but are {self.water}, {self.air}, {self.strength}, "
-                             f"{self.photons} and {self.spots}")  # fmt: skip
-
-    def kinds(self, frames: int, draws: Draws) -> NDArray[np.intp]:
-        """Return what each frame shows, by the numbers of ``KINDS``: a Markov chain."""
-        others = (self.crystals, self.false, self.off)
-        share = np.clip([1 - sum(others), *others], 0, 1)
-        fresh = draws.choice(4, frames, p=share / share.sum())
-        new = draws.random(frames) >= self.stay
-        new[:1] = True
-        return np.asarray(fresh[np.maximum.accumulate(np.where(new, np.arange(frames), 0))])
-
-    def background(self, module: Module) -> tuple[Array, Array]:
-        """Return the expected photons of the jet and of the air on every pixel.
-
-        Water has two maxima, at 2.0 and 2.95 per angstrom (Amann-Winkel et al., Chem. Rev. 116,
-        7570, 2016); heights, widths and the fall of the air's scatter are ours.
-        """
-        q = module.q
-        ring = np.exp(-(((q - 2.0) / 0.42) ** 2)) + 0.55 * np.exp(-(((q - 2.95) / 0.45) ** 2))
-        jet = self.water * (ring + 0.18) * module.seen
-        return jet, self.air * np.exp(-q / np.float32(0.35)) * module.seen
-
-    def diffraction(
-        self, module: Module, kind: int, draws: Draws, onto: Array, brightness: float
-    ) -> int:
-        """Add what diffracts in a frame to the map ``onto``; return how many spots are seen."""
-        if kind == CRYSTAL:
-            strength = brightness * self.strength * np.exp(self.spread * draws.standard_normal())
-            peaks = self._add(module, self.crystal, draws, onto, float(strength))
-            return int((peaks > self.photons).sum())
-        if kind == FALSE:
-            for _ in range(draws.integers(1, 4)):
-                self._add(module, SALT, draws, onto, brightness * float(draws.lognormal(7.5, 1.0)))
-            for _ in range(draws.integers(0, 60)):
-                self._add(module, ICE, draws, onto, brightness * float(draws.lognormal(6.2, 1.0)))
-        return 0
-
-    def _add(
-        self, module: Module, crystal: Lattice, draws: Draws, onto: Array, photons: float
-    ) -> Numbers:
-        """Add the spots of a crystal in a random orientation; return their brightest pixels."""
-        row, column, strength = excited(module, self.beam, crystal, rotation(draws))
-        rows, columns, share = spotted(module.shape, row, column, self.beam.point)
-        each = photons * strength[:, None] * share * module.seen[rows, columns]
-        np.add.at(onto, (rows, columns), np.float32(each))
-        peaks: Numbers = each.max(1, initial=0.0)
-        return peaks
-
-
-SALT = Lattice((5.64, 5.64, 5.64, 90.0, 90.0, 90.0), "F m -3 m", 1.2, 1.0, 0.02, 2)
-"""Rock salt, of large and imperfect grains: few and strong spots."""
-
-ICE = Lattice((4.498, 4.498, 7.338, 90.0, 90.0, 120.0), "P 63/m m c", 1.2, 3.0, 0.02, 3)
-"""Hexagonal ice, in grains: spots on its rings, from 3.9 angstrom on."""
+def refuse_shares(names: str, shares: Sequence[float], stay: float) -> None:
+    """Raise ``InputError`` where ``shares``, of these ``names``, are more than all frames."""
+    if min(shares) < 0 or sum(shares) > 1 + 1e-9 or not 0 <= stay < 1:
+        raise InputError(f"{names} must add up to at most 1 and stay be below it, but are "
+                         f"{tuple(shares)} and {stay}")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from madem.beam.scene import KINDS
+from madem.beam.scene import WANTED, Scene
 from madem.beam.sources import Frame
+from madem.beam.sources.simulated import Simulated
 from madem.experiments.detector.config import DetectorConfig
 from madem.experiments.detector.results import Contrast, DetectorResults, Interval, Shown
 from madem.experiments.detector.strategies import STRATEGIES
@@ -33,6 +35,7 @@ def content(folder: RunDirectory, found: DetectorResults) -> dict[str, Any]:
     return {
         "answer": answer(found),
         "titles": {key: strategy.title for key, strategy in STRATEGIES.items()},
+        "scene": config.scene.make(),
         "pictures": pictures(config) if config.own is None else "",
         "bars": bars(found),
         "courses": courses(found, config),
@@ -93,41 +96,51 @@ def answer(found: DetectorResults) -> str:
 
 
 def pictures(config: DetectorConfig) -> str:
-    """Draw frames of each kind at the beginning and at the end of a shift."""
+    """Draw frames of each kind at the beginning and at the end of a shift.
+
+    Frames of a module that is wide stand beside each other, others above each other.
+    """
     source = config.source("all", config.seed)
     blocks = range(0, config.before + config.frames, config.block)
-    figure = Figure(figsize=(10, 6.2), layout="constrained")
-    axes = figure.subplots(4, 2)
-    for column, (order, when) in enumerate(
+    rows, columns = source.sensor.module.shape
+    kinds = len(source.scene.kinds) + 1
+    wide = columns >= 2 * rows
+    figure = Figure(figsize=(10, 1.55 * kinds if wide else 20 / kinds), layout="constrained")
+    axes = figure.subplots(*((kinds, 2) if wide else (2, kinds)), squeeze=False)
+    for moment, (order, when) in enumerate(
         ((blocks, "at the start"), (blocks[::-1], "after the drift"))
     ):
-        for row, (title, frame) in enumerate(examples(source.part, order).items()):
-            axis = axes[row, column]
+        places = axes[:, moment] if wide else axes[moment]
+        for axis, (title, frame) in zip(places, examples(source, order).items(), strict=False):
             axis.imshow(frame.image, norm=AsinhNorm(1.0, vmin=0, vmax=40), cmap="magma")
-            axis.set_title(f"{title}, {when}", fontsize=9, fontweight="normal")
-        for axis in axes[:, column]:
+            told = f"{title}, {when}" if wide else f"{title},\n{when}"
+            axis.set_title(told, fontsize=9, fontweight="normal")
+        for axis in places:
             axis.set_axis_off()
     return figures.svg(figure)
 
 
-def examples(part: Any, order: Any) -> dict[str, Frame]:
-    """Return the first frame of each kind among blocks in this ``order``."""
-    found = dict[str, Frame]()
-    for first in list(order)[:12]:
-        for frame in part(first):
-            kind = KINDS[frame.truth.kind]
-            if kind == "crystal":
-                kind = "a weak crystal"
-                if frame.truth.hit:
-                    kind = f"a hit, {frame.truth.spots} spots" if frame.truth.spots > 20 else ""
-            key = "a hit" if kind.startswith("a hit") else kind
-            if key in ("a hit", "a weak crystal", "salt or ice", "blank") and key not in {
-                name.split(",")[0] for name in found
-            }:
-                found[kind] = frame
-        if len(found) == 4:
+def examples(source: Simulated, order: Sequence[int]) -> dict[str, Frame]:
+    """Return a frame of each kind among twelve blocks in this ``order``, by its title.
+
+    Of hits, one with twice as many spots as it takes; of what is wanted, one with too few as well.
+    """
+    scene, found = source.scene, dict[int, Frame]()
+    for first in order[:12]:
+        for frame in source.part(first):
+            if (truth := frame.truth) and (not truth.hit or truth.spots >= 2 * scene.spots):
+                found.setdefault(-1 if truth.hit else truth.kind, frame)
+        if len(found) > len(scene.kinds):
             break
-    return dict(sorted(found.items(), key=lambda pair: pair[0]))
+    return {_shown(scene, frame): found[kind] for kind, frame in sorted(found.items())}
+
+
+def _shown(scene: Scene, frame: Frame) -> str:
+    """Say what a simulated ``frame`` shows."""
+    kind, spots, hit = frame.truth or (0, 0, False)
+    if hit:
+        return f"a hit, {spots} spots"
+    return f"{scene.kinds[kind]}, no hit" if kind == WANTED else scene.kinds[kind]
 
 
 def bars(found: DetectorResults) -> str:

@@ -78,12 +78,15 @@ def follow(
                      f"after {LONGEST:g} times the neurons' pole")  # fmt: skip
 
 
-def settling(plan: Plan, machine: Machine, samples: int = SAMPLES) -> dict[str, Tensor]:
+def settling(
+    plan: Plan, machine: Machine, samples: int = SAMPLES, nudged: bool = True
+) -> dict[str, Tensor]:
     """Return the settling times of both phases, s: free ``(chips, samples)``, each nudge as many.
 
     Until all that is converted stays within half a step of its converter, from rest: lines and
     neurons are off while one phase's states are converted, so that nothing is left of it when the
-    next one begins. The nudges are the estimator's; the same samples and targets every time.
+    next one begins. The nudges are the estimator's; the same samples and targets every time. Of an
+    estimator that is not ``nudged`` the free phase alone.
     """
     making = chips_of(plan)
     assert isinstance(machine, Simulated)
@@ -101,12 +104,12 @@ def settling(plan: Plan, machine: Machine, samples: int = SAMPLES) -> dict[str, 
         sensed, tolerances[-1] = tolerances[-1], math.inf
     rest = Sweep(1e-5, 500).settle(problem).states
     found = {"free": follow(problem, None, problem.zeros, tolerances, sensed)}
-    goal = target.expand(*plan.ensemble, *target.shape)
-    nudges = phases_of(plan, problem.output(rest), goal)
-    found["nudged"] = torch.cat([
-        follow(problem, nudge.through(periphery.drive), problem.zeros, tolerances)
-        for nudge in nudges
-    ], -1)  # fmt: skip
+    if nudged:
+        goal = target.expand(*plan.ensemble, *target.shape)
+        found["nudged"] = torch.cat([
+            follow(problem, nudge.through(periphery.drive), problem.zeros, tolerances)
+            for nudge in phases_of(plan, problem.output(rest), goal)
+        ], -1)  # fmt: skip
     return {phase: making.timing.tau * times.double() for phase, times in found.items()}
 
 

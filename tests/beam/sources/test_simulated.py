@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from madem.beam.crystallography import Crystallography, Lattice
 from madem.beam.geometry import Module
-from madem.beam.scene import CRYSTAL, Lattice, Scene
+from madem.beam.scene import WANTED, Scene
 from madem.beam.sensor import Drift, Sensor
 from madem.beam.sources import Source
 from madem.beam.sources.simulated import Simulated
 from madem.errors import InputError
 
 MODULE = Module(rows=64, columns=128, grid=(1, 2))
-SCENE = Scene(crystal=Lattice(resolution=3.0))
+SCENE = Crystallography(crystal=Lattice(resolution=3.0))
 DRIFT = Drift()
 
 
@@ -49,13 +50,12 @@ def test_a_frame_is_a_hit_by_its_spots() -> None:
     frames = list(shift(scene=replace(SCENE, crystals=0.8, spots=5)))
     kinds = [frame.truth for frame in frames if frame.truth is not None]
     assert any(each.hit for each in kinds)
-    assert all(each.hit == (each.kind == CRYSTAL and each.spots >= 5) for each in kinds)
+    assert all(each.hit == (each.kind == WANTED and each.spots >= 5) for each in kinds)
 
 
 def test_another_crystal_comes_half_way() -> None:
     scene = replace(SCENE, crystals=0.9, false=0.05, off=0.05)
-    other = Lattice((58.0, 58.0, 151.5, 90.0, 90.0, 90.0), "P 41 21 2", 3.0)
-    one, two = list(shift(scene=scene)), list(shift(scene=scene, other=other))
+    one, two = list(shift(scene=scene)), list(shift(scene=scene, other=scene.exchanged()))
     same = [np.array_equal(a.image, b.image) for a, b in zip(one, two, strict=True)]
     assert all(same[:40])
     assert not all(same[40:])

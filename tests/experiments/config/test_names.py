@@ -18,15 +18,13 @@ from madem.experiments.config.names import (
     JOINTS,
     LAWS,
     RULES,
-    SAMPLES,
     SOLVERS,
     SPREAD,
     TABLES,
     WIRES,
     WRITINGS,
-    Entry,
-    Part,
 )
+from madem.experiments.config.naming import SAMPLES, Entry, Part
 from madem.learn import OutputMove, RandomSign, centred, springs
 from madem.machine import Disturbed, Enduring, single_pulse
 from madem.network import Amplified, Box, Conv, Halves, Maximum, Recurrent, Shockley, Wires

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from madem.experiments.detector.scores import (
-    BINS,
+    bins_of,
     by_strength,
     interval,
     missed_at,
@@ -75,8 +75,9 @@ def test_hits_are_told_by_their_strength() -> None:
     hit = (spots > 0).long()
     score = torch.where(spots >= 12, 1.0, 0.0)[None] + 0.001 * torch.arange(100)[None] * (hit == 0)
     held = {"own": score, "hit": hit, "spots": spots}
-    assert by_strength([held], "own") == [1.0, 0.0, None, None, 0.0]
-    assert len(BINS) == 5
+    assert by_strength([held], "own", bins_of(8)) == [1.0, 0.0, None, None, 0.0]
+    assert by_strength([held], "own", bins_of(3)) == [None, None, 1.0, 0.5, 0.0]
+    assert bins_of(1) == [1, 2, 3, 5]
 
 
 def test_an_interval_holds_the_middle() -> None:

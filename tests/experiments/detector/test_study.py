@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from madem.data.detector import reduced
+from madem.documents import load_yaml
 from madem.errors import InputError
 from madem.experiments.detector.config import CONDITIONS, DetectorConfig
 from madem.experiments.detector.strategies import STRATEGIES, Bench, count, running_counter
@@ -22,6 +23,7 @@ from madem.report.detector import answer
 from madem.report.page import write_report
 from tests.experiments.running.test_experiment import Killed, deaf
 
+ROOT = Path(__file__).parents[3]
 SMALL = {
     "frames": 100, "warming": 50, "calibration": 100, "validation": 60, "seeds": 2,
     "conditions": ["all", "scarce", "step", "none"], "machine": {"chips": 2}, "resamples": 100,
@@ -158,6 +160,24 @@ def test_frames_of_ones_own_are_judged_as_simulated_ones(
     made = reduced(small().source("all", 3), config.reducing(), config.block)
     assert torch.equal(shift.hit, made.hit)
     torch.testing.assert_close(shift.unusual, made.unusual)
+
+
+def test_another_instrument_is_another_scene(tmp_path: Path) -> None:
+    """The example, made small: the same strategies and page, its own words and strengths."""
+    example = load_yaml((ROOT / "examples/microscopy.yaml").read_text(), "microscopy.yaml")
+    own = {key: SMALL[key] for key in SMALL if key not in ("module", "scene")}
+    config = DetectorConfig.of(example | own | {"conditions": ["sample"], "seeds": 1})
+    check(small(**example | {"conditions": ["dense", "rare", "all"]}))
+    found = EXPERIMENT.run(config, tmp_path / "run", deaf, workers=1)
+    assert found.bins == [3, 4, 6, 10, 15]  # type: ignore[attr-defined]
+    text = write_report(tmp_path / "run").read_text()
+    assert "3 or more discs of a grain are seen" in text
+    assert "Electrons a pixel" in text
+    assert text.count("<svg") == 4
+    with pytest.raises(InputError, match=r"module.wavelength: electrons"):
+        check(small(scene={"kind": "microscopy"}))
+    with pytest.raises(InputError, match=r"scene.film: must be from 0"):
+        small(scene={"kind": "microscopy", "film": "-1 nm"})
 
 
 def test_too_few_frames_of_ones_own_are_refused(recorded: dict[str, object]) -> None:

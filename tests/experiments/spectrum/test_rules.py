@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 
+from madem.circuit import Timing
 from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import severities
-from madem.experiments.spectrum.rules import WAYS, Modelled
+from madem.experiments.spectrum.joules import arithmetic, lasting
+from madem.experiments.spectrum.modelled import Modelled, backward
+from madem.experiments.spectrum.rules import WAYS, learned
 from madem.learn import Implicit
 from madem.machine import Simulated
 from madem.network import CrossEntropy
 from madem.randomness import stream
-from madem.training import first_weights
+from madem.solver import Sweep
+from madem.training import Trainer, chips_of, first_weights
 from tests.experiments.spectrum.test_study import SMALL
 
 
@@ -28,7 +33,7 @@ def test_every_rule_learns(rule: str) -> None:
     assert outcome.unsettled == 0
 
 
-@pytest.mark.parametrize("task", ["braille", "digits"])
+@pytest.mark.parametrize("task", ["braille", "digits", "digits-deep"])
 @pytest.mark.parametrize("rule", ["in-situ", "in-the-loop"])
 def test_models_of_ideal_chips_give_their_exact_gradient(task: str, rule: str) -> None:
     bench = SpectrumConfig.of(SMALL | {"chips": 2}).bench(task)
@@ -40,10 +45,33 @@ def test_models_of_ideal_chips_give_their_exact_gradient(task: str, rule: str) -
     assert isinstance(chips, Simulated)
     x, target = next(iter(plan.task.batches((2, 8), stream(0, "x"), 0)))
     assert isinstance(plan.estimator, Modelled)
-    ours = plan.estimator(chips, x, target, CrossEntropy()).weights
+    model = replace(plan.estimator, solver=Sweep(1e-6, 200))
+    chips.solver = model.solver
+    ours = model(chips, x, target, CrossEntropy()).weights
     theirs = Implicit()(chips, x, target, CrossEntropy()).weights
     for mine, exact in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, exact, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("joined", "second"), [(0.5, 3 / 0.75), (2.0, 3.0)])
+def test_errors_of_two_units_that_feed_each_other(joined: float, second: float) -> None:
+    """At rest the upper has ``b g / (1 - a^2)``; above ``a = 1`` one pass is kept."""
+    weights = [torch.tensor([[[w]]]) for w in (1.0, joined, 3.0)]
+    hidden = [torch.zeros(1, 1, 1)] * 2
+    found, sweeps = backward(weights, hidden, torch.ones(1, 1, 1), Sweep(1e-6, 50))
+    assert [float(e) for e in found] == pytest.approx([joined * second, second, 1.0], rel=1e-5)
+    assert sweeps == 2 if joined > 1 else sweeps > 5
+
+
+def test_what_a_model_of_two_hidden_layers_multiplies() -> None:
+    """Both ends of the joint between them move: read twice in every sweep but the first."""
+    bench = SpectrumConfig.of(SMALL).bench("digits-deep")
+    first, joint, last = 31 * 64, 31 * 32, 10 * 32
+    heard = {e.item: e.count for e in arithmetic(bench.network(False), 2, 3.0, 5.0)}
+    passes = first + last + 5 * joint + last + 9 * joint
+    assert heard["model weight read"] == 2 * passes
+    assert heard["activity product"] == 2 * (first + 2 * joint + last + passes)
+    assert heard["accumulator access"] == 2 * (first + joint + last)
 
 
 def test_a_model_does_not_see_what_is_wrong_with_its_chips() -> None:
@@ -61,7 +89,7 @@ def test_a_model_does_not_see_what_is_wrong_with_its_chips() -> None:
 
 def test_what_was_tuned_on_is_not_tested_on() -> None:
     config = SpectrumConfig.of(SMALL)
-    for task in (*config.tasks, "digits"):
+    for task in (*config.tasks, "digits", "digits-deep"):
         tuning, last = (config.bench(task, tuning=each) for each in (True, False))
         assert tuning.seed != last.seed
     tuning_set, test = (b.task.held("validation", stream(0, "x"))[0] for b in (tuning, last))
@@ -89,6 +117,33 @@ def test_joules_of_a_sample_by_hand(rule: str) -> None:
         assert found.array_joules == 0
     else:
         assert found.joules > 1e-12 * (least + written)
+
+
+@pytest.mark.parametrize("rule", ["centred", "in-the-loop"])
+def test_phases_last_as_long_as_their_circuit(rule: str) -> None:
+    """Arrays are on for a time that goes with the neurons' pole, on chips that know no other."""
+    bench = SpectrumConfig.of(SMALL | {"steps": 20, "batch": 16}).bench("braille")
+    plan = bench.plan(WAYS[rule].make(bench, WAYS[rule].numbers[0]), 0.3, {})
+    found = []
+    for tau in (1e-9, 3e-9):
+        slow = replace(plan, making=replace(chips_of(plan), timing=Timing(tau=tau)))
+        found.append(learned(Trainer(slow)))
+    assert found[0].array_joules is not None
+    assert found[0].array_joules > 0
+    assert found[1].array_joules == pytest.approx(3 * found[0].array_joules, rel=1e-6)
+    assert found[1].accuracy == found[0].accuracy
+
+
+def test_a_phase_that_does_not_end_is_charged_as_far_as_it_was_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One pole settles to half a step of 8 bits after 5.5 of itself, which is then too long."""
+    bench = SpectrumConfig.of(SMALL | {"steps": 20, "batch": 16}).bench("braille")
+    plan = bench.plan(WAYS["centred"].make(bench, 1.0), 0.3, {})
+    for name in ("madem.training.settling", "madem.experiments.spectrum.joules"):
+        monkeypatch.setattr(import_module(name), "LONGEST", 0.3)
+    trainer = Trainer(plan)
+    assert lasting(plan, trainer.machine) == {"free": 3e-10, "nudged": 3e-10}
 
 
 @pytest.mark.parametrize("rule", ["sparse", "centred", "tiki-taka"])

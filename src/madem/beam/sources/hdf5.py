@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from madem.beam import needed
 from madem.beam.geometry import Module
-from madem.beam.scene import BLANK, CRYSTAL
+from madem.beam.scene import BLANK, WANTED
 from madem.beam.sources import Frame, Gap, Truth
 from madem.beam.sources.pixels import MISSING, holding, photons
 from madem.errors import InputError, abridged, shown
@@ -80,7 +80,7 @@ class Recorded:
                 truth = None
                 if known is not None and known[number] >= 0:
                     hit = bool(known[number])
-                    truth = Truth(CRYSTAL if hit else BLANK, 0, hit)
+                    truth = Truth(WANTED if hit else BLANK, 0, hit)
                 time = number * self.interval
                 yield Frame(
                     self.path.stem, number, time, image, mask if mask.any() else None, truth

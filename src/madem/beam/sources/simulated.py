@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from madem.beam.geometry import Array, Module
-from madem.beam.scene import BLANK, CRYSTAL, OFF, Draws, Lattice, Numbers, Scene, draws_of
+from madem.beam.scene import WANTED, Course, Numbers, Scene, draws_of
 from madem.beam.sensor import Sensor
 from madem.beam.sources import Frame, Truth
 from madem.errors import InputError
@@ -20,7 +19,7 @@ class Simulated:
     """A shift: ``before`` frames at its start without drift, then ``frames`` over its hours.
 
     ``together``: how many frames are made at once; for those the beam does not move. ``other``: the
-    crystal that takes the place of the scene's from half of the shift on, where one is given.
+    scene that takes the place of the first from half of the shift on, where one is given.
     """
 
     scene: Scene
@@ -28,7 +27,7 @@ class Simulated:
     before: int
     frames: int
     together: int = 50
-    other: Lattice | None = None
+    other: Scene | None = None
     name: str = "simulated"
 
     def __post_init__(self) -> None:
@@ -58,44 +57,23 @@ class Simulated:
         """
         module = self._seen(first, self.sensor.module) if module is None else module
         seed, total = self.sensor.seed, self.before + self.frames
-        course = draws_of(seed, "course")
-        kinds = self.scene.kinds(total, course)
-        bright = self.scene.beam.intensity(total, course)
         part = slice(first, min(first + self.together, total))
+        course = self.scene.course(total, draws_of(seed, "course")).part(part)
         time = (np.arange(total)[part] - self.before) / self.frames
-        images, spots = self._made(module, kinds[part], bright[part], time)
+        images, spots = self._made(module, course, time)
         seconds = 3600 * self.sensor.drift.hours * time
         return [
             Frame(self.name, first + i, float(seconds[i]), image, None,
-                  Truth(int(kinds[first + i]), spots[i],
-                        bool(kinds[first + i] == CRYSTAL and spots[i] >= self.scene.spots)))
-            for i, image in enumerate(images)
+                  Truth(int(kind), spots[i], bool(kind == WANTED and spots[i] >= self.scene.spots)))
+            for i, (image, kind) in enumerate(zip(images, course.kind, strict=True))
         ]  # fmt: skip
 
-    def _made(
-        self, module: Module, kinds: NDArray[np.intp], bright: Array, time: Numbers
-    ) -> tuple[Array, list[int]]:
-        """Return frames of these kinds at these times, and how many spots are seen in each."""
+    def _made(self, module: Module, course: Course, time: Numbers) -> tuple[Array, list[int]]:
+        """Return frames of this course at these times, and how many spots are seen in each."""
         sensor = self.sensor
         draws = draws_of(sensor.seed, "frames", repr(float(time[0])))
         hours = sensor.drift.drifted(time)
-        scene = self.scene
-        if self.other is not None and time[0] >= 0.5:
-            scene = replace(scene, crystal=self.other)
-        jet, air = scene.background(module)
-        size = (len(kinds), 1, 1)
-        thick = draws.lognormal(0.0, 0.3, size) * (kinds != OFF).reshape(size)
-        thick *= 1 + sensor.drift.background * hours.reshape(size)
-        photons = np.float32(thick) * jet + np.float32(draws.lognormal(0.0, 0.2, size)) * air
-        photons *= bright.reshape(size)
-        spots = [0] * len(kinds)
-        for i, kind in enumerate(kinds):
-            if kind not in (BLANK, OFF):
-                own = _own(draws)
-                spots[i] = scene.diffraction(module, int(kind), own, photons[i], float(bright[i]))
-        return sensor.read(photons, hours, draws), spots
-
-
-def _own(draws: Draws) -> Draws:
-    """Return a generator for one frame, so that what it shows moves no other frame's draws."""
-    return np.random.default_rng(draws.integers(2**63))
+        scene = self.other if self.other is not None and time[0] >= 0.5 else self.scene
+        grown = 1 + sensor.drift.background * hours
+        quanta, spots = scene.expected(module, course, grown, draws)
+        return sensor.read(quanta, hours, draws), spots

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from madem.errors import InputError
 from madem.experiments.config.base import Strict, refuse_idle
-from madem.experiments.config.names import JOINTS, LAWS, Part
+from madem.experiments.config.names import JOINTS, LAWS
+from madem.experiments.config.naming import Part
 from madem.experiments.config.quantities import (
     Amount,
     Amperes,

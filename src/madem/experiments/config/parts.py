@@ -25,8 +25,8 @@ from madem.experiments.config.names import (
     SPREAD,
     STORES,
     WRITINGS,
-    Part,
 )
+from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.quantities import (
     Amount,

@@ -13,18 +13,14 @@ from torch import Tensor
 
 from madem.beam.geometry import Module
 from madem.beam.reduce import Reduction
-from madem.beam.scene import Lattice, Scene
+from madem.beam.scene import Scene
 from madem.beam.sensor import Sensor
 from madem.beam.sources.hdf5 import Recorded
 from madem.beam.sources.simulated import Simulated
 from madem.data.detector import calibrated
 from madem.experiments.config.base import Strict
-from madem.experiments.config.names import (
-    BESIDE,
-    ESTIMATORS,
-    RULES,
-    Part,
-)
+from madem.experiments.config.names import BESIDE, ESTIMATORS, RULES, SCENES
+from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
 from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import (
@@ -63,9 +59,6 @@ CONDITIONS: dict[Condition, str] = {
     "scarce": "everything drifts, few and wrong labels",
     "own": "frames of one's own",
 }
-
-OTHER = Lattice((58.0, 58.0, 151.5, 90.0, 90.0, 90.0), "P 41 21 2", structure=4)
-"""The crystal after a change of sample: thaumatin."""
 
 SIMULATED = tuple(each for each in CONDITIONS if each != "own")
 
@@ -123,7 +116,7 @@ class DetectorConfig(Learning, Strict):
     block: int = Field(25, ge=1, le=100_000)
     late: float = Field(0.4, gt=0, lt=1)
     module: Annotated[Part, BESIDE["module"]] = BESIDE["module"].part({})
-    scene: Annotated[Part, BESIDE["scene"]] = BESIDE["scene"].part({})
+    scene: Annotated[Part, SCENES] = SCENES.part("crystallography")
     sensor: Annotated[Part, BESIDE["sensor"]] = BESIDE["sensor"].part({})
     drift: Annotated[Part, BESIDE["drift"]] = BESIDE["drift"].part({})
     reduction: Annotated[Part, BESIDE["reduction"]] = BESIDE["reduction"].part({})
@@ -179,12 +172,10 @@ class DetectorConfig(Learning, Strict):
         elif condition == "return":
             drift = replace(drift, course="return", at=1 - self.late)
         if condition in ("rare", "dense"):
-            share = self.rare if condition == "rare" else self.dense
-            left = (1 - share) / (1 - scene.crystals)
-            scene = replace(scene, crystals=share, false=scene.false * left, off=scene.off * left)
+            scene = scene.sharing(self.rare if condition == "rare" else self.dense)
         given = {"module": module, "drift": drift, "seed": seed}
         sensor: Sensor = self.sensor.make(given, "sensor")
-        other = OTHER if condition == "sample" else None
+        other = scene.exchanged() if condition == "sample" else None
         return Simulated(scene, sensor, self.before, self.frames, self.block, other, condition)
 
     def reducing(self) -> Reduction:

@@ -24,8 +24,6 @@ from madem.experiments.detector.strategies import REJECTED, STRATEGIES
 Level = Literal["80", "90", "95"]
 
 REJECTIONS: dict[Level, float] = {"80": 0.8, "90": 0.9, "95": 0.95}
-BINS = (8, 12, 18, 27, 40)
-"""Lower ends of the strengths of hits, in visible spots."""
 WINDOW = 250
 """Frames over which a share of missed hits is told."""
 LEAST = 5
@@ -142,9 +140,20 @@ class Resamples:
         return interval(mean, share(self.drawn[key, "90"], self.drawn[lost, "90"]))
 
 
-def by_strength(scores: Sequence[Mapping[str, Tensor]], key: str) -> list[float | None]:
-    """Return the share missed at 90 % rejection of the hits in each bin of strength."""
-    edges, missed, spots = torch.tensor(BINS), list[Tensor](), list[Tensor]()
+def bins_of(least: int) -> list[int]:
+    """Return the lower ends of five strengths of hits, in visible spots, from ``least`` on.
+
+    >>> bins_of(8)
+    [8, 12, 18, 27, 40]
+    """
+    return sorted({int(least * 1.5**step) for step in range(5)})
+
+
+def by_strength(
+    scores: Sequence[Mapping[str, Tensor]], key: str, bins: Sequence[int]
+) -> list[float | None]:
+    """Return the share missed at 90 % rejection of the hits in each of the ``bins`` of strength."""
+    edges, missed, spots = torch.tensor(bins), list[Tensor](), list[Tensor]()
     for held in scores:
         hit, own = held["hit"] == 1, held[key].double()
         cut = own[:, ~hit].quantile(REJECTED, -1, keepdim=True)
@@ -155,7 +164,7 @@ def by_strength(scores: Sequence[Mapping[str, Tensor]], key: str) -> list[float 
     share = torch.cat(missed)
     return [
         float(share[bin_of == i].mean()) if int((bin_of == i).sum()) >= LEAST else None
-        for i in range(len(BINS))
+        for i in range(len(bins))
     ]
 
 
@@ -182,7 +191,8 @@ def recovers(windows: Sequence[float | None], at: int) -> int | None:
 
 
 def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
-           scores: Sequence[Mapping[str, Tensor]], frames: int, at: int | None) -> Row:  # fmt: skip
+           scores: Sequence[Mapping[str, Tensor]], bins: Sequence[int], frames: int,
+           at: int | None) -> Row:  # fmt: skip
     """Return how a strategy did, from what the jobs of all seeds say of all strategies.
 
     ``at``: at which of the shift's ``frames`` everything changes, None where nothing does at once.
@@ -204,7 +214,7 @@ def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
         missed={name: found.missed(key, name) for name in REJECTIONS},
         before=float(np.mean([each["before"] for each in own])),
         deployed=tuple(np.mean([each["deployed"] for each in own], 0).tolist()),
-        strength=by_strength(scores, key),
+        strength=by_strength(scores, key, bins),
         windows=windows,
         regret=regret,
         fewer=found.fewer(key, "running"),
@@ -220,6 +230,7 @@ def results_of(
 ) -> DetectorResults:  # fmt: skip
     """Return all results from the tensors and the records of all jobs."""
     shown, samples = dict[str, Shown](), dict[str, Resamples]()
+    bins = bins_of(config.scene.make().spots)
     for condition in config.conditions:
         own = [scores[f"{condition}.{seed}"] for seed in seeds]
         told = [held[f"{condition}.{seed}"] for seed in seeds]
@@ -230,12 +241,12 @@ def results_of(
             title=titles[condition],
             hits=sum(int((each["hit"] == 1).sum()) for each in own),
             frames=sum(len(each["hit"]) for each in own),
-            rows={key: row_of(key, samples[condition], told, own, config.frames, at)
+            rows={key: row_of(key, samples[condition], told, own, bins, config.frames, at)
                   for key in STRATEGIES},
         )  # fmt: skip
     alarms = alarms_of(config, seeds, held)
     return DetectorResults(
-        seed=config.seed, seeds=config.seeds, chips=config.machine.chips, bins=list(BINS),
+        seed=config.seed, seeds=config.seeds, chips=config.machine.chips, bins=bins,
         window=WINDOW, conditions=shown, alarms=alarms,
         contrasts=contrasts_of(shown, samples, alarms),
     )  # fmt: skip

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from madem.beam.reduce import block_means
-from madem.beam.scene import ICE, SALT
 from madem.beam.sources import Source
 from madem.data.detector import Kind, Shift, reduced
 from madem.errors import InputError
@@ -199,8 +198,8 @@ def check(config: DetectorConfig) -> None:
     for condition in config.conditions:
         source = config.source(condition, config.seed)
         config.labelling(condition)
-        for crystal in (source.scene.crystal, source.other, SALT, ICE):
-            crystal and crystal.reflections  # noqa: B018 - refused where it is none
+        for scene in filter(None, (source.scene, source.other)):
+            scene.check(source.sensor.module)
     if config.own is not None:
         found, wanted = len(config.own.source(config.module.make())), config.before + config.frames
         if found < wanted:

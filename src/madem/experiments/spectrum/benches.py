@@ -23,7 +23,8 @@ class Sizes:
     ``hidden`` units; ``gain``: of the first weights, within ``gain / sqrt(inputs)`` in each layer;
     ``units``: conductance of weight one in each, S; ``inside``: the same where the outputs are
     inside the energy, whose squared error wants smaller weights; ``slower``: what learning rates
-    are multiplied by there; ``beta``: size of a nudge.
+    are multiplied by there; ``beta``: size of a nudge; ``shares``: what the learning rate of each
+    layer is multiplied by.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Sizes:
     inside: tuple[float, ...]
     slower: float
     beta: float
+    shares: tuple[float, ...] = (1.0,)
 
 
 SIZES = {
@@ -41,6 +43,9 @@ SIZES = {
                           (700e-6, 1000e-6), 1.0, 0.5),
     "digits": Sizes("digits 8 x 8, two layers", (31,), (1.1, 0.77), (400e-6, 150e-6),
                     (400e-6, 1000e-6), 1.0, 0.5),
+    "digits-deep": Sizes("digits 8 x 8, three layers", (31, 31), (1.1, 0.6, 0.77),
+                         (700e-6, 700e-6, 150e-6), (700e-6, 700e-6, 1000e-6), 1.0, 0.5,
+                         (0.5, 0.2, 1.0)),
 }  # fmt: skip
 
 
@@ -99,5 +104,5 @@ class Bench:
         return Plan(
             self.name, self.seed, task, self.network(how.inside),
             replace(making, holding=how.holding), how.estimator, how.rule,
-            Schedule(self.steps, self.batch, (rate,)),
+            Schedule(self.steps, self.batch, tuple(share * rate for share in sizes.shares)),
         )  # fmt: skip

@@ -38,7 +38,7 @@ ImperfectionName = Literal[
     "gain", "offset", "stuck", "programming", "pulses", "read-noise", "flicker", "mismatch",
     "converters", "wires", "together",
 ]  # fmt: skip
-TaskName = Literal["braille", "braille-deep", "digits"]
+TaskName = Literal["braille", "braille-deep", "digits", "digits-deep"]
 RULES: tuple[RuleName, ...] = RuleName.__args__  # type: ignore[attr-defined]
 EVERY: tuple[ImperfectionName, ...] = ImperfectionName.__args__  # type: ignore[attr-defined]
 IMPERFECTIONS: tuple[ImperfectionName, ...] = tuple(each for each in EVERY if each != "flicker")
@@ -108,7 +108,7 @@ positive, sampled, sparse, tiki-taka)
         Raises ``InputError`` where it cannot be built.
         """
         task: Classify | Finite
-        if name == "digits":
+        if name.startswith("digits"):
             task = digit_images(8, signed=True, validation=300, seed=self.seed)
             task = replace(task.mapped(lambda x: x.flatten(1)[:, 1:]), drawn=True)
             task = task if tuning else replace(task, validation=task.test)
@@ -124,6 +124,8 @@ positive, sampled, sparse, tiki-taka)
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the tasks take, as if all had a hidden layer."""
         dots, words = 6 * max(len(word) for word in self.words), len(self.words)
-        layers = (63, 31, 10) if self.tasks == ("digits",) else (max(dots, 63), 31, max(words, 10))
+        layers = (
+            (63, 31, 10) if self.tasks == ("digits",) else (max(dots, 63), 31, 31, max(words, 10))
+        )
         tests = {"test_samples or words": 4.0 * self.test_samples * (2 * dots + words)}
         return cells_need(max(self.chips, self.tuning_chips), layers, self.batch) | tests

@@ -14,6 +14,9 @@ from madem.solver import Sweep
 from madem.training import Cells, OnChips
 
 DEVICE = "taox-1t1m"
+SETTLES = Sweep(1e-3, 30)
+"""How chips come to rest, and what models of them do."""
+
 MOST_PULSES = 20
 """Pulses of a train at most, where learning writes by pulses (ours)."""
 
@@ -99,10 +102,16 @@ def chips_with(
     ohm = severe.get("wires")
     return OnChips(
         chips,
-        Cells(cell, base, units, wires=None if ohm is None else Wires(ohm, ohm, ohm, ohm)),
+        Cells(
+            cell,
+            base,
+            units,
+            max(2, len(units)),
+            wires=None if ohm is None else Wires(ohm, ohm, ohm, ohm),
+        ),
         periphery,
         Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified,
-        Sweep(1e-3, 30),
+        SETTLES,
         spread,
         spectrum=preset(DEVICE).spectrum if "flicker" in severe else White(),
     )

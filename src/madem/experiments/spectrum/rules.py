@@ -5,57 +5,27 @@ For each: what it knows of its chip, how it computes a gradient, and how that is
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
 
 import torch
-from torch import Tensor
 
 from madem import learn, training
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.config.parts import OPTIMISERS
 from madem.experiments.spectrum.benches import Bench, Learner
+from madem.experiments.spectrum.imperfections import SETTLES
+from madem.experiments.spectrum.joules import a_sample, arithmetic, lasting, longer
+from madem.experiments.spectrum.modelled import Modelled
 from madem.experiments.spectrum.results import Outcome, Tried
-from madem.ledger import Event, Ledger, load_prices, totals
-from madem.machine import Machine, Simulated
-from madem.machine.base import silent
-from madem.network import Cost, Network
+from madem.ledger import Event, Ledger
 from madem.randomness import stream
 
 Under = Callable[[Mapping[str, float]], Outcome]
 """What comes of a rule on chips with what is severe."""
-
-
-@dataclass(frozen=True)
-class Modelled:
-    """Backpropagation through the weights that chips were asked to hold (``AsAsked``).
-
-    At the states that they show, where these are ``measured``, else at those of an ideal network.
-    For chains of arrays whose hidden units clip at 1 and whose outputs feed nothing back.
-    """
-
-    measured: bool
-
-    def __call__(self, machine: Machine, x: Tensor, target: Tensor, cost: Cost) -> learn.Gradient:
-        """Return the gradient of the batch-mean cost at input ``x``."""
-        weights, shown = machine.parameters, machine
-        if isinstance(machine, Simulated) and machine.listener is not silent:
-            for event in arithmetic(machine.network, x.shape[-2], self.measured):
-                machine.listener(event)
-        if not self.measured:
-            parts = [[w[..., :-1], w[..., -1]] for w in weights]
-            shown = Simulated.ideal(machine.network, parts)
-        free, found = shown.settle(x), list[Tensor]()
-        slope = cost.gradient(free.output, target) / x.shape[-2]
-        for below, weight in zip(free.states[-2::-1], weights[::-1], strict=True):
-            lines = torch.cat([below, torch.ones_like(below[..., :1])], -1)
-            found.insert(0, slope.mT @ lines)
-            slope = (slope @ weight[..., :-1]) * (below.abs() < 1)
-        return learn.Gradient(tuple(found), free)
 
 
 @dataclass(frozen=True)
@@ -131,40 +101,18 @@ class Way:
 
 def learned(trainer: training.Trainer) -> Outcome:
     """Train to the end, and return what came of it."""
+    counted = bool(trainer.ledger.totals)
+    untrained = lasting(trainer.plan, trainer.machine) if counted else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "beta auto")  # where chips are exact
         while not trainer.done:
             trainer.advance()
+    trained = lasting(trainer.plan, trainer.machine) if counted else {}
     last, written = trainer.curve[-1], float(trainer.written_fraction.mean())
     return Outcome(
         accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written,
-        **a_sample(trainer.ledger, trainer.plan),
+        **(a_sample(trainer.ledger, trainer.plan, longer(untrained, trained)) if counted else {}),
     )  # fmt: skip
-
-
-def a_sample(ledger: Ledger, plan: training.Plan) -> dict[str, float]:
-    """Return the joules of a sample of training by what they are of, nothing where none counted."""
-    if not ledger.totals:
-        return {}
-    spent = totals(ledger.rows(load_prices()))
-    samples = plan.schedule.steps * plan.schedule.batch
-    each = {"array_joules": spent["array_only"], "joules": spent["all_in"]}
-    return {key: scope["joules"] / samples for key, scope in each.items()}
-
-
-def arithmetic(network: Network, samples: int, measured: bool) -> Iterator[Event]:
-    """Yield what backpropagation through a model takes, forward states ``measured`` or not.
-
-    A product a weight for each pass and for the gradient, at the precision of the activity
-    products; the model's weights are read in each pass, and the gradient is added up, sample by
-    sample, as activity differences are.
-    """
-    weights = [post * pre for post, pre in network.shapes]
-    passes = sum(weights[1:]) + (0 if measured else sum(weights))
-    yield Event("activity product", float(samples * (sum(weights) + passes)))
-    yield Event("model weight read", float(samples * passes))
-    yield Event("accumulator access", float(samples * sum(weights)))
-    yield Event("output gradient", float(samples * math.prod(network.state_shapes[-1])))
 
 
 def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) -> Under:
@@ -176,6 +124,9 @@ def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) ->
         OPTIMISERS["adam"], [rate] * joints, [how.limit] * joints, [how.noise] * joints, 0.5
     ), "digital")  # fmt: skip
     most = [max(float(p.abs().max()) for p in mine) for mine in weights]
+    sample = next(ideal.task.batches((*ideal.ensemble, bench.batch), stream(0, "sweeps"), 0))[0]
+    problem = ideal.network.bind(ideal.network.couple(weights), sample)
+    sweeps = float(SETTLES.settle(problem).sweeps.double().mean())
 
     def under(severe: Mapping[str, float]) -> Outcome:
         plan = bench.plan(nothing, rate, severe)
@@ -185,12 +136,13 @@ def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) ->
         chips = replace(making, cells=replace(cells, units=units)).assemble(plan, weights)
         x, target = plan.held("validation")
         found = training.scores(plan, chips, x, target, "test")
-        ledger = Ledger()
-        if counted:
-            heard = arithmetic(plan.network, bench.steps * bench.batch, measured=False)
-            for event in [*heard, Event("verified write", float(training.cells_in(plan)))]:
-                ledger(event)
-        return Outcome(accuracy=found.mean(-1).tolist(), **a_sample(ledger, plan))
+        accuracy, ledger = found.mean(-1).tolist(), Ledger()
+        if not counted:
+            return Outcome(accuracy=accuracy)
+        heard = arithmetic(plan.network, bench.steps * bench.batch, sweeps, sweeps)
+        for event in [*heard, Event("verified write", float(training.cells_in(plan)))]:
+            ledger(event)
+        return Outcome(accuracy=accuracy, **a_sample(ledger, plan, {}))
 
     return under
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from madem.data.task import Task
 from madem.experiments.config.base import Strict
-from madem.experiments.config.names import TASKS, Part
+from madem.experiments.config.names import TASKS
+from madem.experiments.config.naming import Part
 from madem.experiments.config.parts import (
     ChipConfig,
     DigitalConfig,
