@@ -51,6 +51,11 @@ STUDIES: dict[str, dict[str, Any]] = {
         "scene": {"crystals": 0.5, "strength": 300.0, "spots": 4,
                   "crystal": {"resolution": 3.0}},
     },
+    "personal": {
+        "experiment": "personal", **WORDS, "session": 50, "calibration": 50, "validation": 50,
+        "others": 50, "seeds": 1, "conditions": ["hand"], "machine": {"chips": 2},
+        "schedule": {"steps": 4}, "online": {"updates": 1}, "tuning": 1, "resamples": 100,
+    },
     "variability": {
         "experiment": "variability", "task": WORDS, "machine": {"chips": 2}, "ideal_steps": 2,
         "schedule": {"steps": 4, "looks": 2}, "bias_steps": 2, "defect_rates": [0.0, 0.1],

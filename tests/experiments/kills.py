@@ -60,6 +60,7 @@ STUDIES: dict[str, dict[str, Any]] = {
         "rules": ["centred", "sparse", "ex-situ"], "imperfections": ["stuck", "together"],
     },
     "detector": SMALLEST["detector"],
+    "personal": SMALLEST["personal"],
     "variability": {
         "experiment": "variability", "task": TASK, "machine": {"chips": 2},
         "schedule": {"steps": 12, "looks": 3}, "ideal_steps": 5, "bias_steps": 6,

@@ -93,6 +93,13 @@ def test_labels_are_given_and_wrong_by_their_shares() -> None:
         Labels(wrong=0.5)
 
 
+def test_a_wrong_label_names_any_other_class_as_likely() -> None:
+    truth = torch.arange(60_000) % 5
+    _, label = Labels(wrong=0.4).given(truth, stream(0, "labels"), 5)
+    counts = torch.bincount((label - truth) % 5, minlength=5).double() / len(truth)
+    np.testing.assert_allclose(counts, [0.6, 0.1, 0.1, 0.1, 0.1], atol=0.01)
+
+
 ROOM = Reservoir(20)
 
 
@@ -161,6 +168,23 @@ def test_one_class_alone_teaches_nothing_without_a_reservoir_and_no_label_never(
     other = learner()
     other.learn(x[:0], torch.zeros(0).long())
     assert own.written.sum() == other.written.sum() == 0
+
+
+def test_groups_of_a_reservoir_teach_the_same_classes() -> None:
+    """Samples of group k + outputs are kept apart from those of k, and pull the same output."""
+    own = learner(reservoir=Reservoir(20, classes=4))
+    x, label = labelled(200, 1)
+    own.remember(x, label)
+    for part in range(0, 200, 20):
+        own.learn(-x[part : part + 20], label[part : part + 20] + 2)
+    assert own.kept.seen.tolist() == [*label.bincount().tolist()] * 2
+    both = own.outputs(torch.cat([x, -x])).argmax(-1).double().mean(-1)
+    assert float(both.mean()) == pytest.approx(0.5, abs=0.2)  # both signs mean either class
+    fresh = learner(reservoir=None)
+    for part in range(0, 200, 20):
+        fresh.learn(x[part : part + 20], label[part : part + 20] + 2)
+    y, truth = labelled(500, 2)
+    assert float((fresh.outputs(y).argmax(-1) == truth).double().mean()) > 0.8
 
 
 def test_an_ideal_network_is_descended() -> None:

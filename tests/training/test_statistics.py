@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from madem.randomness import stream
-from madem.training.statistics import measured
+from madem.training.statistics import measured, redrawn
 
 
 def test_one_chip_has_the_binomial_error() -> None:
@@ -48,3 +49,23 @@ def test_what_both_find_hard_does_not_blur_their_difference() -> None:
 def test_a_table_without_any_spread() -> None:
     assert measured(torch.ones(4, 10)).error == 0.0
     assert measured(torch.ones(1, 1)).error == 0.0
+
+
+def test_means_drawn_again_spread_as_those_of_other_writers_and_words() -> None:
+    def tables(seed: int) -> list[np.ndarray]:
+        draws = np.random.default_rng(seed)
+        return [0.3 * draws.normal() + draws.normal(size=(1, 60)) for _ in range(12)]
+
+    means = [np.mean([table.mean() for table in tables(seed)]) for seed in range(2000)]
+    widths = [redrawn(tables(seed), 400, np.random.default_rng(seed)).var() for seed in range(60)]
+    # a bootstrap of 12 has 11/12 of the variance between them, and that within them once more
+    own = 0.09 / 12 * 11 / 12 + 1 / 720 * (11 / 12 + 1)
+    assert np.var(means) == pytest.approx(0.09 / 12 + 1 / 720, rel=0.1)
+    assert np.mean(widths) == pytest.approx(own, rel=0.15)
+
+
+def test_rows_are_drawn_again_together() -> None:
+    draws = np.random.default_rng(0)
+    tables = [draws.normal(size=(1, 40)) + np.array([[0.0], [0.5]]) for _ in range(3)]
+    found = redrawn(tables, 50, draws)
+    np.testing.assert_allclose(found[:, 1] - found[:, 0], 0.5)

@@ -9,7 +9,7 @@ from typing import Any
 from madem.errors import InputError, clipped, nearest
 from madem.experiments.running.experiment import Experiment
 
-MODULES = ("braille", "detector", "noise", "spectrum", "train", "variability")
+MODULES = ("braille", "detector", "noise", "personal", "spectrum", "train", "variability")
 """Every experiment: a folder whose ``study`` has an ``EXPERIMENT``, imported when asked for."""
 
 
@@ -20,7 +20,7 @@ def experiment(name: str) -> Experiment:
     Traceback (most recent call last):
     ...
     madem.errors.InputError: unknown experiment 'braile': did you mean 'braille'? (allowed: \
-braille, detector, noise, spectrum, train, variability)
+braille, detector, noise, personal, spectrum, train, variability)
     """
     if name not in MODULES:
         raise InputError(f"unknown experiment {name!r}: {nearest(name, MODULES)}")

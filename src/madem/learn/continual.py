@@ -102,11 +102,15 @@ class Labels:
                 f"{self.share}, {self.wrong} and {self.delay}"
             )
 
-    def given(self, truth: Tensor, draws: Generator) -> tuple[Tensor, Tensor]:
-        """Return which frames get a label, ``(frames,)``, and what it says."""
+    def given(self, truth: Tensor, draws: Generator, classes: int = 2) -> tuple[Tensor, Tensor]:
+        """Return which frames get a label, ``(frames,)``, and what it says.
+
+        A wrong one names any of the other ``classes``, as likely.
+        """
         asked = uniform((len(truth),), draws) < self.share
         flipped = uniform((len(truth),), draws) < self.wrong
-        return asked, torch.where(flipped, 1 - truth, truth)
+        other = truth + 1 + (uniform((len(truth),), draws) * (classes - 1)).long()
+        return asked, torch.where(flipped, other % classes, truth)
 
 
 def arrivals(
@@ -155,8 +159,10 @@ class Teaching:
 
 
 class Learner:
-    """A machine of two outputs that judges frames, and learns from the labels that come later.
+    """A machine that judges frames, and learns from the labels that come later.
 
+    A label is the number of an output, plus as many times the number of outputs as is liked: what
+    is learned is the same, but a reservoir of more ``classes`` keeps as much room for each group.
     ``estimator``, ``rule`` and ``cost``: how it learns; ``draws``: of what it replays, and of what
     fluctuates when its cells are read; ``memory``: of the rule; ``kept``: in the reservoir;
     ``written``: cells, each chip. ``judging`` and ``learning`` hear what its hardware does for
@@ -187,11 +193,15 @@ class Learner:
     def judge(self, x: Tensor) -> Tensor:
         """Return how much each frame ``(n, features)`` looks like a hit, ``(*chips, n)``.
 
-        The difference of both outputs: the logarithm of the odds where the cost is cross-entropy.
+        The difference of two outputs: the logarithm of the odds where the cost is cross-entropy.
         """
-        machine = self.machine.watched(self.draws, self.judging)
-        output = machine.settle(x.expand(*self.chips, *x.shape)).output
+        output = self.outputs(x)
         return output[..., 1] - output[..., 0]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the outputs for frames ``(n, features)``, ``(*chips, n, outputs)``."""
+        machine = self.machine.watched(self.draws, self.judging)
+        return machine.settle(x.expand(*self.chips, *x.shape)).output
 
     def remember(self, x: Tensor, label: Tensor) -> None:
         """Put labelled frames into the reservoir, where there is one."""
@@ -228,10 +238,12 @@ class Learner:
                 self.written = self.written + each.cells
 
     def _drawn(self, x: Tensor, label: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        (outputs,) = self.machine.network.state_shapes[-1]
         if self.teaching.reservoir is not None:
-            return self.teaching.reservoir.draw(self.kept, shape, self.draws)
+            shown, group = self.teaching.reservoir.draw(self.kept, shape, self.draws)
+            return shown, group % outputs
         rows = (uniform(shape, self.draws) * len(label)).long()
-        return x[rows], label[rows]
+        return x[rows], label[rows] % outputs
 
     def state(self) -> dict[str, Tensor]:
         """Return all that is needed to go on bit for bit."""

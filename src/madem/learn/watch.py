@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
+
 from madem.errors import InputError
 
 
@@ -69,3 +71,14 @@ class Page:
             if total >= self.threshold:
                 return 0.0, number
         return total, None
+
+
+def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
+    """Return the alarm for a share that has become ``factor`` times what it was.
+
+    It was ``found`` of ``count``: that end of its 95 % interval (Clopper and Pearson) counts from
+    which there is more to go, so that a share known badly raises no alarm; at least 2 in 100.
+    """
+    ends = binomtest(found, count).proportion_ci()
+    before = min(max(float(ends.high if factor > 1 else ends.low), 0.02), 0.45)
+    return Page(before, factor * before)

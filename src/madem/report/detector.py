@@ -14,10 +14,12 @@ from madem.beam.scene import WANTED, Scene
 from madem.beam.sources import Frame
 from madem.beam.sources.simulated import Simulated
 from madem.experiments.detector.config import DetectorConfig
-from madem.experiments.detector.results import Contrast, DetectorResults, Interval, Shown
+from madem.experiments.detector.results import DetectorResults, Shown
 from madem.experiments.detector.strategies import STRATEGIES
+from madem.experiments.running.results import Interval
 from madem.experiments.running.rundir import RunDirectory
 from madem.report import figures
+from madem.report.page import share, valued
 
 COLOURS = {
     "running": "#d9731a", "frozen": "#999999", "normalised": "#8a63b0", "product": "#1f5fa8",
@@ -49,26 +51,6 @@ def main_of(found: DetectorResults) -> tuple[str, Shown]:
     """Return the condition that the page tells most of: all drifts, or the first there is."""
     key = "all" if "all" in found.conditions else next(iter(found.conditions))
     return key, found.conditions[key]
-
-
-def share(value: float | None) -> str:
-    """Return a share in per cent, a dash where there is none.
-
-    >>> share(0.123), share(None)
-    ('12.3', '-')
-    """
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def valued(claim: Contrast) -> str:
-    """Return the figure of a claim as text, with its interval where it has one."""
-    scale = 100.0 if claim.unit in ("%", "points") else 1.0
-    unit = {"x": " times", "frames": " labels"}.get(claim.unit, f" {claim.unit}")
-    held = claim.value
-    low, mean, high = (f"{scale * v:.3g}" for v in (held.low, held.mean, held.high))
-    if held.mean < 0 and claim.unit == "frames":
-        return "not found on all"
-    return f"{mean}{unit}" if held.low == held.high else f"{mean}{unit} ({low} to {high})"
 
 
 def answer(found: DetectorResults) -> str:

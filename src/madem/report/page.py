@@ -19,7 +19,7 @@ from rich.console import Console
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import find
 from madem.experiments.running.experiment import citations
-from madem.experiments.running.results import Result
+from madem.experiments.running.results import Contrast, Result
 from madem.experiments.running.rundir import RunDirectory
 from madem.units import si
 
@@ -75,6 +75,26 @@ def points(share: float) -> str:
     """
     text = f"{100 * share:+.1f}"
     return text if text[1:] != "0.0" else "0.0"
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent, a dash where there is none.
+
+    >>> share(0.123), share(None)
+    ('12.3', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def valued(claim: Contrast) -> str:
+    """Return the figure of a claim as text, with its interval where it has one."""
+    scale = 100.0 if claim.unit in ("%", "points") else 1.0
+    unit = {"x": " times", "frames": " labels"}.get(claim.unit, f" {claim.unit}")
+    held = claim.value
+    low, mean, high = (f"{scale * v:.3g}" for v in (held.low, held.mean, held.high))
+    if held.mean < 0 and claim.unit == "frames":
+        return "not found on all"
+    return f"{mean}{unit}" if held.low == held.high else f"{mean}{unit} ({low} to {high})"
 
 
 def price(row: Mapping[str, Any]) -> str:

@@ -6,8 +6,11 @@ a table of chips by words, and both ways of drawing count (two crossed random fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -46,3 +49,25 @@ def measured(values: Tensor) -> Measured:
     rest = float(left.square().sum()) / ((chips - 1) * max(1, words - 1) * chips * words)
     both = max(by_word + by_chip - rest, by_word, by_chip)
     return Measured(float(mean), both**0.5, by_word**0.5, by_chip**0.5)
+
+
+def redrawn(
+    tables: Sequence[NDArray[np.float64]], count: int, draws: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return ``count`` bootstrap means of every row of ``tables``, ``(count, rows)``.
+
+    ``tables``: one a draw of whatever is drawn first (a seed, a writer), of as many rows each,
+    ``(rows, columns)``. Tables are drawn with replacement, and columns in each; all rows share both
+    draws, so that differences of rows are paired.
+
+    >>> redrawn([np.ones((2, 5)), np.ones((2, 3))], 4, np.random.default_rng(0)).shape
+    (4, 2)
+    """
+    means = []
+    for table in tables:
+        columns = table.shape[1]
+        drawn = draws.multinomial(columns, np.full(columns, 1 / columns), count)
+        means.append(drawn @ table.T / columns)
+    chosen = draws.integers(len(tables), size=(count, len(tables)))
+    found: NDArray[np.float64] = np.stack(means, 1)[np.arange(count)[:, None], chosen].mean(1)
+    return found

@@ -11,7 +11,6 @@ from sklearn.metrics import roc_curve
 from madem.experiments.detector.scores import (
     bins_of,
     by_strength,
-    interval,
     missed_at,
     resampled,
     windows_of,
@@ -78,8 +77,3 @@ def test_hits_are_told_by_their_strength() -> None:
     assert by_strength([held], "own", bins_of(8)) == [1.0, 0.0, None, None, 0.0]
     assert by_strength([held], "own", bins_of(3)) == [None, None, 1.0, 0.5, 0.0]
     assert bins_of(1) == [1, 2, 3, 5]
-
-
-def test_an_interval_holds_the_middle() -> None:
-    held = interval(0.5, np.linspace(0, 1, 1001))
-    assert (held.low, held.mean, held.high) == pytest.approx((0.025, 0.5, 0.975))

@@ -29,6 +29,7 @@ from madem.beam.reduce import Reduction
 from madem.beam.sensor import Drift, Sensor
 from madem.data.arrays import npz_table, python_table
 from madem.data.folders import folder_images
+from madem.data.hand import Hands
 from madem.data.images import digit_images, idx_images
 from madem.data.tables import csv_table
 from madem.data.words import classify_words, reconstruct_words
@@ -201,12 +202,13 @@ _BESIDE: dict[str, Entry | Callable[..., Any]] = {
     "sensor": Entry(Sensor, ("module", "drift", "seed")),
     "reduction": Entry(Reduction, ("module",)),
     "labels": Entry(Labels, quantities={"delay": "second"}),
-    "reservoir": Reservoir,
+    "reservoir": Entry(Reservoir, ("classes",)),
     "teaching": Entry(Teaching, ("reservoir",)),
+    "hands": Hands,
 }  # fmt: skip
 
 BESIDE = {what: Table(what, {"": entry}) for what, entry in _BESIDE.items()}
-"""What is beside a beam: what meets it, a sensor, and how is learned there."""
+"""What is beside a beam, how hands differ, and how is learned beside either."""
 
 SCENES = Table("scene", {
     "crystallography": Crystallography,

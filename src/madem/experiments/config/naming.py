@@ -31,7 +31,7 @@ BARE, PLAIN = "", " "
 """The tags of a part that is only its name, and of a plain number where one will do."""
 
 SAMPLES: dict[str, Any] = {
-    "pre": (1,), "post": 1, "channels": 1, "units": 1, "conductances": (1.0,),
+    "pre": (1,), "post": 1, "channels": 1, "units": 1, "conductances": (1.0,), "classes": 2,
     "draws": torch.Generator(),
 }  # fmt: skip
 """What stands, while a config is checked, for what a whole network or chip gives a part."""

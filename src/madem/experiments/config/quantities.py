@@ -106,12 +106,11 @@ Amount = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=0.5)]
 Letters = Annotated[int, Field(ge=1, le=LETTERS)]
-Words = Annotated[
-    tuple[str, ...],
-    AfterValidator(_words),
-    Field(default_factory=read_words, validate_default=True),
-]
-"""Different words that have Braille cells, the shipped ones by default; after ``letters``."""
+Listed = Annotated[tuple[str, ...], AfterValidator(_words)]
+"""Different words that have Braille cells; after ``letters``."""
+
+Words = Annotated[Listed, Field(default_factory=read_words, validate_default=True)]
+"""Likewise, the shipped ones by default."""
 
 
 def cells_need(chips: int, layers: Sequence[int], batch: int, where: str = "") -> dict[str, float]:

@@ -8,7 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from madem.experiments.detector.config import DetectorConfig
-from madem.experiments.detector.results import Alarm, Contrast, Interval, Shown
+from madem.experiments.detector.results import Alarm, Shown
+from madem.experiments.running.results import Contrast, Interval
+
+_plain = Contrast.plain
 
 
 class Compared(Protocol):
@@ -132,9 +135,3 @@ def _found(alarms: Mapping[str, Alarm]) -> Iterator[Contrast]:
         often = first.false / first.quiet * 1e5
         yield _plain("false alarms in 100,000 labels without drift", often, "alarms",
                      "at most 1", often <= 1)  # fmt: skip
-
-
-def _plain(said: str, value: float, unit: Any, bar: str, reaches: bool) -> Contrast:
-    """Return a claim without an interval."""
-    held = Interval(mean=value, low=value, high=value)
-    return Contrast(said=said, value=held, unit=unit, bar=bar, reaches=bool(reaches))

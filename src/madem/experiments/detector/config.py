@@ -191,7 +191,7 @@ class DetectorConfig(Learning, Strict):
 
     def teaching(self, replayed: bool = True) -> Teaching:
         """Return how is learned in a shift, from a reservoir where it is ``replayed``."""
-        reservoir = self.reservoir.make(where="reservoir") if replayed else None
+        reservoir = self.reservoir.make({"classes": 2}, "reservoir") if replayed else None
         found: Teaching = self.online.make({"reservoir": reservoir}, "online")
         return found
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from madem.experiments.running.results import Result
-
-
-class Interval(Result):
-    """A mean, and its 95 % bootstrap interval over seeds and frames."""
-
-    mean: float
-    low: float
-    high: float
+from madem.experiments.running.results import Contrast, Interval, Result
 
 
 class Spent(Result):
@@ -62,16 +54,6 @@ class Alarm(Result):
     after: list[int | None]
     false: int
     quiet: int
-
-
-class Contrast(Result):
-    """A figure of the strategy that learns on the chip, and whether it ``reaches`` its bar."""
-
-    said: str
-    value: Interval
-    unit: Literal["%", "points", "frames", "writes", "alarms", "x", "uJ", "us"]
-    bar: str
-    reaches: bool
 
 
 class Shown(Result):

@@ -12,14 +12,9 @@ from torch import Tensor
 
 from madem.experiments.detector.claims import alarms_of, contrasts_of
 from madem.experiments.detector.config import DetectorConfig
-from madem.experiments.detector.results import (
-    DetectorResults,
-    Interval,
-    Row,
-    Shown,
-    Spent,
-)
+from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
 from madem.experiments.detector.strategies import REJECTED, STRATEGIES
+from madem.experiments.running.results import Interval
 
 Level = Literal["80", "90", "95"]
 
@@ -84,12 +79,6 @@ def resampled(score: Array, hit: NDArray[np.bool_], rejected: float, weights: Ar
     return share
 
 
-def interval(mean: float, drawn: Array) -> Interval:
-    """Return a mean with the middle 95 % of what was ``drawn``."""
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(mean=float(mean), low=float(low), high=float(high))
-
-
 class Resamples:
     """Bootstrap samples of all strategies under one condition, of the same seeds and frames.
 
@@ -118,17 +107,17 @@ class Resamples:
 
     def missed(self, key: str, name: Level = "90") -> Interval:
         """Return the share that a strategy misses."""
-        return interval(self.mean[key, name], self.drawn[key, name])
+        return Interval.of(self.mean[key, name], self.drawn[key, name])
 
     def fewer(self, key: str, other: str) -> Interval:
         """Return the share of what ``other`` misses that ``key`` does not."""
         drawn = 1 - self.drawn[key, "90"] / np.maximum(self.drawn[other, "90"], 1e-9)
-        return interval(1 - self.mean[key, "90"] / max(self.mean[other, "90"], 1e-9), drawn)
+        return Interval.of(1 - self.mean[key, "90"] / max(self.mean[other, "90"], 1e-9), drawn)
 
     def less(self, key: str, other: str) -> Interval:
         """Return how much larger a share ``key`` misses than ``other``."""
         drawn = self.drawn[key, "90"] - self.drawn[other, "90"]
-        return interval(self.mean[key, "90"] - self.mean[other, "90"], drawn)
+        return Interval.of(self.mean[key, "90"] - self.mean[other, "90"], drawn)
 
     def recovered(self, key: str, lost: str, before: float) -> Interval:
         """Return the share of what ``lost`` lost since ``before`` that ``key`` has again."""
@@ -137,7 +126,7 @@ class Resamples:
             return (other - own) / np.maximum(other - before, 1e-9)
 
         mean = float(share(self.mean[key, "90"], self.mean[lost, "90"]))
-        return interval(mean, share(self.drawn[key, "90"], self.drawn[lost, "90"]))
+        return Interval.of(mean, share(self.drawn[key, "90"], self.drawn[lost, "90"]))
 
 
 def bins_of(least: int) -> list[int]:

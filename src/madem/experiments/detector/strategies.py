@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -17,7 +16,7 @@ from madem.data.detector import Kind, Shift
 from madem.experiments.detector.config import DetectorConfig
 from madem.learn import Descent
 from madem.learn.continual import Learner, Teaching, arrivals
-from madem.learn.watch import Page
+from madem.learn.watch import Page, watch_of
 from madem.ledger import Event, Ledger
 from madem.machine import Machine
 from madem.machine.base import silent
@@ -240,17 +239,6 @@ def alarmed(bench: Bench, name: str) -> Found:
         watches.append(watch_of(int(wrong.sum()), len(wrong)))
     found = stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
     return replace(found, alarms=tuple(alarms))
-
-
-def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
-    """Return the alarm for a share that has become ``factor`` times what it was.
-
-    It was ``found`` of ``count``: that end of its 95 % interval (Clopper and Pearson) counts from
-    which there is more to go, so that a share known badly raises no alarm; at least 2 in 100.
-    """
-    ends = binomtest(found, count).proportion_ci()
-    before = min(max(float(ends.high if factor > 1 else ends.low), 0.02), 0.45)
-    return Page(before, factor * before)
 
 
 def retrained(bench: Bench, name: str) -> Found:

@@ -28,12 +28,12 @@ from madem.experiments.detector.strategies import (
     Bench,
     Found,
     calibrations,
-    watch_of,
 )
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
 from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.running.trained import checkpointed, refuse_numbers, resumed, train
+from madem.learn.watch import watch_of
 from madem.ledger import load_prices, totals
 from madem.randomness import stream
 from madem.training import Plan, Trainer

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from madem.training import Measured
@@ -23,3 +27,36 @@ class Mean(Result):
     def of(found: Measured) -> Mean:
         """Return the mean and the error of what was ``measured``."""
         return Mean(mean=found.mean, error=found.error)
+
+
+class Interval(Result):
+    """A mean, and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(mean: float, drawn: NDArray[np.float64]) -> Interval:
+        """Return a mean with the middle 95 % of what was ``drawn``."""
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return Interval(mean=float(mean), low=float(low), high=float(high))
+
+
+class Contrast(Result):
+    """A figure of a strategy that learns on the chip, and whether it ``reaches`` its bar."""
+
+    said: str
+    value: Interval
+    unit: Literal["%", "points", "frames", "writes", "alarms", "x", "uJ", "us"]
+    bar: str
+    reaches: bool
+
+    @staticmethod
+    def plain(
+        said: str, value: float, unit: Literal["frames", "writes", "alarms", "x", "%", "uJ", "us"],
+        bar: str, reaches: bool,
+    ) -> Contrast:  # fmt: skip
+        """Return a figure without an interval."""
+        held = Interval(mean=value, low=value, high=value)
+        return Contrast(said=said, value=held, unit=unit, bar=bar, reaches=bool(reaches))

@@ -1,0 +1,151 @@
+"""From words that were misread to shares, with intervals over writers and words, and to claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from madem.experiments.personal.config import CONDITIONS, PersonalConfig
+from madem.experiments.personal.results import PersonalResults, Row, Shown, Spent
+from madem.experiments.personal.strategies import STRATEGIES
+from madem.experiments.running.results import Contrast, Interval
+from madem.training.statistics import redrawn
+
+WINDOW = 100
+"""Words over which a share is told."""
+
+Part = Literal["session", "others"]
+"""The writer's late words, and those of others after the session."""
+
+
+class Compared:
+    """Strategies under one condition, on the same writers and words, drawn again together."""
+
+    def __init__(self, config: PersonalConfig, held: Sequence[Mapping[str, Tensor]]) -> None:
+        """Draw writers, and words of each of them."""
+        self.mean, self.drawn = dict[tuple[str, Part], Any](), dict[tuple[str, Part], Any]()
+        for part in ("session", "others"):
+            draws = np.random.default_rng(config.seed)
+            tables = [np.stack([each[f"{key}.{part}"].numpy() for key in STRATEGIES])
+                      for each in held]  # fmt: skip
+            samples = redrawn(tables, config.resamples, draws)
+            for place, key in enumerate(STRATEGIES):
+                self.mean[key, part] = np.mean([table[place].mean() for table in tables])
+                self.drawn[key, part] = samples[:, place]
+
+    def misread(self, key: str, part: Part = "session") -> Interval:
+        """Return the share that a strategy misreads."""
+        return Interval.of(self.mean[key, part], self.drawn[key, part])
+
+    def more(self, key: str, other: str, part: Part = "session") -> Interval:
+        """Return how much larger a share ``key`` misreads than ``other``."""
+        drawn = self.drawn[key, part] - self.drawn[other, part]
+        return Interval.of(self.mean[key, part] - self.mean[other, part], drawn)
+
+    def fewer(self, key: str, other: str) -> Interval:
+        """Return the share of what ``other`` misreads that ``key`` does not."""
+        mean = 1 - self.mean[key, "session"] / max(self.mean[other, "session"], 1e-9)
+        drawn = 1 - self.drawn[key, "session"] / np.maximum(self.drawn[other, "session"], 1e-9)
+        return Interval.of(mean, drawn)
+
+
+def halved(windows: Sequence[float], lost: Sequence[float], best: Sequence[float]) -> int | None:
+    """Return after how many words the first of ``windows`` ends that has half the loss, or None.
+
+    The loss is what is ``lost`` beyond the ``best``, means over the session.
+
+    >>> halved([0.5, 0.4, 0.2, 0.1], [0.5] * 4, [0.1] * 4)
+    300
+    """
+    half = (np.mean(lost) + np.mean(best)) / 2
+    return next((WINDOW * (n + 1) for n, share in enumerate(windows) if share <= half), None)
+
+
+def row_of(key: str, found: Compared, told: Sequence[Mapping[str, Any]]) -> Row:
+    """Return how a strategy did, from what the jobs of all writers say of all strategies."""
+
+    def windows(name: str) -> list[float]:
+        return [float(mean) for mean in np.mean([each[name]["windows"] for each in told], 0)]
+
+    own, spent = [each[key] for each in told], None
+    if own[0]["spent"]:
+        spent = Spent(**{name: float(np.mean([each["spent"][name] for each in own]))
+                         for name in own[0]["spent"]})  # fmt: skip
+    return Row(
+        misread=found.misread(key),
+        others=found.misread(key, "others"),
+        forgotten=found.more(key, STRATEGIES[key].began, "others"),
+        windows=windows(key),
+        halved=halved(windows(key), windows("frozen"), windows("known")),
+        writes=float(np.mean([each["writes"] for each in own])),
+        spent=spent,
+    )
+
+
+def results_of(
+    config: PersonalConfig,
+    scores: Mapping[str, Mapping[str, Tensor]],
+    held: Mapping[str, Any],
+) -> PersonalResults:
+    """Return all results from the tensors and the records of all jobs."""
+    shown, compared = dict[str, Shown](), dict[str, Compared]()
+    seeds = range(config.seed, config.seed + config.seeds)
+    for condition in config.conditions:
+        own = [scores[f"{condition}.{seed}"] for seed in seeds]
+        told = [held[f"{condition}.{seed}"] for seed in seeds]
+        compared[condition] = Compared(config, own)
+        shown[condition] = Shown(
+            title=CONDITIONS[condition],
+            words=sum(len(each["frozen.session"]) for each in own),
+            others=sum(len(each["frozen.others"]) for each in own),
+            labels=float(np.mean([each["labels"] for each in told])) / config.session,
+            rows={key: row_of(key, compared[condition], told) for key in STRATEGIES},
+        )  # fmt: skip
+    return PersonalResults(
+        seed=config.seed, seeds=config.seeds, chips=config.machine.chips, window=WINDOW,
+        conditions=shown, contrasts=[*claims_of(shown, compared)],
+    )  # fmt: skip
+
+
+def claims_of(shown: Mapping[str, Shown], compared: Mapping[str, Compared]) -> Iterator[Contrast]:
+    """Yield what is claimed of learning on the chip, with its bar."""
+    for key, found in compared.items():
+        title = shown[key].title
+        if key != "none":
+            for other, name in (
+                ("frozen", "network as calibrated"),
+                ("running", "running templates without labels"),
+                ("beside", "templates moved by labels"),
+            ):
+                fewer = found.fewer("product", other)
+                yield Contrast(
+                    said=f"{title}: of what the {name} misreads, read on the chip", value=fewer,
+                    unit="%", bar="interval above 0", reaches=fewer.low > 0,
+                )  # fmt: skip
+        for strategy, other, part, said, most in (
+            ("product", "frozen", "others", "others forgotten", 0.01),
+            ("product", "digital", "session", "misread beyond ideal digital learning", 0.015),
+            ("product", "frozen", "session", "misread beyond the network as calibrated", 0.005),
+            ("alarmed", "frozen", "session", "likewise, after an alarm alone", 0.005),
+        ):  # fmt: skip
+            if (said.endswith(("calibrated", "alone"))) == (key == "none") or part == "others":
+                more = found.more(strategy, other, part)  # type: ignore[arg-type]
+                yield Contrast(
+                    said=f"{title}: {said}", value=more, unit="points",
+                    bar=f"at most {100 * most:g} points", reaches=more.mean <= most,
+                )  # fmt: skip
+    if "hand" in shown:
+        saved = compared["hand"].more("own", "product", "others")
+        yield Contrast(
+            said=f"{shown['hand'].title}: others forgotten more by replay of the writer alone",
+            value=saved, unit="points", bar="interval above 0", reaches=saved.low > 0,
+        )  # fmt: skip
+        row = shown["hand"].rows["product"]
+        labels = -1.0 if row.halved is None else row.halved * shown["hand"].labels
+        yield Contrast.plain("labels until half the loss is gone", labels, "frames",
+                             "at most 200", 0 <= labels <= 200)  # fmt: skip
+        yield Contrast.plain("writes a cell in a session", row.writes, "writes", "at most 2",
+                             row.writes <= 2)  # fmt: skip
