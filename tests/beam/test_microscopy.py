@@ -70,8 +70,10 @@ def test_discs_that_are_counted_are_seen() -> None:
 def test_kinds_come_by_their_shares_and_can_be_shared_otherwise() -> None:
     rare = SCENE.sharing(0.1)
     kind = rare.course(40_000, np.random.default_rng(0)).kind
-    left = 0.9 / 0.65
-    expected = [0.3 * left, 0.1, 0.15 * left, 0.1 * left, 0.1 * left]
+    left = 0.9 / (1 - SCENE.grains)
+    bare = 1 - SCENE.grains - SCENE.other - SCENE.thick - SCENE.holes
+    others = [left * each for each in (bare, SCENE.other, SCENE.thick, SCENE.holes)]
+    expected = [others[0], 0.1, *others[1:]]
     assert np.bincount(kind, minlength=5) / len(kind) == pytest.approx(expected, abs=0.015)
     assert SCENE.exchanged().phase != SCENE.phase
 

@@ -80,15 +80,15 @@ class Microscopy:
     quanta: ClassVar[str] = "electrons"
 
     grains: float = 0.35
-    other: float = 0.15
+    other: float = 0.05
     thick: float = 0.1
     holes: float = 0.1
     stay: float = 0.6
-    electrons: float = 12_500.0
+    electrons: float = 25_000.0
     current: float = 0.05
     convergence: float = 1.5e-3
     film: float = 10e-9
-    fold: float = 4.0
+    fold: float = 2.5
     depth: float = 10e-9
     spread: float = 0.5
     spots: int = 3
