@@ -107,7 +107,8 @@ def bars(shown: Shown) -> str:
             low, mean, high = (100 * v for v in (held.low, held.mean, held.high))
             axis.barh(place, mean, color=COLOURS.get(name, "#bbbbbb"), height=0.7)
             axis.plot([low, high], [place, place], color="#222222", linewidth=1.2)
-            axis.text(high, place, f" {mean:.1f}", va="center", fontsize=9)
+            axis.annotate(f"{mean:.1f}", (high, place), (5, 0), textcoords="offset points",
+                          va="center", fontsize=9)  # fmt: skip
         axis.set(xlabel="misread (%)", title=title)
         axis.margins(x=0.1)
         axis.set_xlim(0, None)

@@ -90,9 +90,9 @@ class PersonalConfig(Learning, Strict):
     writing: WritingConfig = WritingConfig(units=("100 uS",))
     schedule: ScheduleConfig = ScheduleConfig(steps=1000, rates=(0.5,), looks=1)
     online: Annotated[Part, BESIDE["teaching"]] = BESIDE["teaching"].part(
-        {"rate": 0.2, "decay": 0.0}
+        {"rate": 0.4, "decay": 0.0}
     )
-    reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({"room": 20})
+    reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({"room": 40})
     retrain: Count = 200
     alert: Count = 200
     resamples: int = Field(1000, ge=100, le=1_000_000)

@@ -27,6 +27,7 @@ class Compared:
     def __init__(self, config: PersonalConfig, held: Sequence[Mapping[str, Tensor]]) -> None:
         """Draw writers, and words of each of them."""
         self.mean, self.drawn = dict[tuple[str, Part], Any](), dict[tuple[str, Part], Any]()
+        self.least = 0.5 / sum(len(each["frozen.session"]) for each in held)  # half a word
         for part in ("session", "others"):
             draws = np.random.default_rng(config.seed)
             tables = [np.stack([each[f"{key}.{part}"].numpy() for key in STRATEGIES])
@@ -47,8 +48,10 @@ class Compared:
 
     def fewer(self, key: str, other: str) -> Interval:
         """Return the share of what ``other`` misreads that ``key`` does not."""
-        mean = 1 - self.mean[key, "session"] / max(self.mean[other, "session"], 1e-9)
-        drawn = 1 - self.drawn[key, "session"] / np.maximum(self.drawn[other, "session"], 1e-9)
+        mean = 1 - self.mean[key, "session"] / max(self.mean[other, "session"], self.least)
+        drawn = 1 - self.drawn[key, "session"] / np.maximum(
+            self.drawn[other, "session"], self.least
+        )
         return Interval.of(mean, drawn)
 
 
@@ -110,42 +113,48 @@ def results_of(
     )  # fmt: skip
 
 
+RIVALS = {
+    "frozen": "the network as calibrated",
+    "running": "templates running without labels",
+    "beside": "templates moved by labels",
+}
+
+
 def claims_of(shown: Mapping[str, Shown], compared: Mapping[str, Compared]) -> Iterator[Contrast]:
     """Yield what is claimed of learning on the chip, with its bar."""
     for key, found in compared.items():
         title = shown[key].title
-        if key != "none":
-            for other, name in (
-                ("frozen", "network as calibrated"),
-                ("running", "running templates without labels"),
-                ("beside", "templates moved by labels"),
-            ):
-                fewer = found.fewer("product", other)
-                yield Contrast(
-                    said=f"{title}: of what the {name} misreads, read on the chip", value=fewer,
-                    unit="%", bar="interval above 0", reaches=fewer.low > 0,
-                )  # fmt: skip
-        for strategy, other, part, said, most in (
-            ("product", "frozen", "others", "others forgotten", 0.01),
-            ("product", "digital", "session", "misread beyond ideal digital learning", 0.015),
-            ("product", "frozen", "session", "misread beyond the network as calibrated", 0.005),
-            ("alarmed", "frozen", "session", "likewise, after an alarm alone", 0.005),
-        ):  # fmt: skip
-            if (said.endswith(("calibrated", "alone"))) == (key == "none") or part == "others":
-                more = found.more(strategy, other, part)  # type: ignore[arg-type]
-                yield Contrast(
-                    said=f"{title}: {said}", value=more, unit="points",
-                    bar=f"at most {100 * most:g} points", reaches=more.mean <= most,
-                )  # fmt: skip
+        if key == "none":
+            for strategy, how in (("product", ""), ("alarmed", ", after an alarm alone")):
+                said = f"{title}: misread beyond the network as calibrated{how}"
+                yield _at_most(said, found.more(strategy, "frozen"), 0.005)
+        else:
+            for rival, name in RIVALS.items():
+                said = f"{title}: of what is misread by {name}, read on the chip"
+                yield _above(said, found.fewer("product", rival), "%")
+            said = f"{title}: misread beyond ideal digital learning"
+            yield _at_most(said, found.more("product", "digital"), 0.015)
+        forgotten = found.more("product", "frozen", "others")
+        yield _at_most(f"{title}: others forgotten", forgotten, 0.01)
     if "hand" in shown:
+        title, row = shown["hand"].title, shown["hand"].rows["product"]
         saved = compared["hand"].more("own", "product", "others")
-        yield Contrast(
-            said=f"{shown['hand'].title}: others forgotten more by replay of the writer alone",
-            value=saved, unit="points", bar="interval above 0", reaches=saved.low > 0,
-        )  # fmt: skip
-        row = shown["hand"].rows["product"]
+        yield _above(f"{title}: forgotten more by replay of the writer alone", saved, "points")
         labels = -1.0 if row.halved is None else row.halved * shown["hand"].labels
-        yield Contrast.plain("labels until half the loss is gone", labels, "frames",
+        yield Contrast.plain(f"{title}: until half the loss is gone", labels, "frames",
                              "at most 200", 0 <= labels <= 200)  # fmt: skip
-        yield Contrast.plain("writes a cell in a session", row.writes, "writes", "at most 2",
-                             row.writes <= 2)  # fmt: skip
+        yield Contrast.plain(f"{title}: writes a cell in the session", row.writes, "writes",
+                             "at most 2", row.writes <= 2)  # fmt: skip
+
+
+def _at_most(said: str, more: Interval, most: float) -> Contrast:
+    """Return the claim that so many points more are ``most``."""
+    bar = f"at most {100 * most:g} points"
+    return Contrast(said=said, value=more, unit="points", bar=bar, reaches=more.mean <= most)
+
+
+def _above(said: str, value: Interval, unit: Literal["%", "points"]) -> Contrast:
+    """Return the claim that a value is above zero."""
+    return Contrast(
+        said=said, value=value, unit=unit, bar="interval above 0", reaches=value.low > 0
+    )
