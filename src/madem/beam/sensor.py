@@ -1,4 +1,7 @@
-"""An integrating sensor: photons become numbers by gains and pedestals that drift in a shift."""
+"""An integrating sensor: photons become numbers by gains and pedestals that drift in a shift.
+
+Or electrons: whatever quanta a scene has are called photons here.
+"""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def calibrated(x: Tensor, hit: Tensor, calibration: slice, validation: slice) ->
     if not min(map(len, classes)):
         raise InputError(
             f"calibration: {len(classes[1])} of {len(label)} frames are hits and {len(classes[0])} "
-            "are none, but both are needed: take more frames, or another share of crystals"
+            "are none, but both are needed: take more frames, or other shares of the scene"
         )
     most = max(map(len, classes))
     even = [part[torch.arange(most) % len(part)] for part in classes]
