@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from madem.beam.geometry import Module
-from madem.beam.reduce import Reduction, standardised, third_largest
+from madem.beam.reduce import Reduction, deviating, third_largest, usual_of
 from madem.errors import InputError
 
 SHAPES = (Module(), Module(rows=24, columns=40, grid=(1, 2), blocks=2),
@@ -45,9 +45,13 @@ def test_a_residual_is_above_the_median_of_its_own_readout_chip() -> None:
 def test_deviations_are_by_medians() -> None:
     draws = np.random.default_rng(0)
     before = draws.normal(5.0, 2.0, (4000, 3)).astype(np.float32)
-    before[:800] = 1000.0  # a fifth of them hits
-    found = standardised(np.float32([[5.0, 7.0, 9.0]]), before)
-    np.testing.assert_allclose(found[0], [-0.25, 0.5, 1.3], atol=0.25)
+    levels = np.float32([[5.0, 7.0, 9.0]])
+    for usual in (usual_of(before), deviating(before)):
+        np.testing.assert_allclose(usual(levels)[0], [0.0, 1.0, 2.0], atol=0.1)
+    before[:200] = 1000.0  # a twentieth of them hits
+    np.testing.assert_allclose(usual_of(before)(levels)[0], [0.0, 0.8, 1.6], atol=0.15)
+    before[:800] = 1000.0  # a fifth of them
+    np.testing.assert_allclose(deviating(before)(levels)[0], [-0.25, 0.5, 1.3], atol=0.25)
 
 
 def test_what_is_reduced_depends_on_no_later_frame() -> None:

@@ -31,7 +31,7 @@ from madem.serve.sockets import joined, offered
 
 SMALL = (
     "detector.frames=50", "detector.warming=50", "detector.calibration=100",
-    "detector.validation=100", "detector.schedule.steps=60", "late=60.0",
+    "detector.validation=100", "detector.schedule.steps=200", "late=60.0",
 )  # fmt: skip
 
 

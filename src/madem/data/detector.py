@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from madem.beam.reduce import Reduction, standardised
+from madem.beam.reduce import Reduction, usual_of
 from madem.beam.sources import Source, batches
 from madem.data.task import Finite, Samples
 from madem.errors import InputError
@@ -54,7 +54,7 @@ class Shift:
         """
         held: Tensor = getattr(self, kind)
         if kind != "unusual":
-            held = torch.from_numpy(standardised(held.numpy(), held[calibration].numpy()))
+            held = torch.from_numpy(usual_of(held[calibration].numpy())(held.numpy()))
         return lit(held)
 
 

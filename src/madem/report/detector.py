@@ -22,10 +22,12 @@ from madem.report import figures
 from madem.report.page import share, valued
 
 COLOURS = {
-    "running": "#d9731a", "frozen": "#999999", "normalised": "#8a63b0", "product": "#1f5fa8",
+    "running": "#d9731a", "quantile": "#e8b04b",
+    "frozen": "#999999", "normalised": "#8a63b0", "product": "#1f5fa8",
     "alarmed": "#5fa8d9", "digital": "#222222", "hindsight": "#3a8f4d",
 }  # fmt: skip
-DRAWN = ("frozen", "running", "normalised", "product", "hindsight")
+COUNTERS = ("counter", "running", "quantile", "labelled")
+DRAWN = ("frozen", "running", "quantile", "normalised", "product", "hindsight")
 """The strategies of the curves."""
 COURSES = ("all", "step", "return", "none")
 """The conditions whose course is drawn."""
@@ -65,13 +67,15 @@ def answer(found: DetectorResults) -> str:
     side = "fewer" if fewer.mean > 0 else "more"
     sure = "" if fewer.low > 0 or fewer.high < 0 else ", which could be chance"
     where = f"On {shown.title}" if key == "own" else f"Where {shown.title}"
+    best = min(COUNTERS, key=lambda name: shown.rows[name].missed["90"].mean)
     digital, bound = (missed(shown.rows[name].missed["90"]) for name in ("digital", "hindsight"))
     return (
         f"{where}, while nine in ten frames without a hit are rejected, the network as calibrated "
         f"misses {missed(frozen.missed['90'])} of the hits late in the shift, a spot counter with "
-        f"running thresholds {missed(rival.missed['90'])}, and a chip that learns from labels "
+        f"running deviations {missed(rival.missed['90'])}, and a chip that learns from labels "
         f"beside the beam {missed(own.missed['90'])}: {100 * abs(fewer.mean):.0f} % {side} than "
-        f"the counter ({100 * fewer.low:.0f} to {100 * fewer.high:.0f}){sure}. Ideal digital "
+        f"the counter ({100 * fewer.low:.0f} to {100 * fewer.high:.0f}){sure}. The best counter, "
+        f"{STRATEGIES[best].title}, misses {missed(shown.rows[best].missed['90'])}. Ideal digital "
         f"learning by the same updates misses {digital}, and what hindsight could have known "
         f"{bound}."
     )

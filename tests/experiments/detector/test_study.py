@@ -13,8 +13,15 @@ import torch
 from madem.data.detector import reduced
 from madem.documents import load_yaml
 from madem.errors import InputError
+from madem.experiments.detector.bench import Bench
 from madem.experiments.detector.config import CONDITIONS, DetectorConfig
-from madem.experiments.detector.strategies import STRATEGIES, Bench, count, running_counter
+from madem.experiments.detector.counters import (
+    Counting,
+    labelled_counter,
+    quantile_counter,
+    running_counter,
+)
+from madem.experiments.detector.strategies import STRATEGIES
 from madem.experiments.detector.study import EXPERIMENT, check, frames_of
 from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
@@ -114,26 +121,32 @@ def test_a_killed_run_resumes_bit_for_bit(
 
 def test_a_counter_counts_and_decides_ties_by_how_far() -> None:
     excess = torch.tensor([[5.0, 5.0, 0.0], [9.0, 5.0, 0.0], [5.0, 5.0, 5.0], [0.0, 0.0, 0.0]])
-    found = count(excess, 4.0, torch.tensor([True, True, True])).tolist()
+    near = torch.tensor([0.1, 0.3, 0.2])
+    found = Counting(4.0, 1.0)(excess, near).tolist()
     assert found[3] == 0
     assert 2 < found[0] < found[1] < 3 < found[2] < 4
-    dark = count(excess, 4.0, torch.tensor([True, True, False]))
-    assert dark.tolist()[:2] == found[:2]
+    inner = Counting(4.0, 0.6)(excess, near)  # the first and the last block
+    assert 1 < inner[0] < inner[1] < 2 < inner[2] < 3
 
 
-def test_a_counter_is_tuned_on_calibration_frames_alone(finished: Path) -> None:
-    """What comes after them changes none of its thresholds."""
-    config, folder = small(), RunDirectory(finished)
+def test_counters_hear_of_labels_what_they_may(finished: Path) -> None:
+    """Those without labels nothing after calibration, the other nothing of what comes later."""
+    config, folder = small(frames=100), RunDirectory(finished)
     shift = frames_of(config, folder, "all.0", deaf)
-    other = frames_of(config, folder, "all.0", deaf)
-    other.hit[config.before :] = 1 - other.hit[config.before :].clamp(min=0)
-    empty = torch.zeros(len(shift))
-    near = torch.arange(64.0)
-    scores = [
-        running_counter(Bench(config, each, empty > 0, each.hit, 0.0, {}, 0, near), "x").score
-        for each in (shift, other)
-    ]
-    assert torch.equal(*scores)
+    asked, near = torch.ones(len(shift)) > 0, torch.arange(64.0)
+
+    def score(name: object, turned: int) -> torch.Tensor:
+        label = shift.hit.clone()
+        label[turned:] = 1 - label[turned:]
+        bench = Bench(config, shift, asked, label, 0.0, {}, 0, near)
+        return name(bench, "x").score  # type: ignore[operator, no-any-return]
+
+    for each in (running_counter, quantile_counter):
+        assert torch.equal(score(each, config.before), score(each, len(shift)))
+    heard = [score(labelled_counter, at) for at in (config.before, len(shift))]
+    until = config.validation + config.retrain
+    assert torch.equal(heard[0][:, :until], heard[1][:, :until])
+    assert not torch.equal(heard[0][:, until:], heard[1][:, until:])
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ class DetectorConfig(Learning, Strict):
     writing: WritingConfig = WritingConfig(units=("400 uS",))
     schedule: ScheduleConfig = ScheduleConfig(steps=600, rates=(0.5,), weight_decay=0.02, looks=1)
     online: Annotated[Part, BESIDE["teaching"]] = BESIDE["teaching"].part({})
-    reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({})
+    reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({"room": 600})
     retrain: Frames = 500
     recent: Frames = 600
     alert: Frames = 200

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from madem.experiments.detector.bench import REJECTED
 from madem.experiments.detector.claims import alarms_of, contrasts_of
 from madem.experiments.detector.config import DetectorConfig
 from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
-from madem.experiments.detector.strategies import REJECTED, STRATEGIES
+from madem.experiments.detector.strategies import STRATEGIES
 from madem.experiments.running.results import Interval
 
 Level = Literal["80", "90", "95"]

@@ -3,143 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
-from madem.beam.reduce import standardised
 from madem.data.detector import Kind, Shift
+from madem.experiments.detector.bench import REJECTED, Bench, Doing, Found, Strategy
 from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.detector.counters import (
+    counter,
+    labelled_counter,
+    quantile_counter,
+    running_counter,
+)
 from madem.learn import Descent
 from madem.learn.continual import Learner, Teaching, arrivals
 from madem.learn.watch import Page, watch_of
 from madem.ledger import Event, Ledger
-from madem.machine import Machine
 from madem.machine.base import silent
-from madem.randomness import stream, uniform
+from madem.randomness import uniform
 from madem.training import Ideal, Plan
-
-REJECTED = 0.9
-"""The share of frames without a hit that is to be rejected."""
-
-
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """What all strategies share: frames, labels, and networks calibrated on either kind of inputs.
-
-    ``truth``: of every frame; ``asked``, ``label``: which get a label, and what it says;
-    ``trained``: by kind of inputs and ``chip`` or ``ideal``, the plan and the state of its machine;
-    ``nearest``: of every block, the scattering vector at which it is, 1/angstrom.
-    """
-
-    config: DetectorConfig
-    shift: Shift
-    asked: Tensor
-    label: Tensor
-    delay: float
-    trained: Mapping[tuple[Kind, str], tuple[Plan, dict[str, Tensor]]]
-    seed: int
-    nearest: Tensor
-    tell: Callable[[int], None] = lambda _: None
-
-    @property
-    def tested(self) -> slice:
-        """The frames that are judged: those of validation, then the shift."""
-        return slice(self.config.validating.start, None)
-
-    def draws(self, name: str) -> Generator:
-        """Return the stream of a strategy."""
-        return stream(self.seed, "detector", name)
-
-    def machine(self, kind: Kind, where: str) -> tuple[Plan, Machine]:
-        """Return a calibrated machine of its own for whoever asks."""
-        plan, state = self.trained[kind, where]
-        machine = plan.making.assemble(plan)
-        machine.restore({name: tensor.clone() for name, tensor in state.items()})
-        return plan, machine
-
-    def inputs(self, kind: Kind) -> Tensor:
-        """Return all frames as inputs of a network."""
-        return self.shift.inputs(kind, self.config.calibrating)
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """How a strategy scored every tested frame, ``(chips, frames)``, more for likelier hits.
-
-    ``writes``: of all cells in the shift, each chip; ``alarms``: of chip, after how many labels.
-    """
-
-    score: Tensor
-    writes: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
-    judging: Ledger | None = None
-    learning: Ledger | None = None
-    alarms: tuple[tuple[int, int], ...] = ()
-
-
-Doing = Callable[[Bench, str], Found]
-"""A strategy at work, given its name."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A ``title`` for people, and what is done."""
-
-    title: str
-    run: Doing
 
 
 def keep_some(bench: Bench, name: str) -> Found:
     """Keep frames at random."""
     return Found(uniform((1, len(bench.shift[bench.tested])), bench.draws(name)))
-
-
-def count(excess: Tensor, least: float, lit: Tensor) -> Tensor:
-    """Return how many blocks of each frame lie ``least`` above what is usual, and are ``lit``.
-
-    Ties are decided by how far they lie above it: below one in sum.
-    """
-    over = (excess - least).clamp_min(0) * lit
-    return (over > 0).sum(-1) + over.sum(-1) / (1 + over.sum(-1))
-
-
-def best_count(excess: Tensor, bench: Bench) -> Tensor:
-    """Return the score of a counter whose two settings do best on the calibration frames.
-
-    Its threshold, and up to which resolution it counts: the share of blocks nearest to the beam.
-    """
-    part, hit = bench.config.calibrating, bench.shift.hit[bench.config.calibrating] == 1
-
-    def missed(found: Tensor) -> float:
-        cut = found[~hit].quantile(REJECTED)
-        return float((found[hit] <= cut).double().mean())
-
-    nearest = bench.nearest.argsort().argsort().double() / len(bench.nearest)
-    tried = [(least, nearest < inner) for least in THRESHOLDS for inner in (0.25, 0.4, 0.6, 0.8, 1)]
-    scores = [missed(count(excess[part], least, lit)) for least, lit in tried]
-    return count(excess, *tried[scores.index(min(scores))])[None, bench.tested]
-
-
-THRESHOLDS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
-"""Deviations above what is usual that are tried for a counter."""
-
-
-def counter(bench: Bench, name: str) -> Found:
-    """Count blocks above thresholds that were calibrated once: what is shipped."""
-    del name
-    plain = bench.shift.plain.numpy()
-    usual = standardised(plain, plain[bench.config.calibrating])
-    return Found(best_count(torch.from_numpy(usual), bench))
-
-
-def running_counter(bench: Bench, name: str) -> Found:
-    """Count blocks above thresholds that run with the frames, hot pixels left out: no label."""
-    del name
-    return Found(best_count(bench.shift.unusual, bench))
 
 
 def stepwise(
@@ -213,30 +105,42 @@ def taught(kind: Kind, where: str = "chip", replayed: bool = True) -> Doing:
 
 
 def alarmed(bench: Bench, name: str) -> Found:
-    """Learn on those chips alone, and as long, as an alarm on the errors of their verdicts says."""
+    """Learn on those chips alone, and as long, as an alarm on their verdicts says.
+
+    One hears by labels which verdicts were wrong, two hear without them whether more or fewer
+    frames are kept than were in validation.
+    """
     config, alarms = bench.config, list[tuple[int, int]]()
-    chips = config.machine.chips
-    sums, left, heard = [0.0] * chips, torch.zeros(chips), 0
+    chips, first = config.machine.chips, config.validation
     hit = bench.shift.hit[config.validating] == 1
-    watches = list[Page]()
+    before = still("unusual")(replace(bench, tell=lambda _: None), name).score[:, :first]
+    cut = before[:, ~hit].quantile(REJECTED, -1, keepdim=True)
+
+    def heard_of(score: Tensor, hit: Tensor) -> Tensor:
+        wrong, kept = (score > 0) != hit, score > cut
+        return torch.stack([wrong, kept, kept], 1)
+
+    factors = (2.0, 2.0, 0.5)
+    watches = [
+        [watch_of(int(each.sum()), first, by) for each, by in zip(own, factors, strict=True)]
+        for own in heard_of(before, hit)
+    ]
+    sums, left, heard = [[0.0] * len(factors) for _ in range(chips)], torch.zeros(chips), 0
 
     def teach(own: Learner, x: Tensor, label: Tensor, judged: Tensor) -> None:
         nonlocal heard, left
-        wrong = (judged > 0) != (label == 1)
-        for chip in range(chips):
-            sums[chip], at = watches[chip].heard(sums[chip], wrong[chip].tolist())
-            if at is not None:
-                alarms.append((chip, heard + at + 1))
-                left[chip] = config.alert
+        for chip, told in enumerate(heard_of(judged, label == 1).tolist()):
+            for number, (watch, said) in enumerate(zip(watches[chip], told, strict=True)):
+                sums[chip][number], at = watch.heard(sums[chip][number], said)
+                if at is not None:
+                    alarms.append((chip, heard + at + 1))
+                    left[chip] = config.alert
         if bool((left > 0).any()):
             own.learn(x, label, (left > 0).float())
         else:
             own.remember(x, label)
         heard, left = heard + len(label), (left - len(label)).clamp_min(0)
 
-    before = still("unusual")(replace(bench, tell=lambda _: None), name).score
-    for wrong in (before[:, : config.validation] > 0) != hit:
-        watches.append(watch_of(int(wrong.sum()), len(wrong)))
     found = stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
     return replace(found, alarms=tuple(alarms))
 
@@ -315,7 +219,9 @@ def regressed(x: Tensor, hit: Tensor, used: Tensor, fold: Tensor, penalty: float
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy("keep at random", keep_some),
     "counter": Strategy("spot counter, as calibrated", counter),
-    "running": Strategy("spot counter, running thresholds and hot-pixel mask", running_counter),
+    "running": Strategy("spot counter, running medians and deviations", running_counter),
+    "quantile": Strategy("spot counter, running medians and percentiles", quantile_counter),
+    "labelled": Strategy("spot counter, likewise, set again by labels", labelled_counter),
     "frozen": Strategy("network, as calibrated", still("plain")),
     "reset": Strategy("network, running threshold", reset),
     "normalised": Strategy("network, running block statistics", still("unusual")),
