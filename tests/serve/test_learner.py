@@ -82,7 +82,8 @@ def test_good_labels_teach_and_what_is_learned_takes_over(folder: Path) -> None:
 
 
 def test_a_labeller_that_says_the_opposite_is_rolled_back(folder: Path) -> None:
-    own = teacher(folder, "trial=60", "detector.online.updates=60", "worse=0.1")
+    own = teacher(folder, "trial=60", "detector.online.updates=60", "worse=0.1",
+                  "detector.reservoir.room=50")  # fmt: skip
     shown, before = frames(own, 100), [p.clone() for p in _parameters(own)]
     tell(own, *(Label("1-A", number, not hit) for number, (_, hit) in enumerate(shown)))
     assert own.status.counts["rolled back"] == 1

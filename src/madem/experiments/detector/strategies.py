@@ -22,7 +22,7 @@ from madem.experiments.detector.counters import (
 )
 from madem.learn import Descent
 from madem.learn.continual import Learner, Teaching, arrivals
-from madem.learn.watch import Page, watch_of
+from madem.learn.watch import watch_of
 from madem.ledger import Event, Ledger
 from madem.machine.base import silent
 from madem.randomness import uniform
