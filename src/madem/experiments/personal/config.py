@@ -60,7 +60,7 @@ class PersonalConfig(Learning, Strict):
 
     experiment: Literal["personal"] = "personal"
     seed: Seed = 0
-    seeds: int = Field(6, ge=1, le=1000)
+    seeds: int = Field(5, ge=1, le=1000)
     conditions: Different[Condition] = tuple(CONDITIONS)
     letters: Letters = 4
     words: Listed = WORDS
