@@ -48,6 +48,7 @@ def alone(config: ServiceConfig, folder: Path, frames: list[Frame]) -> None:
             began, used = time.perf_counter(), time.process_time()
             now = time.monotonic()
             lines = worker.judged(messages, "b", [(number + i, now) for i in range(together)])
+            worker.remember(lines)
             worker.recorded([(place, line) for place, line, _ in lines])
             waits.append(time.perf_counter() - began)
             busy.append(time.process_time() - used)

@@ -41,7 +41,10 @@ def test_states_are_shown_pinned_and_gone_back_to(tmp_path: Path) -> None:
         (("serve", "--set", "shadow=maybe"), "shadow: "),
         (("serve", "--set", "host=0.0.0.0"), "can be reached by others"),
         (("replay", "--series", "run"), "--series must be NUMBER-NAME"),
+        (("replay", "--series", "9" * 30), "at most 15 digits"),
         (("replay", "none.h5"), "no such file"),
+        (("replay", "/dev/zero"), "not a plain file"),
+        (("labels", "/dev/zero"), "not a plain file"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(words: tuple[str, ...], line: str) -> None:

@@ -49,6 +49,9 @@ DOORS = {
     "fit": ("device", "fit", "{f}"), "base": ("device", "fit", "t.csv", "--base", "{f}.yaml"),
     "device": ("run", "braille", "--set", "machine.device={f}.yaml"),
     "path": ("run", "train", "--set", "task.kind=idx", "--set", "task.path={f}"),
+    "serve": ("detector", "serve", "{f}.yaml"), "replay": ("detector", "replay", "{f}"),
+    "recorded": ("detector", "serve", "--set", "file={f}"),
+    "labels": ("detector", "labels", "{f}"), "state": ("detector", "state", "{f}"),
 }  # fmt: skip
 """Where a file is asked for: one must be refused whatever of the above it is."""
 
@@ -65,7 +68,8 @@ def files(draws: random.Random, count: int) -> list[Input]:
             found.append(Input(shown, not either, (table, (file, content))))
         for place in PLACES:
             shown = tuple(part.format(f=place) for part in line)
-            found.append(Input(shown, place != "folder" or "--words" in line, (table,)))
+            fine = (place == "folder" and "--words" not in line) or shown[-1] == "file="
+            found.append(Input(shown, not fine, (table,)))
     return _some(found, draws, count)
 
 
@@ -109,6 +113,11 @@ def arguments(draws: random.Random, count: int) -> list[Input]:
         ("device", "fit", "t.csv", "--base", "{x}"), ("report", "{x}"), ("run", "c.yaml", "--{x}"),
         ("run", "--resume", "{x}"), ("run", "braille", "--set", "letters={x}", "--words", "w.txt"),
         ("run", "noise", "--set", "task.letters={x}", "--words", "w.txt"), ("gradcheck", "{x}"),
+        ("detector", "{x}"), ("detector", "serve", "--set", "ring={x}"),
+        ("detector", "serve", "--set", "source={x}"), ("detector", "serve", "--{x}"),
+        ("detector", "replay", "--rate", "{x}"), ("detector", "replay", "--series", "{x}"),
+        ("detector", "replay", "--frames", "{x}"), ("detector", "labels", "l.csv", "--to", "{x}"),
+        ("detector", "state", ".", "--pin", "{x}"), ("detector", "state", ".", "--export", "{x}"),
     ]  # fmt: skip
     fine = {("--seed", "0"), ("--chips", "0"), ("seed={x}", "0"), ("{x}", "--")}
     found = []
@@ -117,7 +126,11 @@ def arguments(draws: random.Random, count: int) -> list[Input]:
         either = any((part, odd) in fine for part in line) or (line[-2:][0], odd) in fine
         either |= odd in ("--", "") or (odd == "0" and "--sample" in line) or "--workers" in line
         either |= odd == "0" and line[0] in ("{x}", "device", "spice", "show")
-        files = (small, ("w.txt", b"ab\ncd\n"), ("t.csv", b"conductance_uS,up_uS,down_uS\n"))
+        either |= line[:2] == ("detector", "replay") and (
+            (*line[2:3], odd) in (("--rate", "1e9"), ("--rate", "2.5"), ("--series", "0"),
+                                   ("--frames", "9" * 30)))  # fmt: skip
+        files = (small, ("w.txt", b"ab\ncd\n"), ("t.csv", b"conductance_uS,up_uS,down_uS\n"),
+                 ("l.csv", b"series,image,hit\n1-A,1,1\n"))  # fmt: skip
         found.append(Input(shown, not either, files))
     return _some(found, draws, count)
 

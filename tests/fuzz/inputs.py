@@ -15,6 +15,7 @@ from typing import Any
 from madem.device import presets as shipped
 from madem.documents import dump_yaml, load_yaml
 from madem.experiments.catalogue import find
+from madem.serve.config import ServiceConfig
 from tests.cli.test_verbs import ANSWERED, STUDIES
 
 FOREVER = "9" * 5000
@@ -84,7 +85,7 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         yield from ((text, True) for text in ("abc", "3", "{a: 1}", "true", "''"))
         yield "null", key not in MAY_BE_NULL
         return
-    free = key in ("path", "device")
+    free = key in ("path", "device", "file", "channel", "labelled", "source")
     whole = held is None  # what holds nothing may be a part, with all its defaults
     yield from ((text, not (whole and text == "{}") and (not free or text[0] in "&*[{!@%`-?\x07"))
                 for text in NOWHERE)  # fmt: skip
@@ -116,6 +117,7 @@ def keys(draws: random.Random, count: int) -> list[Input]:
     """Return keys of every config with odd values, as ``--set`` or inside a file."""
     wholes = {study: find(small).model.of(small).model_dump(mode="json")
               for study, small in STUDIES.items()}  # fmt: skip
+    wholes["service"] = ServiceConfig().model_dump(mode="json")
     every = [
         (study, path, text.replace("\n", " "), refuse)
         for study, whole in wholes.items()
@@ -126,6 +128,9 @@ def keys(draws: random.Random, count: int) -> list[Input]:
     found = []
     for study, path, text, refuse in draws.sample(every, min(count, len(every))):
         name, verb = f"{study}.yaml", draws.choice(["run"] * 9 + ["gradcheck"])
+        if study == "service":
+            found.append(_served(draws, wholes[study], path, text, refuse))
+            continue
         more = ("--samples", "2") if verb == "gradcheck" else ()
         hidden = verb == "gradcheck" and ("gradcheck", study) not in ANSWERED
         if draws.random() < 0.5:
@@ -136,6 +141,18 @@ def keys(draws: random.Random, count: int) -> list[Input]:
         about = f"{'.'.join(path)}: {text[:60]}"
         found.append(Input(line, refuse or hidden, ((name, content),), about))
     return found
+
+
+def _served(
+    draws: random.Random, whole: dict[str, Any], path: tuple[str, ...], text: str, refuse: bool
+) -> Input:
+    """Return a service with an odd value in its file or on its command line."""
+    line: tuple[str, ...] = ("detector", draws.choice(["serve", "serve", "replay"]))
+    about = f"{'.'.join(path)}: {text[:60]}"
+    if draws.random() < 0.5 or line[1] == "replay":
+        line, files = (*line, "--set", f"{'.'.join(path)}={text}"), ()
+        return Input(line, refuse, files, about)
+    return Input((*line, "s.yaml"), refuse, (("s.yaml", _with(whole, path, text)),), about)
 
 
 def _with(values: dict[str, Any], path: tuple[str, ...], text: str) -> bytes:

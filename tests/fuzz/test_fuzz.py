@@ -23,7 +23,11 @@ from typing import Any
 
 import pytest
 
+import madem.serve.replay as replayed
+from madem.beam.sources.hdf5 import Recorded
 from madem.cli import main
+from madem.serve import service
+from madem.serve.replay import Sent
 from tests.fuzz.doors import arguments, files, images
 from tests.fuzz.inputs import Input, documents, keys, presets
 
@@ -132,6 +136,19 @@ def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
         experiment.check(config)
 
     monkeypatch.setattr(sys.modules["madem.cli.run"], "_finish", stop)
+
+    def begun(config: Any, *_: Any) -> None:
+        config.reading()
+        if config.file is not None:
+            next(iter(config.calibration()))
+
+    def sent(source: Any, *_: Any) -> Sent:
+        if isinstance(source, Recorded):
+            next(iter(source))
+        return Sent(0, 0, 0)
+
+    monkeypatch.setattr(service, "serve", begun)
+    monkeypatch.setattr(replayed, "replay", sent)
 
 
 def test_some_odd_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

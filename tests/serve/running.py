@@ -30,7 +30,7 @@ from madem.serve.record import Record
 from madem.serve.sockets import joined, offered
 
 SMALL = (
-    "detector.frames=50", "detector.warming=50", "detector.calibration=100",
+    "detector.block=5", "detector.frames=50", "detector.warming=50", "detector.calibration=100",
     "detector.validation=100", "detector.schedule.steps=200", "late=60.0",
 )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Running:
 
     config: ServiceConfig
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     said: list[str] = field(default_factory=list)
 
@@ -80,7 +81,8 @@ class Running:
         with (self.folder.parent / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--out", str(self.folder)], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                env=os.environ | self.environment | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
         waited(self._begun, 120)
 
@@ -116,9 +118,11 @@ class Running:
 
 
 @contextmanager
-def running(config: ServiceConfig, folder: Path) -> Iterator[Running]:
+def running(
+    config: ServiceConfig, folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
     """Run a service; it is killed where a test fails."""
-    service = Running(config, folder)
+    service = Running(config, folder, environment or {})
     service.start()
     try:
         yield service

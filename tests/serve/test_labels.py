@@ -48,3 +48,6 @@ def test_a_file_of_labels(tmp_path: Path) -> None:
     file.write_text("series,image,hit\n1-A\n")
     with pytest.raises(InputError, match="line 2"):
         read_labels(file)
+    file.write_text("series,image,hit\n1-A,3,1\n" + "x" * 200_000 + ",4,1\n")
+    with pytest.raises(InputError, match="line 3: field larger than field limit"):
+        read_labels(file)

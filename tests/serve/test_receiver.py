@@ -1,13 +1,21 @@
-"""The ring: bounded, and every message that is dropped is counted."""
+"""The ring: bounded, and every message that is dropped is counted; the whole beside EPICS."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
+import pytest
 import zmq
 
 from madem.serve.receiver import Ring, take
+from madem.serve.record import Record
 from madem.serve.status import TOLD, Status
+from tests.beam.sources.test_pva import needs_simulator, simulated
+from tests.serve.running import judged, ports, running, small, waited
 
 
 def test_all_that_comes_is_held_judged_or_counted() -> None:
@@ -73,3 +81,70 @@ def test_the_newest_are_kept() -> None:
         ring.put(b"%d" % number, 0.0)
     assert [each.content for each in ring.after(-1, 9)] == [b"7", b"8", b"9"]
     assert [each.number for each in ring.after(8, 9)] == [9]
+
+
+@needs_simulator
+@pytest.mark.slow
+def test_a_service_judges_what_a_process_variable_shows(folder: Path) -> None:
+    config = small("protocol=pva", "source=madem:image", "photon=2")
+    rows, columns = config.reading().module.shape
+    shown = ("-nx", str(columns), "-ny", str(rows), "-mn", "0", "-mx", "20", "-rt", "300")
+    record = Record(folder / "verdicts")
+
+    def series() -> list[str]:
+        files = [each.read_text() for each in (folder / "verdicts").glob("*.jsonl")]
+        return [json.loads(text.partition("\n")[0])["place"][0] for text in files if "\n" in text]
+
+    def judged_so_far() -> int:
+        return sum(sum(judged(folder, each)[0].values()) for each in series())
+
+    with simulated(*shown) as network, running(config, folder, network) as service:
+        waited(lambda: judged_so_far() >= 200, 120)
+        service.kill("worker")
+        waited(lambda: judged_so_far() >= 300, 120)
+        before = len(series())
+        service.kill("receiver")  # it connects anew: a new series, since numbers may begin anew
+        waited(lambda: len(series()) > before and judged_so_far() >= 500, 120)
+        held = service.status("worker")
+        assert service.stop() == 130
+    reasons, count = Counter[str](), 0
+    for each in series():
+        verdicts, missing, why = judged(folder, each)
+        assert verdicts + missing == Counter(range(record.reached(each)))
+        reasons, count = reasons + why, count + sum(verdicts.values())
+    print(f"\n{count} verdicts in {len(series())} series, gaps {dict(reasons)}, {held['waits']}")
+    assert set(reasons) <= {"start missed", "lost"}
+    assert reasons["lost"] < count / 2
+
+
+SCALAR = """
+import sys, time
+from p4p.nt import NTScalar
+from p4p.server import Server
+from p4p.server.thread import SharedPV
+shown = SharedPV(nt=NTScalar("d"), initial=1.0)
+local = {f"EPICS_PVAS_{key}": "127.0.0.1" for key in ("INTF_ADDR_LIST", "BEACON_ADDR_LIST")}
+with Server([{"madem:other": shown}], conf=local | {"EPICS_PVAS_SERVER_PORT": sys.argv[1],
+            "EPICS_PVAS_BROADCAST_PORT": "0", "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"}):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_variable_without_images_is_told_in_one_line(folder: Path) -> None:
+    pytest.importorskip("p4p", reason="needs the extra serve")
+    (port,) = ports(1)
+    other = subprocess.Popen([sys.executable, "-c", SCALAR, str(port)])
+    network = {
+        "EPICS_PVA_ADDR_LIST": "127.0.0.1", "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+        "EPICS_PVA_NAME_SERVERS": f"127.0.0.1:{port}",
+    }  # fmt: skip
+    log, line = folder.parent / "service.log", "receiver: source: madem:other shows no images"
+    try:
+        with running(small("protocol=pva", "source=madem:other"), folder, network) as service:
+            waited(lambda: log.read_text().count(line) > 1)  # it is begun again
+            assert "Traceback" not in log.read_text()
+            assert service.status("service")["counts"]["restarted"] > 0
+    finally:
+        other.terminate()
+        other.wait(10)

@@ -69,8 +69,8 @@ def test_a_kill_at_any_time_loses_no_verdict_and_leaves_a_legal_generation(
         feed = Feed(config, SERIES, 100.0, ANNOUNCED)
         labeller = Labeller(config, feed)
         while (count := sum(done[name] for name in NAMES)) < kills:
-            time.sleep(draw.uniform(0.05, 0.6))
-            name = {5: "service", 15: "ended"}.get(count % 20, turns[count % 5])
+            time.sleep(draw.uniform(0.05, 0.4))
+            name = {5: "service", 25: "ended"}.get(count % 40, turns[count % 5])
             if name in ("learner", "service", "ended") and draw.random() < 0.8:
                 begun(store, halves, 2.0)  # the moment at which one is being written
             if not killed(service, name):
@@ -82,9 +82,7 @@ def test_a_kill_at_any_time_loses_no_verdict_and_leaves_a_legal_generation(
             assert made(config, generation).number in store.numbers()
             if name in ("service", "ended"):
                 service.start()
-        last = (
-            feed.sent
-        )  # an end that is sent to a receiver just killed is lost, as a detector's is
+        last = feed.sent  # an end sent to a receiver that was just killed would be lost
         waited(lambda: Record(folder / "verdicts").reached(SERIES) > last, 120)
         feed.ended.set()
         sent, told = feed.finish(), labeller.finish()
@@ -170,10 +168,12 @@ def test_a_port_that_others_have_is_refused_in_one_line(
             service_module.serve(small(f"{key}={port}"), folder, Event())
 
 
-def test_a_ring_that_no_memory_holds_is_refused_in_one_line(folder: Path) -> None:
-    line = refused(folder, "ring_bytes=1000000000000", *SMALL)
+def test_what_cannot_begin_is_refused_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    line = refused(tmp_path / "new", "ring_bytes=1000000000000", *SMALL)
     assert "931 GiB" in line
     assert "lower ring_bytes" in line
+    assert "no such file" in refused(tmp_path / "new", "file=none.h5", *SMALL)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,8 @@ def test_a_ring_that_no_memory_holds_is_refused_in_one_line(folder: Path) -> Non
         ("host=0.0.0.0", "can be reached by others"),
         ("host=here", "must be an IP address"),
         ("source=host:31001", "tcp://HOST:PORT"),
+        ("source=tcp://host:31001x", "tcp://HOST:PORT"),
+        ("corner=[0, -1]", "greater than or equal to 0"),
         ("page=31011", "three different ports"),
         ("detector.machine.chips=2", "a service has one module"),
         ("audits=0.1", "did you mean 'audit'"),

@@ -73,8 +73,10 @@ def replay(
 
     held = service_config(None, settings)
     name = series or f"{int(time.time())}-replay"
-    if not name.partition("-")[0].isdecimal() or len(name) > 60:
-        raise InputError(f"--series must be NUMBER-NAME, but is {name[:60]!r}")
+    number = name.partition("-")[0]
+    if not (number.isascii() and number.isdecimal() and len(number) < 16) or len(name) > 60:
+        raise InputError("--series must be NUMBER-NAME, the number of at most 15 digits, but is "
+                         f"{name[:60]!r}")  # fmt: skip
     source: Any = held.detector.source("all", held.detector.seed)
     if file is not None:
         module = held.detector.module.make(where="detector.module")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -16,8 +16,11 @@ from madem.experiments.config.base import Strict
 from madem.experiments.config.parts import ChipConfig
 from madem.experiments.detector.config import DetectorConfig
 
+ADDRESS = re.compile(r"tcp://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}|ipc://[!-~]+")
+"""Of a detector."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Some = Annotated[int, Field(ge=1, le=1_000_000)]
+Edge = Annotated[int, Field(ge=0, le=1_000_000)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -51,7 +54,7 @@ class ServiceConfig(Strict):
     protocol: Literal["stream2", "pva"] = "stream2"
     source: str = Field("tcp://127.0.0.1:31001", min_length=1, max_length=200)
     channel: str | None = None
-    corner: tuple[int, int] = (0, 0)
+    corner: tuple[Edge, Edge] = (0, 0)
     photon: float = Field(1.0, gt=0, le=1e6)
     file: str | None = None
     labelled: str = "labels"
@@ -90,7 +93,7 @@ class ServiceConfig(Strict):
             raise ValueError("verdicts, labels and page must be three different ports")
         if self.detector.machine.chips != 1:
             raise ValueError("detector.machine.chips must be 1: a service has one module")
-        if self.protocol == "stream2" and urlsplit(self.source).scheme not in ("tcp", "ipc"):
+        if self.protocol == "stream2" and not ADDRESS.fullmatch(self.source):
             raise ValueError(f"source must be tcp://HOST:PORT for stream2, but is {self.source!r}")
         return self
 

@@ -74,11 +74,18 @@ def read_labels(path: Path) -> list[Label]:
     Raises ``InputError``, which names the line.
     """
     text = read(path, "labels", 200_000_000).decode("utf-8-sig", "replace")
+    where = f"labels: {abridged(path)}"
     rows = csv.DictReader(text.splitlines())
+    try:
+        return list(_labels(rows, where))
+    except csv.Error as error:
+        raise InputError(f"{where}: line {rows.line_num + 1}: {error}") from None
+
+
+def _labels(rows: csv.DictReader[str], where: str) -> Iterator[Label]:
     if not {"series", "image", "hit"} <= set(rows.fieldnames or ()):
-        raise InputError(f"labels: {abridged(path)} needs a header with series, image and hit, but "
+        raise InputError(f"{where} needs a header with series, image and hit, but "
                          f"has {shown(', '.join(rows.fieldnames or ()))}")  # fmt: skip
-    found = list[Label]()
     for row in rows:
         numbers = [row[key] or "" for key in ("image", "hit")]
         label = None
@@ -86,10 +93,8 @@ def read_labels(path: Path) -> list[Label]:
             label = label_of({"series": row["series"], "image": int(numbers[0]),
                               "hit": int(numbers[1])})  # fmt: skip
         if label is None:
-            where = f"labels: {abridged(path)}: line {rows.line_num}"
             raise InputError(
-                f"{where}: image must be a number and hit 0 or 1, but are "
+                f"{where}: line {rows.line_num}: image must be a number and hit 0 or 1, but are "
                 f"{shown(', '.join(numbers))}"
             )
-        found.append(label)
-    return found
+        yield label

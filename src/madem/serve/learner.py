@@ -72,6 +72,8 @@ class Teacher:
         self.learned, self.patience, self.since = 0, 1, 0.0
         self.watch, self.sum = self._watch(), 0.0
         self.refused: int | None = None
+        with self._stored():
+            self.store.prune()
         if noted := [e for e in self.store.noted() if e.get("since") == self.store.pointed()]:
             status.count("chip written since", round(sum(e.get("cells", 0) for e in noted)))
 

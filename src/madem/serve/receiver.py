@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 from madem.beam import needed
 from madem.beam.sources.pva import updates
 from madem.beam.sources.stream2 import LARGEST
+from madem.errors import InputError
 from madem.serve.config import ServiceConfig
 from madem.serve.sockets import bound, plain, taken
 from madem.serve.status import Status
@@ -109,13 +111,17 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
     source.setsockopt(zmq.MAXMSGSIZE, LARGEST)
     source.setsockopt(zmq.RCVHWM, AT_ONCE)
     worker = bound(context, "ROUTER", f"ipc://{sockets}/ring", "ring")
+    feeding: Thread | None = None
     if config.protocol == "stream2":
         source.connect(config.source)
     else:
         source.bind("inproc://updates")
-        Thread(target=_forward, args=(context, config), daemon=True).start()
+        feeding = Thread(target=_forward, args=(context, config), daemon=True)
+        feeding.start()
     waiting: tuple[bytes, int, int] | None = None
     while alive():
+        if feeding is not None and not feeding.is_alive():
+            raise InputError(f"source: {config.source} shows no images (NTNDArray is needed)")
         for ready, _ in _polled(zmq, (source, worker)):
             if ready is source:
                 take(source, ring, status)
@@ -156,6 +162,7 @@ def _forward(context: Any, config: ServiceConfig) -> None:
     zmq = needed("zmq", "serve")
     out = context.socket(zmq.PUSH)
     out.connect("inproc://updates")
-    while True:
-        for content in updates(config.source, 3600.0):
-            out.send(content)
+    with suppress(AttributeError, TypeError, ValueError):  # of a variable that shows something else
+        while True:
+            for content in updates(config.source, 3600.0):
+                out.send(content)

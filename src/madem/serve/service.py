@@ -47,10 +47,8 @@ logger = logging.getLogger("madem.serve")
 def prepare(config: ServiceConfig, folder: Path) -> Store:
     """Take the folder for ``config``, and calibrate a chip where it has none.
 
-    Raises ``InputError`` where the folder is of another config, something is not installed, or the
-    ring has no memory.
+    Raises ``InputError`` where the folder is of another config, or something is not installed.
     """
-    refuse_memory({"ring_bytes": config.ring_bytes, "remembered": 2000 * config.remembered})
     for name in (
         "zmq",
         "cbor2",
@@ -60,16 +58,19 @@ def prepare(config: ServiceConfig, folder: Path) -> Store:
         "prometheus_client",
     ):
         needed(name, "serve")
+    for part in folder.glob(".*.part"):  # which a kill has left half written
+        part.unlink(missing_ok=True)
     for below in ("status", "verdicts"):
         (folder / below).mkdir(parents=True, exist_ok=True)
     held, file = config.model_dump(mode="json"), folder / "config.yaml"
-    if file.exists() and read_yaml(file, "config").get("detector") != held["detector"]:
+    store = Store(folder, config.generations)
+    if (store.numbers() and file.exists()
+            and read_yaml(file, "config").get("detector") != held["detector"]):  # fmt: skip
         raise InputError(
             f"--out: {abridged(folder)} holds a chip of another config: choose another folder, or "
             "set detector as it was"
         )
     write_atomically(file, dump_yaml(held).encode())
-    store = Store(folder, config.generations)
     current = store.current()
     if current is None:
         if store.numbers():
@@ -93,6 +94,8 @@ def serve(
 
     A process that dies is started again, at once at first, after a while where it dies often.
     """
+    refuse_memory({"ring_bytes": config.ring_bytes, "remembered": 2000 * config.remembered})
+    config.calibration()  # a file that cannot be read is refused before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         _wait_for_ports(config)

@@ -163,7 +163,7 @@ class Store:
         return (self.home / f"{number:06d}" / "pinned").exists()
 
     def prune(self) -> None:
-        """Remove the oldest generations, and what kills have left half written."""
+        """Remove the oldest generations, and what a kill has left half written."""
         for part in self.home.glob(".*.part"):
             shutil.rmtree(part, ignore_errors=True)
         loose = [each for each in self.numbers() if not self.pinned(each)]

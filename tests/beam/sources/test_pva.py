@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -23,37 +25,50 @@ SIMULATOR = os.environ.get("MADEM_PVAPY") or shutil.which("pvapy-ad-sim-server")
 MODULE = Module(rows=64, columns=128, grid=(1, 2))
 
 
-@pytest.mark.skipif(SIMULATOR is None, reason="no pvapy-ad-sim-server: set MADEM_PVAPY to its path")
-def test_frames_of_pvapys_simulator() -> None:
+needs_simulator = pytest.mark.skipif(
+    SIMULATOR is None, reason="no pvapy-ad-sim-server: set MADEM_PVAPY to its path"
+)
+
+
+@contextmanager
+def simulated(*shown: str) -> Iterator[dict[str, str]]:
+    """Let a simulator show images at ``madem:image``, and yield what EPICS is to be told."""
     pytest.importorskip("p4p", reason="needs the extra serve")
-    with socket.socket() as one:
+    with socket.socket() as one, socket.socket(type=socket.SOCK_DGRAM) as other:
         one.bind(("127.0.0.1", 0))
-        port = str(one.getsockname()[1])
+        other.bind(("127.0.0.1", 0))
+        port, called = (str(each.getsockname()[1]) for each in (one, other))
     network = {
         "EPICS_PVA_ADDR_LIST": "127.0.0.1", "EPICS_PVA_AUTO_ADDR_LIST": "NO",
-        "EPICS_PVA_NAME_SERVERS": f"127.0.0.1:{port}",
+        "EPICS_PVA_BROADCAST_PORT": called,
     }  # fmt: skip
     own = network | {
         "EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1", "EPICS_PVAS_BEACON_ADDR_LIST": "127.0.0.1",
         "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_SERVER_PORT": port,
-        "EPICS_PVA_SERVER_PORT": port,
+        "EPICS_PVA_SERVER_PORT": port, "EPICS_PVAS_BROADCAST_PORT": called,
     }  # fmt: skip
-    shown = ["-nx", "130", "-ny", "70", "-dt", "uint16", "-mn", "0", "-mx", "20"]
     simulator = subprocess.Popen(
-        [str(SIMULATOR), "-cn", "madem:image", *shown, "-fps", "50", "-nf", "50", "-rt", "60"],
+        [str(SIMULATOR), "-cn", "madem:image", *shown, "-dt", "uint16", "-fps", "50", "-nf", "50",
+         "-rp", "0", "-dc"],
         env=os.environ | own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        found, many = [], 0
+        yield network
+    finally:
+        simulator.terminate()
+        simulator.wait(10)
+
+
+@needs_simulator
+def test_frames_of_pvapys_simulator() -> None:
+    found, many = [], 0
+    with simulated("-nx", "130", "-ny", "70", "-mn", "0", "-mx", "20", "-rt", "60") as network:
         for each in PvAccess("madem:image", Reading(MODULE, corner=(1, 2)), 20.0, network):
             found.append(each)
             many += isinstance(each, Frame)
             if many == 100:
                 break
-    finally:
-        simulator.terminate()
-        simulator.wait(10)
     frames = [each for each in found if isinstance(each, Frame)]
     numbers = [each.number for each in frames]
     later = found[found.index(frames[0]) :]  # before it: an update without an image, and the start

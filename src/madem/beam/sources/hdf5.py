@@ -92,6 +92,8 @@ class Recorded:
         h5py = needed("h5py")
         with suppress(InputError):
             needed("hdf5plugin")
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"frames: {abridged(self.path)} is not a plain file")
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
