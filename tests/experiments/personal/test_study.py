@@ -65,6 +65,7 @@ def test_every_strategy_is_told_of_under_every_condition(finished: Path) -> None
             assert 0 <= row.misread.low <= row.misread.mean <= row.misread.high <= 1
     rows = found.conditions["hand"].rows
     assert rows["product"].writes > 0 == rows["frozen"].writes == rows["frozen"].forgotten.mean
+    assert found.conditions["scarce"].rows["retrained"].writes > 0  # by words, however few labels
     own, frozen, templates = (rows[key].spent for key in ("product", "frozen", "template"))
     assert own is not None
     assert frozen is not None

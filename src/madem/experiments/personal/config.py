@@ -53,9 +53,9 @@ class PersonalConfig(Learning, Strict):
     units of usual ones; ``mild``: likewise, in the condition of that name; it is 1 in ``none``.
     ``turn``: how much of another such hand it becomes in the condition ``turns``, in quarter turns.
     ``scarce``: how labels come in the condition of that name. ``tuning``: how many other such
-    writers digital rivals are tuned on. ``retrain``: after how many labels the digital network is
-    trained again; ``alert``: from how many is learned after an alarm. ``resamples``: of the
-    bootstrap.
+    writers digital rivals are tuned on. ``retrain``: after how many words, for a share of which
+    labels have come, the digital network is trained again; ``alert``: from how many labels is
+    learned after an alarm. ``resamples``: of the bootstrap.
     """
 
     experiment: Literal["personal"] = "personal"
@@ -93,7 +93,7 @@ class PersonalConfig(Learning, Strict):
         {"rate": 0.4, "decay": 0.0}
     )
     reservoir: Annotated[Part, BESIDE["reservoir"]] = BESIDE["reservoir"].part({"room": 40})
-    retrain: Count = 200
+    retrain: Count = 400
     alert: Count = 200
     resamples: int = Field(1000, ge=100, le=1_000_000)
 

@@ -26,7 +26,8 @@ from madem.training import Plan
 class Session:
     """Words of one writer: what is felt, which they are, in which hand, and when, s.
 
-    ``asked``, ``label``: which get a label, and what it says; ``delay``: how late, s.
+    ``asked``, ``label``: which get a label, and what it says; ``delay``: how late, s; ``share``: of
+    words that get one, in the mean.
     """
 
     x: Tensor
@@ -36,6 +37,7 @@ class Session:
     asked: Tensor
     label: Tensor
     delay: float
+    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +351,7 @@ def retrained(bench: Bench, name: str) -> Found:
     def teach(chip: Learner, x: Tensor, label: Tensor, _: Tensor) -> None:
         nonlocal since
         since += len(label)
-        if since < config.retrain:
+        if since < config.retrain * bench.session.share:
             trainer.remember(x, label)
             return
         since = 0

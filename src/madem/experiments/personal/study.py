@@ -61,7 +61,7 @@ def session_of(
     labels = config.labelling(condition)
     asked, label = labels.given(word, stream(seed, "labels", condition, *names), len(codes))
     time = torch.arange(count, dtype=torch.float64) * parse(config.interval, "second", "interval")
-    return Session(x, word, hand, time, asked, label, labels.delay)
+    return Session(x, word, hand, time, asked, label, labels.delay, labels.share)
 
 
 def plans_of(config: PersonalConfig, seed: int, known: Samples, seen: Samples) -> dict[str, Plan]:
