@@ -61,6 +61,9 @@ def test_errors_of_two_units_that_feed_each_other(joined: float, second: float) 
     found, sweeps = backward(weights, hidden, torch.ones(1, 1, 1), Sweep(1e-6, 50))
     assert [float(e) for e in found] == pytest.approx([joined * second, second, 1.0], rel=1e-5)
     assert sweeps == 2 if joined > 1 else sweeps > 5
+    both = [w.expand(2, 1, 1) for w in weights]
+    hidden = [torch.tensor([[[0.0]], [[1.0]]])] * 2  # the second's are held: one pass shows it
+    assert backward(both, hidden, torch.ones(2, 1, 1), Sweep(1e-6, 50))[1] == (sweeps + 1) / 2
 
 
 def test_what_a_model_of_two_hidden_layers_multiplies() -> None:

@@ -57,18 +57,20 @@ class Modelled:
 
 def backward(
     weights: Sequence[Tensor], hidden: Sequence[Tensor], slope: Tensor, solver: Solver
-) -> tuple[list[Tensor], int]:
+) -> tuple[list[Tensor], float]:
     """Return the cost's gradient by the current into each layer, and in how many sweeps it rests.
 
     ``weights``: ``(*chips, post, pre)`` of every joint; ``hidden``: states, those at their limit
     held there; ``slope``: of the cost by the outputs. Hidden layers feed each other, and so do
     their errors: one layer after another, from the outputs down, until they rest. Where a sample's
     would not, as at states that are measured far from a minimum of the model's energy, they are
-    left as they were before a sweep moved them further than the one before.
+    left as they were before a sweep moved them further than the one before. Each sample stops when
+    it may; sweeps are the mean.
     """
     count, width = len(hidden), slope.shape[:-1]
     errors = [torch.zeros_like(s) for s in hidden]
     before, going = torch.full(width, torch.inf), torch.ones(width, dtype=torch.bool)
+    taken = torch.ones(width, dtype=torch.float64)
     for sweep in range(1, solver.budget + 1):
         now = [*errors, slope]
         for k in reversed(range(count)):
@@ -77,7 +79,8 @@ def backward(
                 into = into + now[k - 1] @ weights[k].mT
             now[k] = into * (hidden[k].abs() < 1)
         if count < 2:
-            return now, sweep
+            return now, 1.0
+        taken[going] = sweep
         moved = largest([n - e for n, e in zip(now, errors, strict=False)])
         going = going & (moved <= before)
         errors = [torch.where(going[..., None], *e) for e in zip(now, errors, strict=False)]
@@ -85,7 +88,7 @@ def backward(
         if not bool(going.any()):
             break
         before = moved
-    return [*errors, slope], sweep
+    return [*errors, slope], float(taken.mean())
 
 
 def largest(states: Sequence[Tensor]) -> Tensor:
