@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
+import cbor2
 import pytest
+import zmq
 
 from madem.errors import InputError
 from madem.experiments.config.base import override
@@ -20,10 +25,13 @@ from madem.serve.config import ServiceConfig
 from madem.serve.model import made
 from madem.serve.record import Record
 from madem.serve.service import prepare
+from madem.serve.sockets import joined, taken
 from madem.serve.store import Store
 from tests.serve.running import SMALL, Feed, Labeller, Running, each_once, running, small, waited
 
 SERIES = "1-TEST"
+SMALL_DISK = os.environ.get("MADEM_SMALL_DISK")
+"""A folder on a disk of a few ten megabytes that a test may fill."""
 NAMES = ("worker", "learner", "page", "receiver", "service", "ended")
 ANNOUNCED = 200_000
 """Images that a detector says will come, of which it sends as many as there is time for."""
@@ -112,6 +120,41 @@ def test_overload_drops_are_counted_exactly(folder: Path) -> None:
     assert dropped > 0
     start = why["start missed"]
     assert why["lost"] + start == dropped - (start > 0)  # the start itself may have been dropped
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SMALL_DISK is None, reason="no small disk: set MADEM_SMALL_DISK to a folder")
+def test_a_disk_that_fills_up_stops_no_verdict(folder: Path) -> None:
+    own = Path(shutil.copytree(folder, Path(SMALL_DISK or "") / "service"))
+    config, log = small("remembered=1000", "trial=1", "worse=1"), own.parent / "service.log"
+    with running(config, own) as service, zmq.Context() as context:
+        taking = joined(context, "PULL", f"tcp://127.0.0.1:{config.verdicts}")
+        feed = Feed(config, SERIES, 50.0, ANNOUNCED)
+        labeller = Labeller(config, feed)
+        waited(lambda: Record(own / "verdicts").reached(SERIES) > 100)
+        heard = Counter[str]()
+        with (own.parent / "filling").open("wb", 0) as filling, suppress(OSError):
+            while True:
+                filling.write(bytes(4096))
+
+        def kept() -> bool:
+            each = [cbor2.loads(content) for content in taken(taking)]
+            heard.update(verdict["why"] for verdict in each)
+            return heard["storage"] > 100
+
+        waited(kept, 60)
+        assert service.status("service")["counts"].get("restarted", 0) == 0
+        (own.parent / "filling").unlink()
+        feed.ended.set()
+        feed.finish()
+        labeller.finish()
+        waited(lambda: ended(service), 60)
+        taking.close()
+    why = each_once(own, SERIES, ANNOUNCED)
+    print(f"\n{dict(heard)}, gaps {dict(why)}")
+    assert set(why) == {"ended early"}
+    assert Store(own).current() is not None
+    assert "Traceback" not in log.read_text()
 
 
 def test_it_ends_when_it_is_asked_to(folder: Path) -> None:
