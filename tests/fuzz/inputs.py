@@ -81,7 +81,8 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         inner = held[0] if held else 1.0
         for text, refuse in values_for("", inner):
             if not refuse or (text not in ("[]",) and "\n" not in text and len(text) < 200):
-                yield f"[{text}]", refuse
+                still = key == "conditions" and text == "none"  # one in which nothing happens
+                yield f"[{text}]", refuse and not still
         yield from ((text, True) for text in ("abc", "3", "{a: 1}", "true", "''"))
         yield "null", key not in MAY_BE_NULL
         return
