@@ -18,6 +18,10 @@ POLARISATION = 0.99
 """Of a synchrotron or a free-electron laser, horizontal: the share that pyFAI calls its factor."""
 
 
+LONGEST = 1e-8
+"""The longest wavelength, m: beyond soft X-rays nothing here is a lattice's."""
+
+
 def single(values: Any) -> Array:
     """Return ``values`` as float32."""
     return np.asarray(values, np.float32)
@@ -58,10 +62,11 @@ class Module:
                 f"module: {self.rows} x {self.columns} pixels cannot be cut into {self.grid[0]} x "
                 f"{self.grid[1]} readout chips of {self.blocks} x {self.blocks} equal blocks"
             )
-        if not min(self.pixel, self.distance, self.wavelength) > 0:
+        if not (min(self.pixel, self.distance, self.wavelength) > 0 and self.wavelength <= LONGEST):
             raise InputError(
-                "module: pixel, distance and wavelength must be positive, but are "
-                f"{self.pixel:g}, {self.distance:g} and {self.wavelength:g} m"
+                "module: pixel, distance and wavelength must be positive, wavelength at most "
+                f"{LONGEST:g} m, but are {self.pixel:g}, {self.distance:g} and "
+                f"{self.wavelength:g} m"
             )
 
     @property

@@ -20,10 +20,13 @@ def service_config(file: Path | None, settings: list[str] | None) -> Any:
     """Return the config of a service, from a YAML file, or its defaults."""
     from madem.documents import read_yaml
     from madem.experiments.config.base import override
+    from madem.experiments.detector.study import check
     from madem.serve.config import ServiceConfig
 
     held = {} if file is None else read_yaml(file, "config")
-    return ServiceConfig.of(override(held, settings or []))
+    config = ServiceConfig.of(override(held, settings or []))
+    check(config.detector)
+    return config
 
 
 @app.command("serve")
