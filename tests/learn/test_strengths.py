@@ -54,20 +54,25 @@ def chosen(bend: float, s: float, order: int) -> float:
 @pytest.mark.parametrize("make", [positive, centred, richardson])
 @pytest.mark.parametrize("c", [0.03, 1.0, 40.0])
 def test_the_best_strength_of_a_known_curve(make: Callable[..., Contrast], c: float) -> None:
-    """Gradients ``g + b c^p`` and noise ``s / c`` drawn by hand: c^(2p+2) = s^2 / (p b^2)."""
+    """Gradients ``g + b c^p`` and noise ``s / c`` drawn by hand: c^(2p+2) = s^2 / (p b^2).
+
+    A one-sided contrast subtracts the same free phase at every strength: half of its noise.
+    """
     order, n, chips = make(1.0).order, 3000, 40
+    same = 0.5 if make is positive else 0.0
     draws = stream(0, "curve")
     g, b = (torch.randn(chips, n, generator=draws).double() for _ in range(2))
     g, b = (each / each.norm(dim=-1, keepdim=True) for each in (g, b))
-    least = 1.3 * c  # where the error is least, and half of it noise
-    s = 0.4 * least
+    least = 1.1 * c  # where the error is least, and half of it noise
+    s = 0.3 * least
     bend = s / (order**0.5 * least ** (order + 1))
-    ladder = []
+    ladder, free = [], torch.randn(chips, n, generator=draws)
     for step in LADDER:
-        noise = s / (step * c) * torch.randn(chips, n, generator=draws) / n**0.5
+        drawn = same**0.5 * free + (1 - same) ** 0.5 * torch.randn(chips, n, generator=draws)
+        noise = s / (step * c) * drawn / n**0.5
         found = [g + bend * b * (step * c) ** order + noise]
         ladder.append((found, found))
-    share, error, _ = best_of(ladder, torch.full((chips,), math.inf), order)
+    share, error, _ = best_of(ladder, torch.full((chips,), math.inf), order, same)
     best = 2 * c * share
     assert float(best.log().mean().exp()) == pytest.approx(chosen(bend, s, order), rel=0.1)
     assert float(best.log().std()) < 0.2
@@ -77,16 +82,24 @@ def test_the_best_strength_of_a_known_curve(make: Callable[..., Contrast], c: fl
 
 def test_orders_are_those_of_the_contrasts() -> None:
     assert [make(1.0).order for make in (positive, negative, centred, richardson)] == [1, 1, 2, 4]
+    assert [make(1.0).shared for make in (positive, negative, centred, richardson)] == [
+        0.5, 0.5, 0, 0]  # fmt: skip
 
 
-def test_a_linear_network_is_nudged_until_its_noise_is_small_enough() -> None:
-    """Nothing bends: the noise of a batch over its gradient is known, and brought to a tenth."""
+@pytest.mark.parametrize(("make", "variance"), [(centred, 0.5), (positive, 2.0)])
+def test_a_linear_network_is_nudged_until_its_noise_is_small_enough(
+    make: Callable[..., Contrast], variance: float
+) -> None:
+    """Nothing bends: the noise of a batch over its gradient is known, and brought to 0.3.
+
+    ``variance``: that of two settlings over the square of what their strengths differ by.
+    """
     network, sigma, batch = Network(30, (Layer(10, Free()),)), 0.05, 16
     machine = chips(network, torch.zeros(200, 10, 31), sigma)
     x = 2 * torch.rand(1, batch, 30, generator=stream(0, "x")).expand(200, batch, 30) - 1
     target = torch.arange(batch).remainder(10).expand(200, batch)
     auto = Measured()
-    centred(auto)(machine, x, target, CrossEntropy())
+    make(auto)(machine, x, target, CrossEntropy())
     lines = torch.cat([x, torch.ones(200, batch, 1)], -1)
 
     def exact(output: Tensor) -> Tensor:
@@ -94,14 +107,14 @@ def test_a_linear_network_is_nudged_until_its_noise_is_small_enough() -> None:
 
     zero = torch.zeros(200, batch, 10)
     size = CrossEntropy().gradient(zero, target)[0].abs().amax(-1)
-    # of one sample and output: sigma |x| in each of two phases, over twice the current
+    # of one sample and output: sigma |x| in each of two phases, over what they differ by
     each = size * sigma * lines[0].square().sum(-1)
-    noise = (10 * each.square().sum() / 2).sqrt() / batch
+    noise = (10 * each.square().sum() * variance).sqrt() / batch
     wanted = chosen(0.0, float(noise / exact(zero)[0].norm()), 2)
     calls, *amounts = auto.memory.held.tolist()
     assert (calls, len(amounts)) == (1, 200)
     assert math.exp(torch.tensor(amounts).log().mean()) == pytest.approx(wanted, rel=0.1)
-    found = centred(auto)(machine, x, target, CrossEntropy())
+    found = make(auto)(machine, x, target, CrossEntropy())
     true = exact(found.free.output)
     error = (found.weights[0] - true).flatten(1).norm(dim=-1) / true.flatten(1).norm(dim=-1)
     assert float(error.median()) == pytest.approx(ENOUGH, rel=0.15)

@@ -154,7 +154,7 @@ class Contrast:
             return self._contrasted(machine, phases, unit, wants_x), rough
 
         if isinstance(self.beta, Measured) and not machine.exact:
-            return self.beta.measure(free, size, self.order, at)
+            return self.beta.measure(free, size, self.order, self.shared, at)
         return at(self.beta.strength(machine, free, push))[0]
 
     @property
@@ -167,6 +167,15 @@ class Contrast:
             ):
                 return p
         return 9
+
+    @property
+    def shared(self) -> float:
+        """Which share of its noise is the free phase's, where every settling is as noisy."""
+        counts: dict[Number, Number] = {}
+        for high, low, weight in self.pairs:
+            counts[high] = counts.get(high, 0.0) + weight
+            counts[low] = counts.get(low, 0.0) - weight
+        return abs(counts.get(0.0, 0.0)) ** 2 / sum(abs(each) ** 2 for each in counts.values())
 
     def _phases(self, machine: Machine, free: Observed, push: Push, beta: Strength) -> Phases:
         """Return the settlings at all strengths, in units of ``beta``."""

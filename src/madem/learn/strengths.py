@@ -188,9 +188,10 @@ class Measured:
     least at ``c^(2p+2) = s^2 / (p b^2)``. All is measured: contrasts at ``2c``, ``c`` and ``c / 2``
     differ by ``d = b (2^p - 1) c^p`` and ``2^-p d``, beside noise, whose parts of the two are of
     opposite sign and another size, so that squares and product of the two differences tell ``b``
-    from ``s``; steps are the smallest differences of what is sensed. Noise that is the same in all
-    phases does not count. Taken is the smallest strength whose error is ``NEAR`` the least, or
-    ``ENOUGH``: noise averages over batches, a bias does not.
+    from ``s``; of a one-sided contrast half the noise is of the free phase, the same in all three
+    (every settling is as noisy). Steps are the smallest differences of what is sensed. Noise that
+    is the same in all phases does not count. Taken is the smallest strength whose error is
+    ``NEAR`` the least, or ``ENOUGH``: noise averages over batches, a bias does not.
 
     That is done for each chip, at the first batch and every ``every`` batches, by four further
     settlings of it for a centred contrast, and by six more where it starts far off. A machine that
@@ -226,11 +227,13 @@ class Measured:
         free: Observed,
         size: Tensor,
         order: int,
+        shared: float,
         measured: Callable[[Tensor], Measurement],
     ) -> Gradient:
         """Return the gradient that is ``measured`` at the strength, calibrated where that is due.
 
-        ``size``: of the gradients that arrive; where none does, a calibration waits.
+        ``size``: of the gradients that arrive; where none does, a calibration waits. ``order``: of
+        the contrast's error; ``shared``: of its noise, the share that is the free phase's.
         """
         calls, *amounts = self.memory.held.tolist() or [0.0]
         chips = free.converged.shape[:-1]
@@ -244,7 +247,7 @@ class Measured:
         if calls % self.every == 0:
             if not bool(size.any()):
                 return at(amount)[0]
-            found, amount = calibrated(at, amount, order)
+            found, amount = calibrated(at, amount, order, shared)
         else:
             found = at(amount)[0]
         self.memory.keep(torch.cat([amount.new_tensor([calls + 1]), amount.reshape(-1)]))
@@ -256,7 +259,7 @@ class Measured:
 
 
 def calibrated(
-    at: Callable[[Tensor], Measurement], amount: Tensor, order: int
+    at: Callable[[Tensor], Measurement], amount: Tensor, order: int, shared: float
 ) -> tuple[Gradient, Tensor]:
     """Return the gradient at about the best strength of each chip, and that strength."""
     for _ in range(ROUNDS):
@@ -265,7 +268,7 @@ def calibrated(
         seen = far[0] / torch.stack(steps).amin(0)
         seen = torch.where(far[0] > 0, seen, math.inf).amin(0)
         found = [(each.weights, other) for (each, _), other in zip(ladder, rough, strict=True)]
-        share, error, flat = best_of(found, seen, order)
+        share, error, flat = best_of(found, seen, order, shared)
         inside = (share < 1) & ((share > SHARES[-1]) | flat)
         fine = (error < LOST) & (inside | (error < ENOUGH))
         best = share * LADDER[0] * amount
@@ -283,19 +286,21 @@ def calibrated(
 
 
 def best_of(
-    ladder: Sequence[tuple[Tensors, Tensors]], seen: Tensor, order: int
+    ladder: Sequence[tuple[Tensors, Tensors]], seen: Tensor, order: int, shared: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the best of ``SHARES`` of each chip, the relative error left, and whether it is flat.
 
     It is where the lowest share is hardly better than one that is twice as strong.
 
     ``ladder``: gradients at ``LADDER``, each as found and with other rounding; ``seen``: how far
-    the highest moves each chip over what is rounded away. It is the smallest share that is seen as
+    the highest moves each chip over what is rounded away; ``shared``: of the noise, the share that
+    noise = (step * upper - cross) / (a * step + b)
+    noise = noise + (lower - step**2 * upper) / (4 - step**2) / a
     far as that over sqrt 2, and whose error is no more than ``ENOUGH``, or than the least by
-    ``NEAR``.
+    ``NEAR``; the highest, where that is near a least that is not enough: the least may lie beyond.
     """
     axes = seen.dim()
-    signal, bend, noise, rounded, fall = _parts(ladder, order, axes)
+    signal, bend, noise, rounded, fall = _parts(ladder, order, shared, axes)
     shares = SHARES.reshape(-1, *[1] * axes)
     squares = bend * shares ** (2 * order) + noise / shares**2 + rounded * shares**-fall
     errors = (squares / signal).sqrt().nan_to_num(math.inf, math.inf)
@@ -304,11 +309,14 @@ def best_of(
     bound = torch.where(least < LOST, (NEAR * least).clamp_min(ENOUGH), least)
     well = (errors <= bound) & (errors < math.inf)
     smallest = (well * torch.arange(len(SHARES)).reshape(shares.shape)).amax(0)
+    smallest = torch.where((least > ENOUGH) & (errors[0] <= NEAR * least), 0, smallest)
     flat = errors[-9] < NEAR * errors[-1]
     return SHARES[smallest], errors.gather(0, smallest[None])[0], flat
 
 
-def _parts(ladder: Sequence[tuple[Tensors, Tensors]], order: int, axes: int) -> list[Tensor]:
+def _parts(
+    ladder: Sequence[tuple[Tensors, Tensors]], order: int, shared: float, axes: int
+) -> list[Tensor]:
     """Return the squares of what a gradient is made of at the highest strength of a ladder.
 
     The gradient itself, what bends it, noise, what is rounded away, and with which power of the
@@ -330,10 +338,13 @@ def _parts(ladder: Sequence[tuple[Tensors, Tensors]], order: int, axes: int) -> 
     sizes = table[:, 0] + table[:, 1] + table[:, 4]
     shares = table / (sizes + SMALL * sizes.sum(0)).unsqueeze(1)
     signal, upper, lower, cross, *rough = shares.nan_to_num(0.0).sum(0)
-    upper, lower = upper - rough[0] - rough[1], lower - rough[1] - rough[2]
-    step = 2.0**-order  # upper = B + 5 S, lower = step^2 B + 20 S, cross = step B - 4 S
-    noise = (step * upper - cross) / (5 * step + 4) + (lower - step**2 * upper) / (20 - 5 * step**2)
+    own = 1 - shared
+    upper, lower = upper - rough[0] - own * rough[1], lower - rough[1] - own * rough[2]
+    step = 2.0**-order  # upper = B + a S, lower = step^2 B + 4 a S, cross = step B - b S
+    a, b = 5 - 4 * shared, 4 - 6 * shared
+    noise = (step * upper - cross) / (a * step + b) + (lower - step**2 * upper) / (4 - step**2) / a
     noise = (noise / 2).clamp_min(0)
-    bend = (upper - 5 * noise).clamp_min(0) / (1 - step) ** 2
+    signal = (signal - 2 * shared * (noise + rough[0])).clamp_min(0)
+    bend = (upper - a * noise).clamp_min(0) / (1 - step) ** 2
     fall = (rough[2] / rough[0]).log2().div(2).nan_to_num(0.0).clamp(0, 2)
     return [signal, bend, noise, rough[0], fall]
