@@ -292,6 +292,30 @@ def test_where_no_array_is_read_both_ways_at_once_its_cells_are_the_same(
     compare("readout", imperfect, nudged, same=True)
 
 
+@pytest.mark.parametrize("chips", [1, 2, 3])
+def test_tiles_are_no_chips(chips: int) -> None:
+    """Samples that all chips share are read as if each had its own; two tiles, one of them driven.
+
+    A converter of 12 bits hardly matters: a driven tile adds ``sigma |s|``, the bias ``sigma``.
+    """
+    network = Network(8, (Layer(500, Free()),))
+    joint = network.joints[0]
+    zeros = [torch.zeros(chips, *shape) for shape in joint.parameters.values()]
+    x = torch.zeros(4, 8)
+    x[:, :4] = 2.0
+    found = []
+    for shown in (x, x.expand(chips, 4, 8)):
+        around = Periphery(adc_bits=12, partial=(Partial(2, 1, 1.0),))
+        machine = Simulated(network, SOLVER, [Noisy(joint, zeros)], around, stream(0, "noise"))
+        found.append(machine.settle(shown).output)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-6)
+    assert found[0].shape == (chips, 4, 500)
+    wanted, error = SIGMA * (16 + 1) ** 0.5, (2 * 4 * 500) ** -0.5
+    torch.testing.assert_close(
+        found[0].std((1, 2)), torch.full((chips,), wanted), rtol=5 * error, atol=0
+    )
+
+
 REFUSED: dict[str, tuple[str, object]] = {
     "a noisy convolution": ("read noise: .* Conv joint", lambda: _with(Noisy, Conv(1, 2, 2))),
     "a noisy recurrence": ("read noise: .* Recurrent joint", lambda: _with(Noisy, Recurrent(5, 1))),

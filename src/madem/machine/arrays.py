@@ -241,16 +241,14 @@ class Fluctuating(Around):
         """Return the pull of tiles, each of which fluctuates before its sum is converted."""
         parts = tiles.split(end, states)
         sums = torch.stack([torch.matmul(s, w.mT) for s, w in parts])
-        squares = torch.stack([
-            part.square().sum(-1, keepdim=True)
-            for part in self.line.drive(end, torch.cat([s for s, _ in parts], -1)).split(
-                [s.shape[-1] for s, _ in parts], -1)
-        ])  # fmt: skip
+        driven = self.line.drive(end, torch.cat([s for s, _ in parts], -1))
+        driven = driven.split([s.shape[-1] for s, _ in parts], -1)
         biased = self.biased and end == 1
         gain = self.line.sense(end, sums.shape[-1], self.below)
         drawn = self._drawn(end, sums.new_empty(len(parts) + biased, *sums.shape[1:]))
         drawn = drawn * (self.sigma if gain is None else self.sigma * gain)
         if self.floor is not None:  # each tile has its share of the line
             sums = sums + self._floor(end, sums, gain) / len(parts) ** 0.5
-        found = tiles.total(end, sums + squares.sqrt() * drawn[: len(parts)])
+        rough = [s.norm(dim=-1, keepdim=True) * z for s, z in zip(driven, drawn, strict=False)]
+        found = tiles.total(end, sums + torch.stack(rough))
         return found + drawn[-1] * torch.as_tensor(self._bias).sqrt() if biased else found
