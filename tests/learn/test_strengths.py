@@ -224,6 +224,23 @@ def test_where_no_gradient_arrives_a_calibration_waits() -> None:
     assert not auto.memory.held.numel()
 
 
+def test_a_chip_at_which_no_gradient_arrives_is_nudged_as_the_others_are() -> None:
+    """Of five like chips one has nothing to learn in the first batch, and is not lost for it."""
+    network, many = Network(30, (Layer(10, Free()),)), 64
+    machine = chips(network, torch.zeros(5, 10, 31), 0.05)
+    x = torch.rand(1, many, 30, generator=stream(0, "x")).expand(5, many, 30)
+    gradient, auto = torch.randn(5, many, 10, generator=stream(0, "gradient")), Measured()
+    still = gradient * (torch.arange(5) != 2)[:, None, None]
+    for each in (still, gradient):
+        push = lambda beta, each=each: Current(beta, each)  # noqa: E731
+        found = centred(auto).measure(machine, machine.settle(x), push, 1.0)
+    amounts = auto.memory.held[1:]
+    assert float(amounts[2]) == float(amounts[[0, 1, 3, 4]].sort().values[1])
+    exact = gradient.mT @ torch.cat([x, torch.ones(5, many, 1)], -1)
+    error = (found.weights[0] - exact).flatten(1).norm(dim=-1) / exact.flatten(1).norm(dim=-1)
+    assert float(error.max()) < 1.5 * ENOUGH
+
+
 def test_it_is_calibrated_now_and_then_and_goes_on_where_it_was() -> None:
     network, batch = Network(6, (Layer(3, Free()),)), 8
     x = torch.rand(2, batch, 6, generator=stream(0, "x"))

@@ -232,8 +232,9 @@ class Measured:
     ) -> Gradient:
         """Return the gradient that is ``measured`` at the strength, calibrated where that is due.
 
-        ``size``: of the gradients that arrive; where none does, a calibration waits. ``order``: of
-        the contrast's error; ``shared``: of its noise, the share that is the free phase's.
+        ``size``: of the gradients that arrive; where none does, a calibration waits, and a chip at
+        which none does takes the others' median. ``order``: of the contrast's error; ``shared``: of
+        its noise, the share that is the free phase's.
         """
         calls, *amounts = self.memory.held.tolist() or [0.0]
         chips = free.converged.shape[:-1]
@@ -245,9 +246,10 @@ class Measured:
         amount = torch.tensor(amounts or [1.0], dtype=torch.float64)
         amount = amount.expand(math.prod(chips)).reshape(chips)
         if calls % self.every == 0:
-            if not bool(size.any()):
+            felt = size.any(-1).cpu()
+            if not bool(felt.any()):
                 return at(amount)[0]
-            found, amount = calibrated(at, amount, order, shared)
+            found, amount = calibrated(at, amount, felt, order, shared)
         else:
             found = at(amount)[0]
         self.memory.keep(torch.cat([amount.new_tensor([calls + 1]), amount.reshape(-1)]))
@@ -259,9 +261,12 @@ class Measured:
 
 
 def calibrated(
-    at: Callable[[Tensor], Measurement], amount: Tensor, order: int, shared: float
+    at: Callable[[Tensor], Measurement], amount: Tensor, felt: Tensor, order: int, shared: float
 ) -> tuple[Gradient, Tensor]:
-    """Return the gradient at about the best strength of each chip, and that strength."""
+    """Return the gradient at about the best strength of each chip, and that strength.
+
+    Of the chips that have ``felt`` a gradient; the others take the median of these.
+    """
     for _ in range(ROUNDS):
         ladder = [at(step * amount) for step in LADDER]
         rough, far, steps = zip(*(each() for _, each in ladder), strict=True)
@@ -272,12 +277,13 @@ def calibrated(
         inside = (share < 1) & ((share > SHARES[-1]) | flat)
         fine = (error < LOST) & (inside | (error < ENOUGH))
         best = share * LADDER[0] * amount
-        if bool(fine.double().mean() >= MOST):
+        best = torch.where(felt, best, best[felt].median())
+        if bool(fine[felt].double().mean() >= MOST):
             return ladder[1][0], best
         amount = best
-    if bool((error < LOST).any()):
+    if bool((error[felt] < LOST).any()):
         return ladder[1][0], amount
-    most, off, need = (f"{float(each.max()):.2g}" for each in (amount, error, best))
+    most, off, need = (f"{float(each.max()):.2g}" for each in (amount[felt], error[felt], best))
     raise InputError(
         f"beta auto: no nudge is seen in the noise. At a largest current of {most} the gradient is "
         f"off by {off} times its size; it would take one of {need}: give a beta that the "
@@ -294,9 +300,8 @@ def best_of(
 
     ``ladder``: gradients at ``LADDER``, each as found and with other rounding; ``seen``: how far
     the highest moves each chip over what is rounded away; ``shared``: of the noise, the share that
-    noise = (step * upper - cross) / (a * step + b)
-    noise = noise + (lower - step**2 * upper) / (4 - step**2) / a
-    far as that over sqrt 2, and whose error is no more than ``ENOUGH``, or than the least by
+    is the same at all, but for the division by the strength. It is the smallest share that is seen
+    as far as that over sqrt 2, and whose error is no more than ``ENOUGH``, or than the least by
     ``NEAR``; the highest, where that is near a least that is not enough: the least may lie beyond.
     """
     axes = seen.dim()
