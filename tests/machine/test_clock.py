@@ -182,6 +182,29 @@ def test_both_reads_of_an_array_see_the_same_cell() -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=0.08 * float(wanted.abs().max()))
 
 
+@pytest.mark.parametrize("kind", SPECTRA)
+@pytest.mark.parametrize("signs", [(1.0, -1.0), (-0.5, -0.25)])
+def test_noise_turns_with_the_drive_of_outputs(kind: str, signs: tuple[float, float]) -> None:
+    """Of lines under ``a g`` and then ``b g``: ``2 s^2 |g|^2 ((a^2 + b^2) R(0) - 2 a b R(lag))``.
+
+    What a cell keeps between opposite drives adds to a centred difference.
+    """
+    network = Network(
+        1, (Layer(1, Free()), Layer(3, Readout())), (Dense((1,), 1), Dense((1,), 3, (1, 2)))
+    )
+    machine, bands = chips(network, SPECTRA[kind], volts=1e3), SPECTRA[kind]
+    machine.stores[0].fluctuate(0.0)  # type: ignore[attr-defined]
+    push = torch.tensor([1.0, -0.5, 0.3])
+    x, (a, b) = torch.zeros(CHIPS, 1, 1), signs
+    free = machine.settle(x)
+    up, down = machine.settle_each(free, [Current(c, push.expand(CHIPS, 1, 3)) for c in signs])
+    seen, size = bands.seen(TIMES.tau), 2 * (SIGMA / UNIT) ** 2 * float(push.square().sum())
+    kept = 2 * a * b * seen.correlation(TIMES.lag(2))
+    wanted = size * ((a * a + b * b) * seen.total - kept)
+    found = float((up.states[1] - down.states[1]).var())
+    assert found == pytest.approx(wanted, rel=4.5 * (2 / CHIPS) ** 0.5)
+
+
 CHIP: dict[str, Any] = {"kind": "chip", "chips": 3, "arrays": 4}
 
 

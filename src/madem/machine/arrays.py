@@ -178,6 +178,7 @@ class Fluctuating(Around):
     ``floor``: what the lines of the lower and of the upper layer add whatever they are driven with.
     ``draw``: standard normal numbers like a tensor, for reads into an end and, from ``WHITE`` on,
     for their floor; ``draws`` keeps them, so that all sweeps of one settling feel the same chip.
+    ``turns``: whether what is drawn for transposed reads turns with the drive of the upper layer.
     """
 
     sigma: float | Tensor
@@ -187,6 +188,7 @@ class Fluctuating(Around):
     line: Lines = Lines()
     below: Tensor | None = None
     floor: tuple[Tensor, Tensor] | None = None
+    turns: bool = False
     draws: dict[int, Tensor] = field(default_factory=dict)
 
     def pull(self, end: int, states: Sequence[Tensor]) -> Tensor:
@@ -196,7 +198,8 @@ class Fluctuating(Around):
         pull = self.coupling.pull(end, states)
         if end == 1:
             return self.disturb(1, pull, self.squares(1, states[0]))
-        found = self.disturb(0, flat(pull, self.shape), self.squares(0, states[1]))
+        pull = flat(pull, self.shape)
+        found = self.disturb(0, pull, self.squares(0, states[1]), self._turned(0, states[1]))
         return found.unflatten(-1, self.shape) if self.shape else found
 
     def squares(self, end: int, driven: Tensor) -> Tensor:
@@ -210,14 +213,25 @@ class Fluctuating(Around):
             return squares @ self.line.back.square()
         return squares.sum(-1, keepdim=True)
 
-    def disturb(self, end: int, pull: Tensor, squares: Tensor) -> Tensor:
+    def disturb(
+        self, end: int, pull: Tensor, squares: Tensor, turned: Tensor | float = 1.0
+    ) -> Tensor:
         """Return ``pull`` with the fluctuation that lines of ``squares`` add, and the bias line."""
         if self.biased and end == 1:
             squares = squares + self._bias
         gain = self.line.sense(end, pull.shape[-1], self.below)
         sigma = self.sigma if gain is None else self.sigma * gain
-        found = (sigma * squares.sqrt() * self._drawn(end, pull)).add_(pull)
+        found = (sigma * turned * squares.sqrt() * self._drawn(end, pull)).add_(pull)
         return found if self.floor is None else found.add_(self._floor(end, pull, gain))
+
+    def _turned(self, end: int, driven: Tensor) -> Tensor | float:
+        """Return the sign of a drive: that of its largest, so that opposite drives have opposite.
+
+        What a cell still adds under the opposite drive is the opposite current.
+        """
+        if end == 1 or not self.turns:
+            return 1.0
+        return driven.gather(-1, driven.abs().argmax(-1, keepdim=True)).sign()
 
     def _drawn(self, of: int, like: Tensor) -> Tensor:
         """Return what was drawn for reads into an end, or for their floor."""
@@ -249,6 +263,9 @@ class Fluctuating(Around):
         drawn = drawn * (self.sigma if gain is None else self.sigma * gain)
         if self.floor is not None:  # each tile has its share of the line
             sums = sums + self._floor(end, sums, gain) / len(parts) ** 0.5
-        rough = [s.norm(dim=-1, keepdim=True) * z for s, z in zip(driven, drawn, strict=False)]
+        rough = [
+            s.norm(dim=-1, keepdim=True) * self._turned(end, s) * z
+            for s, z in zip(driven, drawn, strict=False)
+        ]
         found = tiles.total(end, sums + torch.stack(rough))
         return found + drawn[-1] * torch.as_tensor(self._bias).sqrt() if biased else found

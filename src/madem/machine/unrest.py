@@ -40,7 +40,8 @@ class Unrest:
             if not fluctuates(store) and (self.clock is None or cells_of(store) is None):
                 continue
             mean = couplings[index]
-            noisy = behind(mean, partial(self._noisy, index))
+            top = problem.sites[ends[1] - 1].law
+            noisy = behind(mean, partial(self._noisy, index, not top.loaded))
             couplings[index] = noisy
             for end, layer in enumerate(ends):
                 if layer and not ends[1 - end]:  # the clamped input's: drawn once, with ``fixed``
@@ -48,8 +49,12 @@ class Unrest:
                     fixed[layer - 1] = _disturbed(at, mean, noisy, end, clamped)
         return replace(problem, couplings=tuple(couplings), fixed=tuple(fixed), drawn=True)
 
-    def _noisy(self, index: int, array: Coupling) -> Fluctuating:
-        """Return the array of joint ``index`` with fluctuating cells."""
+    def _noisy(self, index: int, driven: bool, array: Coupling) -> Fluctuating:
+        """Return the array of joint ``index`` with fluctuating cells.
+
+        ``driven``: whether its upper layer is, and not moved by it: by a nudge alone, then, and in
+        the next phase by the opposite one.
+        """
         joint, sigma, floor = self.network.joints[index], self.stores[index].fluctuation, None
         shape = image_of(self.network.state_shapes[joint.ends[0]])
         below = self.periphery.below(index, [each.ends for each in self.network.joints])
@@ -58,7 +63,7 @@ class Unrest:
             floor = floors(pairs, self.clock.times.tau)
         return Fluctuating(
             array, sigma, partial(self._draw, index), "bias" in joint.parameters, shape,
-            self.periphery.line(index), below, floor,
+            self.periphery.line(index), below, floor, driven and self.moment is not None,
         )  # fmt: skip
 
     def _draw(self, index: int, of: int, like: Tensor) -> Tensor:
