@@ -135,11 +135,14 @@ def _around(config: ServiceConfig, learner: Learner, shift: Shift, x: Tensor) ->
 
 
 def cut_of(score: Tensor, hit: Tensor, rejected: float) -> float:
-    """Return the score below which the share ``rejected`` of frames without a hit lies."""
+    """Return the score up to which the share ``rejected`` of frames without a hit lies, or more.
+
+    A frame that ties with it is rejected, so that where many tie, more are.
+    """
     return float(score[hit == 0].double().quantile(rejected))
 
 
 def missed(model: Model, rejected: float) -> float:
-    """Return the share of hits that the model misses among its reference frames."""
+    """Return the share of hits up to that cut among the reference frames: such as are rejected."""
     score = model.judge(model.reference)[0]
     return float((score[model.hit == 1] <= cut_of(score, model.hit, rejected)).double().mean())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from madem.beam.reduce import deviating
 from madem.experiments.detector.bench import REJECTED, Bench, Found
+from madem.experiments.detector.cuts import missed_at
 from madem.learn.continual import arrivals
 
 
@@ -46,8 +47,8 @@ TRIED = tuple(
 
 def best_count(excess: Tensor, hit: Tensor, nearest: Tensor) -> Counting:
     """Return the settings of a counter that do best on frames of which ``hit`` is known."""
-    scores = [each(excess, nearest) for each in TRIED]
-    missed = [float((own[hit] <= own[~hit].quantile(REJECTED)).double().mean()) for own in scores]
+    scores = [each(excess, nearest)[None] for each in TRIED]
+    missed = [float(missed_at(score, hit, REJECTED)) for score in scores]
     return TRIED[missed.index(min(missed))]
 
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from madem.experiments.detector.bench import REJECTED
 from madem.experiments.detector.claims import alarms_of, contrasts_of
 from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.detector.cuts import Array, missed_at, misses, resampled
 from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
 from madem.experiments.detector.strategies import STRATEGIES
 from madem.experiments.running.results import Interval
@@ -25,23 +25,6 @@ WINDOW = 250
 LEAST = 5
 """Hits below which no share is told."""
 
-Array = NDArray[np.float64]
-
-
-def missed_at(score: Tensor, hit: Tensor, rejected: float) -> Tensor:
-    """Return the share of hits that each chip misses where that share of other frames is rejected.
-
-    ``score``: ``(chips, frames)``; a hit that ties with the cut is missed by half, as if ties were
-    drawn.
-
-    >>> score = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
-    >>> missed_at(score, torch.tensor([False, False, True, False, False]), 0.5).tolist()
-    [0.5]
-    """
-    cut = score[:, ~hit].double().quantile(rejected, -1, keepdim=True)
-    own = score[:, hit].double()
-    return ((own < cut).double() + (own == cut).double() / 2).mean(-1)
-
 
 def windows_of(score: Tensor, hit: Tensor) -> list[float | None]:
     """Return the share missed in every window, None where there are too few hits or others."""
@@ -52,32 +35,6 @@ def windows_of(score: Tensor, hit: Tensor) -> list[float | None]:
         else None
         for own, here in parts
     ]
-
-
-def resampled(score: Array, hit: NDArray[np.bool_], rejected: float, weights: Array) -> Array:
-    """Return the share missed, mean over chips, for bootstrap ``weights``, ``(count, frames)``.
-
-    Weights of frames say how often each was drawn; the cut moves with them.
-
-    >>> score, hit = np.arange(10.0)[None], np.arange(10) % 2 == 0
-    >>> resampled(score, hit, 0.9, np.ones((1, 10))).tolist()  # the cut is 9
-    [1.0]
-    """
-    total = np.zeros(len(weights))
-    drawn, found = weights[:, ~hit], weights[:, hit]
-    for each in score:
-        others, own = each[~hit], each[hit]
-        order, mine = np.argsort(others, kind="stable"), np.argsort(own, kind="stable")
-        summed = np.cumsum(drawn[:, order], 1)
-        last = (summed < rejected * summed[:, -1:]).sum(1).clip(max=len(order) - 1)
-        cut = others[order][last]
-        below = np.concatenate([np.zeros((len(found), 1)), np.cumsum(found[:, mine], 1)], 1)
-        rows = np.arange(len(found))
-        low = below[rows, np.searchsorted(own[mine], cut, "left")]
-        high = below[rows, np.searchsorted(own[mine], cut, "right")]
-        total += (low + high) / 2 / np.maximum(below[:, -1], 1)
-    share: Array = total / len(score)
-    return share
 
 
 class Resamples:
@@ -146,9 +103,9 @@ def by_strength(
     edges, missed, spots = torch.tensor(bins), list[Tensor](), list[Tensor]()
     for held in scores:
         hit, own = held["hit"] == 1, held[key].double()
-        cut = own[:, ~hit].quantile(REJECTED, -1, keepdim=True)
-        below = own[:, hit]
-        missed.append(((below < cut).double() + (below == cut).double() / 2).mean(0))
+        even = np.ones((1, int((~hit).sum())))
+        each = [misses(chip[hit], chip[~hit], REJECTED, even)[0] for chip in own.numpy()]
+        missed.append(torch.from_numpy(np.mean(each, 0)))
         spots.append(held["spots"][hit])
     bin_of = torch.bucketize(torch.cat(spots), edges, right=True) - 1
     share = torch.cat(missed)

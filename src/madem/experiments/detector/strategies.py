@@ -20,6 +20,7 @@ from madem.experiments.detector.counters import (
     quantile_counter,
     running_counter,
 )
+from madem.experiments.detector.cuts import missed_at
 from madem.learn import Descent
 from madem.learn.continual import Learner, Teaching, arrivals
 from madem.learn.watch import watch_of
@@ -186,8 +187,7 @@ def hindsight(bench: Bench, name: str) -> Found:
     late = bench.shift.hit[config.shift] == 1
 
     def missed(score: Tensor) -> float:
-        own = score[config.shift]
-        return float((own[late] < own[~late].quantile(REJECTED)).double().mean())
+        return float(missed_at(score[None, config.shift], late, REJECTED))
 
     return Found(min(tries, key=missed)[None, bench.tested])
 

@@ -21,8 +21,9 @@ from madem.data.detector import Kind, Shift, reduced
 from madem.errors import InputError
 from madem.experiments.detector.bench import REJECTED, Bench, Found
 from madem.experiments.detector.config import CONDITIONS, Condition, DetectorConfig
+from madem.experiments.detector.cuts import missed_at
 from madem.experiments.detector.results import DetectorResults
-from madem.experiments.detector.scores import missed_at, results_of, windows_of
+from madem.experiments.detector.scores import results_of, windows_of
 from madem.experiments.detector.strategies import STRATEGIES, calibrations
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
