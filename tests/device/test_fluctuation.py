@@ -196,3 +196,23 @@ def test_bad_bands_are_refused_in_a_line(case: str, tmp_path: Path) -> None:
         preset(str(tmp_path / "mine.yaml"))
     assert len(str(told.value)) < 300 + len(str(tmp_path))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("time", [1e-3, 0.3, 1.0, 1.7, 40.0])
+def test_what_has_arrived_by_the_ends_of_two_phases_is_their_double_integral(time: float) -> None:
+    """Of ``exp(-p - q)`` and the correlation of what came ``p`` and ``q`` before the two ends."""
+    bands, (first, second) = Bands((time,), (0.7,)), (2.0, 0.5)
+
+    def seen(lag: float, ends: tuple[float, float]) -> float:
+        def inner(q: float) -> float:
+            at = [p for p in (q - lag,) if 0 < p < ends[0]] or None
+            return quad(
+                lambda p: math.exp(-p - q) * bands.correlation(lag + p - q), 0, ends[0], points=at
+            )[0]
+
+        whole = quad(inner, 0, ends[1], epsabs=1e-10)[0]
+        return whole / (-math.expm1(-ends[0]) * -math.expm1(-ends[1]))
+
+    for lag, ends in ((0.0, (first, first)), (0.0, (second, second)), (0.8, (first, second))):
+        found = seen(lag, ends)
+        assert bands.arrived(lag, ends) == pytest.approx(found, rel=1e-4, abs=1e-9)

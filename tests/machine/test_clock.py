@@ -22,7 +22,7 @@ from madem.machine import SignedPair, Simulated, verified
 from madem.machine.clock import Clock, Times
 from madem.network import Current, Dense, Free, Layer, Network, Readout
 from madem.randomness import stream
-from madem.solver import Sweep
+from madem.solver import Sweep, Timed
 from madem.training import Trainer, prices_of, timeline
 
 CHIPS, UNIT, SIGMA = 4000, 100e-6, 4e-6
@@ -120,6 +120,55 @@ def test_slow_noise_cancels_in_centred_differences(kind: str) -> None:
         wanted = 2 * (left + line_noise().square())
         found = (read[second] - read[first])[:, 0].var(0)
         torch.testing.assert_close(found, wanted, rtol=4.5 * (2 / CHIPS) ** 0.5, atol=0)
+
+
+CUT = Times(1e-9, (2e-9, 1e-9), (6e-9, 5e-9), 1e-6, {})
+"""Phases that end before rest, close to each other."""
+
+
+def followed(bands: Bands, white: float, count: int = 20000, step: float = 0.01) -> Tensor:
+    """What one pole shows of noise at the ends of three cut phases, in small steps of time."""
+    draws, found = stream(0, "small steps"), []
+    times = torch.tensor(bands.times)[:, None] / CUT.tau
+    sizes = torch.tensor(bands.shares).sqrt()
+    state = torch.randn(len(times), count, generator=draws)
+
+    def later(state: Tensor, poles: float) -> Tensor:
+        new = torch.randn(state.shape, generator=draws)
+        return (-poles / times).exp() * state + (-torch.expm1(-2 * poles / times)).sqrt() * new
+
+    for phase in range(3):
+        shown, length = torch.zeros(count), CUT.settles[phase > 0] / CUT.tau
+        for _ in range(round(length / step)):
+            now = later(state, step)
+            mean, state = sizes @ (state + now) / 2, now
+            kick = white * (-math.expm1(-2 * step)) ** 0.5
+            shown = math.exp(-step) * shown - math.expm1(-step) * mean
+            shown = shown + kick * torch.randn(count, generator=draws)
+        found.append(shown)
+        state = later(state, CUT.follows[phase > 0] / CUT.tau)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("cells", [True, False])
+def test_phases_that_end_early_show_what_has_arrived_by_then(cells: bool) -> None:
+    """Of a trap as fast as a neuron, one that two phases see, and of thermal and shot noise."""
+    bands = Bands((1e-9, 2e-8), (0.6, 0.4))
+    machine = chips(ONE, bands)
+    machine.clock = Clock(bands, CUT, machine.stores, machine.noise, (CHIPS,))
+    machine.solver = Timed(free=2.0, nudged=1.0)
+    if not cells:
+        machine.stores[0].fluctuate(0.0)  # type: ignore[attr-defined]
+    size = 2**0.5 * SIGMA / UNIT * float(DRIVEN.norm()) * cells
+    white = float(line_noise()[0])
+    read = phases(machine)[:, :, 0, 0]
+    if cells:
+        wanted = followed(bands, white / size) * size
+    else:
+        wanted = followed(Bands((1.0,), (0.0,)), white)
+    found, theirs = torch.cov(read), torch.cov(wanted)
+    error = float(theirs.max()) * (2 / CHIPS + 2 / 20000) ** 0.5
+    torch.testing.assert_close(found, theirs, rtol=0, atol=4.5 * error)
 
 
 def test_samples_of_a_batch_share_what_is_slow_and_not_how_it_changes() -> None:

@@ -99,6 +99,32 @@ class Bands:
         shares = tuple(w * t / (t + tau) for t, w in self._each)
         return Bands(self.times, shares, self.levels)
 
+    def arrived(self, lag: float, ends: tuple[float, float]) -> float:
+        """Return the covariance of what a neuron shows of them at the ends of two phases from zero.
+
+        ``ends``: how long the phases last, in the neuron's pole, as are the times of these bands;
+        the second one ends ``lag`` after the first and begins no sooner, or is the same one at 0.
+        In units of what a constant of the same phases shows, which is ``1 - exp(-end)``: closed
+        forms of ``ds/dt = a(t) - s`` for an ``a`` of exponential correlation.
+
+        >>> round(Bands((1e-9,), (1e9,)).arrived(0.0, (1.0, 1.0)), 3)  # white: coth(1 / 2)
+        2.164
+        >>> round(Bands((1e9,), (1.0,)).arrived(0.0, (1.0, 1.0)), 3)  # static
+        1.0
+        """
+        first, second = ends
+        constant = math.expm1(-first) * math.expm1(-second)
+        total = 0.0
+        for time, share in self._each:
+            k = 1 / time + 1e-6  # for the limit at one
+            if lag == 0:
+                found = 2 * (_gone(2.0, first) - _gone(1 + k, first)) / (k - 1)
+            else:
+                left = (math.exp(-k * second) - math.exp(-second)) / (1 - k)
+                found = math.exp(-k * (lag - second)) * _gone(1 + k, first) * left
+            total += share * found / constant
+        return total
+
     def begin(self, shape: tuple[int, ...], draws: Generator) -> Tensor:
         """Return a first state of pairs of cells of ``shape``, each band in its rest.
 
@@ -136,6 +162,11 @@ class Bands:
         left = [math.sqrt(w) * math.exp(-lag / t) for t, w in self._each]
         found: Tensor = torch.tensordot(torch.tensor(left, dtype=state.dtype), pairs, 1)
         return found
+
+
+def _gone(rate: float, end: float) -> float:
+    """Return the integral of ``exp(-rate t)`` from zero to ``end``."""
+    return -math.expm1(-rate * end) / rate
 
 
 @runtime_checkable

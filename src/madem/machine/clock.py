@@ -87,11 +87,12 @@ class Moment:
     """A phase of samples whose lines remember what they drew in the phases before.
 
     ``origin``: where the machine's generator stood when the samples came; ``row``: how much of what
-    is drawn for each of their phases until now they see.
+    is drawn for each of their phases until now they see; ``white``: how much of what is white.
     """
 
     origin: Tensor
     row: tuple[float, ...]
+    white: float = 1.0
 
     def draw(self, generator: Generator, name: tuple[int, int], like: Tensor) -> Tensor:
         """Return normal numbers like ``like``, for the end ``name`` of a joint."""
@@ -129,6 +130,8 @@ class Clock:
         self.bands = bands
         self.times = times
         self.parts = bands.seen(times.tau).split(times.sample)
+        fast = bands.split(times.sample)[1]
+        self.fast = Bands(tuple(t / times.tau for t in fast.times), fast.shares)
         self.now = torch.zeros(ensemble, dtype=torch.float64)
         self.at = torch.zeros(ensemble, dtype=torch.float64)
         held = [cells_of(store) for store in stores]
@@ -166,16 +169,31 @@ class Clock:
             self.now = self.now + event.count * self.times.events[event.item]
 
     def moment(self, origin: Tensor) -> Moment:
-        """Return the present phase of samples that came when the generator was at ``origin``."""
-        varied = [[self._drawn(a, b) for b in self.moments] for a in self.moments]
-        square = torch.tensor(varied, dtype=torch.float64) + TINY * torch.eye(len(varied))
-        return Moment(origin, tuple(torch.linalg.cholesky(square)[-1].tolist()))
+        """Return the present phase of samples that came when the generator was at ``origin``.
 
-    def _drawn(self, first: float, second: float) -> float:
-        """Return the covariance, between two moments, of what lines draw, in squares of sigma."""
-        slow, fast = self.parts
-        changed = slow.correlation(first - second) - slow.correlation(first + second)
-        return changed + fast.correlation(first - second)
+        What is drawn is a constant of its phase, which neurons follow from zero: ``1 - exp(-end)``
+        of it arrives. So that they show what they would of noise, fast bands are drawn as large as
+        ``Bands.arrived`` says, and white noise, of ``1 - exp(-2 end)``, by ``coth(end / 2)``.
+        """
+        count = range(len(self.moments))
+        square = torch.tensor(
+            [[self._drawn(i, j) for j in count] for i in count], dtype=torch.float64
+        )
+        square += TINY * torch.eye(len(count))
+        row = torch.linalg.cholesky(square)[-1].tolist()
+        return Moment(origin, tuple(row), math.tanh(self._end(count[-1]) / 2) ** -0.5)
+
+    def _end(self, phase: int) -> float:
+        """Return how long a phase of a sample lasts, in poles."""
+        return self.times.settles[phase > 0] / self.times.tau
+
+    def _drawn(self, i: int, j: int) -> float:
+        """Return the covariance, between two phases, of what lines draw, in squares of sigma."""
+        slow, (first, second) = self.parts[0], sorted((i, j))
+        before, now = self.moments[first], self.moments[second]
+        changed = slow.correlation(now - before) - slow.correlation(now + before)
+        ends = self._end(first), self._end(second)
+        return changed + self.fast.arrived((now - before) / self.times.tau, ends)
 
     def moved(self, index: int, store: Store) -> list[Tensor]:
         """Return the parameters of a store as far as they are now what they were at ``at``."""

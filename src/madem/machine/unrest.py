@@ -60,7 +60,9 @@ class Unrest:
         below = self.periphery.below(index, [each.ends for each in self.network.joints])
         pairs = cells_of(self.stores[index])
         if self.clock is not None and pairs is not None:
-            floor = floors(pairs, self.clock.times.tau)
+            lower, upper = floors(pairs, self.clock.times.tau)
+            white = 1.0 if self.moment is None else self.moment.white
+            floor = lower * white, upper * white
         return Fluctuating(
             array, sigma, partial(self._draw, index), "bias" in joint.parameters, shape,
             self.periphery.line(index), below, floor, driven and self.moment is not None,
