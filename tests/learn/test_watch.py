@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from madem.beam.scene import in_runs
 from madem.errors import InputError
-from madem.learn.watch import Page
+from madem.learn.watch import Page, watch_of
 
 
 def first(watch: Page, decisions: np.ndarray) -> int | None:
@@ -64,3 +65,47 @@ def test_heard_in_parts_is_heard_at_once() -> None:
 def test_shares_that_cannot_be_told_apart_are_refused(wrong: tuple[float, float, float]) -> None:
     with pytest.raises(InputError):
         Page(*wrong)
+
+
+def alarms(watch: Page, decisions: np.ndarray) -> int:
+    """Return how often it speaks."""
+    total, done, spoke, heard = 0.0, 0, 0, decisions.tolist()
+    while done < len(heard):
+        total, at = watch.heard(total, heard[done : done + 1000])
+        done += 1000 if at is None else at + 1
+        spoke += at is not None
+    return spoke
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+@pytest.mark.parametrize("found", [0, 1, 3, 30, 150, 200, 270, 299, 300])
+def test_an_alarm_for_any_share_is_silent_without_a_change(found: int, factor: float) -> None:
+    """One in 100,000 is promised; shares are those found, and as far off as 2 in 3 are."""
+    error = math.sqrt(found * (300 - found) / 300**3)
+    for number, share in enumerate((found / 300 - error, found / 300, found / 300 + error)):
+        decisions = np.random.default_rng(number).random(20_000) < share
+        assert alarms(watch_of(found, 300, factor), decisions) <= 1
+
+
+@pytest.mark.parametrize(("found", "factor"), [(30, 2.0), (150, 2.0), (200, 2.0), (120, 0.5)])
+def test_a_change_of_the_odds_is_found(found: int, factor: float) -> None:
+    """Odds that have changed by the square of the factor are found before a change by it would be."""
+    odds, watch = found / (300 - found) * factor**2, watch_of(found, 300, factor)
+    decisions = np.random.default_rng(5).random(1000) < odds / (1 + odds)
+    heard = watch.heard(0.0, decisions.tolist())[1]
+    assert heard is not None and heard < watch.delay
+
+
+def test_runs_of_like_frames_are_as_if_the_threshold_were_lower() -> None:
+    """By as much as sums spread more: ``exp(threshold / v)`` decisions to a false alarm."""
+    kind, _ = in_runs((0.35,), 0.6, 200_000, np.random.default_rng(6))
+    kept, spread = kind == 1, (1 + 0.6) / (1 - 0.6)  # of a chain that stays with 0.6
+    blocks = kept.reshape(-1, 400).mean(1)
+    assert blocks.var() * 400 / (0.35 * 0.65) == pytest.approx(spread, rel=0.15)
+    after = 0.7 / 1.35
+    lengths = [200_000 / max(1, alarms(Page(0.35, after, once=once**spread), kept))
+               for once in (30.0, 100.0)]  # fmt: skip
+    independent = np.random.default_rng(7).permutation(kept)
+    wanted = [200_000 / alarms(Page(0.35, after, once=once), independent) for once in (30.0, 100.0)]
+    assert 1 < lengths[0] / wanted[0] < 1 + 2 * spread
+    assert lengths[1] / lengths[0] == pytest.approx(wanted[1] / wanted[0], rel=0.5)

@@ -34,7 +34,7 @@ from madem.network import (
     ResistiveConv,
 )
 from madem.network.joints import Limits
-from madem.randomness import branch, stream
+from madem.randomness import branch, normal, stream
 from madem.solver import Rest, Solver, Sweep
 
 
@@ -169,6 +169,8 @@ class Simulated(Machine):
         """
         origin = own(start) if isinstance(start, Observed) else None
         noise = self.noise.get_state() if self.restless or self.periphery.drawing else None
+        if noise is not None and not self.restless:
+            normal((1,), self.noise)  # else settlings of a quiet chip stood where the last one did
         if self.clock is not None:
             axis = x.dim() - 1 - len(self.network.state_shapes[0])
             self.clock.settle(x.shape[axis], self.noise, origin is None)
