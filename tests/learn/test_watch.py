@@ -89,7 +89,7 @@ def test_an_alarm_for_any_share_is_silent_without_a_change(found: int, factor: f
 
 @pytest.mark.parametrize(("found", "factor"), [(30, 2.0), (150, 2.0), (200, 2.0), (120, 0.5)])
 def test_a_change_of_the_odds_is_found(found: int, factor: float) -> None:
-    """Odds that have changed by the square of the factor are found before a change by it would be."""
+    """Odds that changed by the square of the factor are found before a change by it would be."""
     odds, watch = found / (300 - found) * factor**2, watch_of(found, 300, factor)
     decisions = np.random.default_rng(5).random(1000) < odds / (1 + odds)
     heard = watch.heard(0.0, decisions.tolist())[1]

@@ -3,6 +3,8 @@
 Page's test (Biometrika 41, 100, 1954) on the logarithm of the likelihood of yes and no. Without a
 change one alarm comes in ``exp(threshold)`` decisions or more (Lorden, Ann. Math. Stat. 42, 1897,
 1971); after one, in about ``threshold`` over the relative entropy of the new share to the old.
+Decisions are taken to be independent: where like frames come in runs, so that sums of many spread
+``v`` times as much (in variance), false alarms come about as often as with ``threshold / v``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from dataclasses import dataclass
 from scipy.stats import binomtest
 
 from madem.errors import InputError
+
+RAREST = 0.02
+"""The share that what is watched for has at least before."""
+NEVER = 1e-9
+"""How near to none or to all a share may be taken to be; twice or half of it is never told."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,20 @@ class Page:
 
 
 def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
-    """Return the alarm for a share that has become ``factor`` times what it was.
+    """Return the alarm for a share whose odds have become ``factor`` times what they were.
 
     It was ``found`` of ``count``: that end of its 95 % interval (Clopper and Pearson) counts from
-    which there is more to go, so that a share known badly raises no alarm; at least 2 in 100.
+    which there is more to go, so that a share known badly raises no alarm; of yes or of no, that
+    which is to become more is at least 2 in 100. Where there is nowhere to go, none, or all, found,
+    it never speaks. Of small shares the odds are the share itself.
+
+    >>> watch = watch_of(270, 300)
+    >>> round(watch.before, 3), round(watch.after, 3)
+    (0.932, 0.965)
     """
     ends = binomtest(found, count).proportion_ci()
-    before = min(max(float(ends.high if factor > 1 else ends.low), 0.02), 0.45)
-    return Page(before, factor * before)
+    if factor > 1:
+        before = min(max(float(ends.high), RAREST), 1 - NEVER)
+    else:
+        before = max(min(float(ends.low), 1 - RAREST), NEVER)
+    return Page(before, factor * before / (1 + (factor - 1) * before))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from madem.beam import needed
 from madem.errors import InputError
-from madem.learn.watch import Page
+from madem.learn.watch import Page, watch_of
 from madem.serve.config import ServiceConfig
 from madem.serve.inputs import Inputs
 from madem.serve.labels import labels_in
@@ -277,13 +277,12 @@ class Teacher:
         return None if generation is None else made(self.config, generation)
 
     def _watch(self) -> Page:
-        """Return the alarm for wrong verdicts: for twice the share among the reference frames."""
-        share = 0.1
-        if self.before is not None:
-            score = self.before.judge(self.before.reference)[0]
-            share = float(((score > self.before.cut) != (self.before.hit == 1)).double().mean())
-        share = min(max(share, 0.02), 0.45)
-        return Page(share, 2 * share)
+        """Return the alarm for wrong verdicts: for twice the odds among the reference frames."""
+        if self.before is None:
+            return watch_of(10, 100)
+        score = self.before.judge(self.before.reference)[0]
+        wrong = (score > self.before.cut) != (self.before.hit == 1)
+        return watch_of(int(wrong.sum()), wrong.numel())
 
 
 def inputs_of(config: ServiceConfig, folder: Path) -> Inputs:

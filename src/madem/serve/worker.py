@@ -24,7 +24,7 @@ from madem.beam.sources import Frame, Gap
 from madem.beam.sources.stream2 import Place
 from madem.data.detector import lit
 from madem.experiments.running.files import locked
-from madem.learn.watch import Page
+from madem.learn.watch import Page, watch_of
 from madem.serve.config import ServiceConfig
 from madem.serve.learner import Teacher, inputs_of
 from madem.serve.model import Model, made
@@ -91,8 +91,7 @@ class Worker:
             self.model = made(self.config, generation)
             self.seen = self.model.seen
             kept = self.model.judge(self.model.reference)[0] > self.model.cut
-            share = min(max(float(kept.double().mean()), 0.02), 0.45)
-            self.watches = [Page(share, 2 * share), Page(share, share / 2)]
+            self.watches = [watch_of(int(kept.sum()), kept.numel(), by) for by in (2.0, 0.5)]
         else:
             self.model.restore(generation.tensors, generation.number)
 

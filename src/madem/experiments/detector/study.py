@@ -160,7 +160,7 @@ def outcome(bench: Bench, found: Found) -> dict[str, Any]:
 def kept_alarms(score: Tensor, cut: Tensor, first: int) -> list[tuple[int, int]]:
     """Return of which chip, and after how many frames, the share of frames kept had changed.
 
-    It hears no label: alarms for twice and for half of the share kept in validation, whichever
+    It hears no label: alarms for twice and for half of the odds of keeping, whichever
     comes first; an alarm begins anew.
     """
     alarms = list[tuple[int, int]]()
