@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -40,7 +42,9 @@ def content(folder: RunDirectory, found: DetectorResults) -> dict[str, Any]:
         "answer": answer(found),
         "titles": {key: strategy.title for key, strategy in STRATEGIES.items()},
         "scene": config.scene.make(),
-        "pictures": pictures(config) if config.own is None else "",
+        "hours": f"{hours_of(config):.3g} hours",
+        "late": f"{config.labelling('all').delay:g} s",
+        "pictures": pictures(config),
         "bars": bars(found),
         "courses": courses(found, config),
         "strengths": strengths(found),
@@ -81,11 +85,28 @@ def answer(found: DetectorResults) -> str:
     )
 
 
+def hours_of(config: DetectorConfig) -> float:
+    """Return how long a shift lasts."""
+    if config.own is None:
+        return float(config.drift.make().hours)
+    return config.frames * config.own.source(config.module.make()).interval / 3600
+
+
 def pictures(config: DetectorConfig) -> str:
     """Draw frames of each kind at the beginning and at the end of a shift.
 
-    Frames of a module that is wide stand beside each other, others above each other.
+    Frames of a module that is wide stand beside each other, others above each other. Of frames of
+    one's own, the first hit and the first without.
     """
+    if config.own is not None:
+        seen = dict[str, Frame]()
+        for frame in islice(config.own.source(config.module.make()), config.before):
+            if isinstance(frame, Frame) and frame.truth:
+                seen.setdefault("a hit" if frame.truth.hit else "no hit", frame)
+        figure = Figure(figsize=(10, 2.6), layout="constrained")
+        for axis, (title, frame) in zip(figure.subplots(1, 2), seen.items(), strict=False):
+            drawn(axis, frame, title)
+        return figures.svg(figure)
     source = config.source("all", config.seed)
     blocks = range(0, config.before + config.frames, config.block)
     rows, columns = source.sensor.module.shape
@@ -98,12 +119,17 @@ def pictures(config: DetectorConfig) -> str:
     ):
         places = axes[:, moment] if wide else axes[moment]
         for axis, (title, frame) in zip(places, examples(source, order).items(), strict=False):
-            axis.imshow(frame.image, norm=AsinhNorm(1.0, vmin=0, vmax=40), cmap="magma")
-            told = f"{title}, {when}" if wide else f"{title},\n{when}"
-            axis.set_title(told, fontsize=9, fontweight="normal")
+            drawn(axis, frame, f"{title}, {when}" if wide else f"{title},\n{when}")
         for axis in places:
             axis.set_axis_off()
     return figures.svg(figure)
+
+
+def drawn(axis: Axes, frame: Frame, title: str) -> None:
+    """Draw a frame."""
+    axis.imshow(frame.image, norm=AsinhNorm(1.0, vmin=0, vmax=40), cmap="magma")
+    axis.set_title(title, fontsize=9, fontweight="normal")
+    axis.set_axis_off()
 
 
 def examples(source: Simulated, order: Sequence[int]) -> dict[str, Frame]:
@@ -154,12 +180,14 @@ def courses(found: DetectorResults, config: DetectorConfig) -> str:
     wide = min(2, len(kinds))
     figure = Figure(figsize=(10, 2.9 * -(-len(kinds) // wide)), layout="constrained")
     axes = figure.subplots(-(-len(kinds) // wide), wide, sharey=True, squeeze=False)
-    hours = config.drift.make().hours
+    hours = hours_of(config)
     for axis, key in zip(axes.flat, kinds, strict=False):
         for name in DRAWN:
             held = found.conditions[key].rows[name].windows
             each = np.array([np.nan if v is None else 100 * v for v in held])
-            at = (np.arange(len(each)) + 0.5) * found.window / config.frames * hours
+            ends = np.minimum(np.arange(len(each) + 1) * found.window, config.frames)
+            at = (ends[:-1] + ends[1:]) / 2 / config.frames * hours
+            each[np.diff(ends) < found.window / 2] = np.nan  # too short beside the others
             axis.plot(at, each, "o-", ms=3, color=COLOURS[name], label=STRATEGIES[name].title)
         if key in ("step", "return"):
             axis.axvline((1 - config.late) * hours, color="#cccccc", linewidth=5, zorder=0)
@@ -174,13 +202,15 @@ def courses(found: DetectorResults, config: DetectorConfig) -> str:
 
 
 def strengths(found: DetectorResults) -> str:
-    """Draw what is missed by the strength of the hit."""
+    """Draw what is missed by the strength of the hit; nothing where that is not known."""
+    _, shown = main_of(found)
+    if not any(v is not None for name in DRAWN for v in shown.rows[name].strength):
+        return ""
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axis = figure.subplots()
     ends = [*(str(b - 1) for b in found.bins[1:]), ""]
     labels = [f"{low} to {high}" if high else f"{low} and more"
               for low, high in zip(found.bins, ends, strict=True)]  # fmt: skip
-    _, shown = main_of(found)
     for name in DRAWN:
         held = [np.nan if v is None else 100 * v for v in shown.rows[name].strength]
         axis.plot(range(len(held)), held, "o-", ms=4, color=COLOURS[name],

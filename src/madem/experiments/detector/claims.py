@@ -68,9 +68,9 @@ def contrasts_of(
 
 
 RIVALS = (
-    ("running", "the counter by running medians and deviations", 0.25),
-    ("quantile", "the counter by running percentiles", 0.0),
-    ("labelled", "the counter that labels set again", 0.0),
+    ("running", "a counter with running medians and deviations", 0.25),
+    ("quantile", "a counter with running percentiles", 0.0),
+    ("labelled", "a counter that labels set again", 0.0),
 )
 """Counters, and by how much a chip that learns is to miss fewer hits."""
 
@@ -83,7 +83,7 @@ def _missed(shown: Mapping[str, Shown], samples: Mapping[str, Compared]) -> Iter
             fewer = own.fewer("product", key)
             bar = f"at least {100 * least:g} %, interval above 0" if least else "interval above 0"
             yield Contrast(
-                said=f"all drifts: of the hits that {rival} misses, not missed on the chip",
+                said=f"all drifts: fewer hits missed on the chip than by {rival}",
                 value=fewer, unit="%", bar=bar, reaches=fewer.mean >= least and fewer.low > 0,
             )  # fmt: skip
         back = own.recovered("product", "frozen", before)
@@ -99,7 +99,7 @@ def _missed(shown: Mapping[str, Shown], samples: Mapping[str, Compared]) -> Iter
     if "scarce" in shown:
         fewer = samples["scarce"].fewer("product", "running")
         yield Contrast(
-            said="few and wrong labels: of the hits that the first of these misses, not missed",
+            said="few and wrong labels: fewer hits missed on the chip than by the first of these",
             value=fewer, unit="%", bar="interval above 0", reaches=fewer.low > 0,
         )  # fmt: skip
     for key, said, most in (
@@ -134,9 +134,9 @@ def _costs(shown: Mapping[str, Shown]) -> Iterator[Contrast]:
 def _found(alarms: Mapping[str, Alarm]) -> Iterator[Contrast]:
     """Yield what is claimed of the alarm that hears labels."""
     first = next(iter(alarms.values()))
-    heard = [after for after in first.after if after is not None]
-    if first.after:
-        late = float(np.quantile(heard, 0.95)) if len(heard) == len(first.after) else np.inf
+    heard = [np.inf if after is None else after for after in first.after]
+    if heard:
+        late = float(np.quantile(heard, 0.95, method="higher"))
         shown = late if np.isfinite(late) else -1.0
         yield _plain("labels until an alarm has found the step, on 95 % of chips", shown, "frames",
                      "at most 650", late <= 650)  # fmt: skip

@@ -221,7 +221,7 @@ STRATEGIES: dict[str, Strategy] = {
     "counter": Strategy("spot counter, as calibrated", counter),
     "running": Strategy("spot counter, running medians and deviations", running_counter),
     "quantile": Strategy("spot counter, running medians and percentiles", quantile_counter),
-    "labelled": Strategy("spot counter, likewise, set again by labels", labelled_counter),
+    "labelled": Strategy("spot counter, percentiles, set again by labels", labelled_counter),
     "frozen": Strategy("network, as calibrated", still("plain")),
     "reset": Strategy("network, running threshold", reset),
     "normalised": Strategy("network, running block statistics", still("unusual")),
@@ -229,7 +229,7 @@ STRATEGIES: dict[str, Strategy] = {
     "fresh": Strategy("on the chip, no replay", taught("plain", replayed=False)),
     "replayed": Strategy("on the chip, replay", taught("plain")),
     "product": Strategy("on the chip, replay and running block statistics", taught("unusual")),
-    "alarmed": Strategy("likewise, after an alarm alone", alarmed),
+    "alarmed": Strategy("on the chip, both, after an alarm alone", alarmed),
     "digital": Strategy("ideal digital, same updates", taught("unusual", "ideal")),
     "hindsight": Strategy("hindsight", hindsight),
 }

@@ -392,7 +392,7 @@ STRATEGIES: dict[str, Strategy] = {
                         templates(self_taught, ALONE), "template"),
     "corrected": Strategy("nearest template, moved by labels",
                           templates(corrected, TOLD), "template"),
-    "beside": Strategy("likewise, everybody's templates kept beside",
+    "beside": Strategy("nearest template, by labels, everybody's kept beside",
                        templates(beside, TOLD), "template"),
     "frozen": Strategy("network, as calibrated", still),
     "levelled": Strategy("network, running levels of its dots", running),
@@ -400,7 +400,7 @@ STRATEGIES: dict[str, Strategy] = {
     "fresh": Strategy("on the chip, no replay", taught(0)),
     "own": Strategy("on the chip, replay of the writer's words", taught(1)),
     "product": Strategy("on the chip, replay of everybody's too", taught(2)),
-    "alarmed": Strategy("likewise, after an alarm alone", alarmed),
+    "alarmed": Strategy("on the chip, both, after an alarm alone", alarmed),
     "digital": Strategy("ideal digital, same updates", taught(2, "ideal")),
     "known": Strategy("who knows the hand", known, "known"),
 }  # fmt: skip
