@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 import torch
 
+from madem.device import SWITCHES, load, without
 from madem.errors import InputError
 from madem.learn import centred, compare, positive
 from madem.ledger import Ledger, load_prices
-from madem.machine import Converter, Exact, Periphery, Simulated, Spread, draw_lines
+from madem.machine import (
+    Converter,
+    Exact,
+    Periphery,
+    SignedPair,
+    Simulated,
+    Spread,
+    draw_lines,
+    verified,
+)
 from madem.machine.base import silent
 from madem.machine.periphery import HALVINGS, ranged
-from madem.machine.sampling import sampling_noise
+from madem.machine.sampling import RAILS, sampling_noise
 from madem.network import Box, CrossEntropy, Current, Free, Layer, Network, Readout
 from madem.randomness import stream
 from madem.solver import Sweep
@@ -142,6 +152,36 @@ def test_what_a_sampled_contrast_takes_is_counted() -> None:
     counts = {item: count for item, (count, _) in ledger.mean().items()}
     assert [counts.get(item) for item in own] == [None, 40 * 6, 40]  # one hidden layer's range
     assert {row["item"] for row in ledger.rows(load_prices())} >= {*own[1:]}
+
+
+def test_a_line_is_driven_to_its_rail_and_no_further() -> None:
+    """A nudge beyond is what one at the rail is, and its driver gives power rather than takes it.
+
+    From a rail at 4.5 times the read voltage a driver takes ``4.5 g |v|`` and leaves ``g v^2`` in
+    the cells: at the rail, nothing of it stays in the driver.
+    """
+    assert load_prices()["nudged line drive"].watts == RAILS
+    ledger, cell = Ledger(), without(load("taox-1t1m"), SWITCHES)
+    stores = [
+        SignedPair(cell, torch.zeros(1, *shape), 1e-4, 20e-6, stream(0, "c"), stream(0, "w"),
+                   verified)
+        for shape in SENSED.shapes
+    ]  # fmt: skip
+    each = Simulated(SENSED, Sweep(1e-7, 300), stores, Periphery(adc_bits=8), listener=ledger)
+    free = each.settle(torch.zeros(1, 1, 4))
+    push = torch.tensor([[[3.0, -30.0, 4.6]]])
+    far, spent = [], []
+    for beta, gradient in ((1.0, push), (torch.full((1, 1, 1), 1e3), push)):
+        ledger.totals.clear()
+        far.append(each.settle(free.states[0], Current(beta, gradient), free).states[-1])
+        rows = {row["item"]: row for row in ledger.rows(load_prices())}
+        spent.append(rows["nudged line drive"]["watts"])
+    torch.testing.assert_close(far[0], torch.tensor([[[-3.0, RAILS, -RAILS]]]))
+    torch.testing.assert_close(far[1], RAILS * torch.tensor([[[-1.0, 1.0, -1.0]]]))
+    driven = stores[1].line_sums[1][0] * cell.read_voltage**2  # watts of a line at one
+    bias = float(stores[0].line_sums[0][0, -1]) * cell.read_voltage**2 * (RAILS - 1)
+    inside = float(driven[0]) * 3 * (RAILS - 3)
+    assert spent == pytest.approx([bias + inside, bias], rel=1e-5)
 
 
 def test_what_would_do_nothing_is_refused_in_a_line() -> None:

@@ -11,10 +11,14 @@ from torch import Generator, Tensor
 from madem.errors import InputError
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Settled, own
-from madem.network import Nudge
+from madem.network import Current, Nudge
 from madem.randomness import branch
 
 BOLTZMANN, KELVIN = 1.380649e-23, 300.0
+
+RAILS = 4.5
+"""Activity beyond which no line is driven: the 0.9 V of a driver's rail (ours, as priced in the
+ledger) over the 0.2 V of a full-scale read."""
 
 
 def sampling_noise(farad: float) -> float:
@@ -26,9 +30,12 @@ def sampling_noise(farad: float) -> float:
     return math.sqrt(BOLTZMANN * KELVIN / farad)
 
 
-def driven(periphery: Periphery, noise: Generator, nudge: Nudge, origin: Settled | None) -> Nudge:
+def driven(
+    periphery: Periphery, noise: Generator, nudge: Nudge, origin: Settled | None, loaded: bool
+) -> Nudge:
     """Return a nudge as input converters put it on the lines, from the free phase ``origin``.
 
+    Outputs that are not ``loaded`` are driven by it, to their drivers' ``RAILS`` and no further.
     Raises ``InputError`` where there is none, and displacements from it are to be converted.
     """
     if periphery.sampled and origin is None:
@@ -40,7 +47,10 @@ def driven(periphery: Periphery, noise: Generator, nudge: Nudge, origin: Settled
     if periphery.rounding == "random":
         at = None if origin is None else origin.noise
         draws = noise if at is None else branch(noise, at, "nudge")
-    return nudge.through(lambda value: periphery.nudge(value, draws))
+    nudge = nudge.through(lambda value: periphery.nudge(value, draws))
+    if loaded or not isinstance(nudge, Current) or isinstance(nudge.beta, complex):
+        return nudge
+    return replace(nudge, beta=1.0, gradient=(nudge.beta * nudge.gradient).clamp(-RAILS, RAILS))
 
 
 def moved(periphery: Periphery, noise: Generator, settled: Settled, origin: Settled) -> Settled:

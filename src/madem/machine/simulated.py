@@ -179,7 +179,8 @@ class Simulated(Machine):
             return self._displace(origin, [nudge])[0]
         periphery = self.periphery
         if nudge is not None:
-            nudge = sampling.driven(periphery, self.noise, nudge, origin)
+            loaded = self.network.layers[-1].law.loaded
+            nudge = sampling.driven(periphery, self.noise, nudge, origin, loaded)
         clamped = Clamped(problem.x) if origin is None else origin.clamped
         moment = self._moment(noise, origin)
         phase = self._fluctuate(problem, clamped, self.noise, moment)
