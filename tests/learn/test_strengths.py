@@ -22,7 +22,8 @@ from madem.learn import (
     richardson,
     springs,
 )
-from madem.learn.strengths import ENOUGH, LADDER, NEAR, best_of
+from madem.learn.estimators import Gradient, Measurement
+from madem.learn.strengths import ENOUGH, LADDER, NEAR, best_of, calibrated
 from madem.machine import Machine, Observed, Periphery, SignedPair, Simulated, verified
 from madem.network import CrossEntropy, Current, Free, Layer, Network, Nudge, SquaredError, Tanh
 from madem.randomness import rewind, stream, streams
@@ -239,6 +240,24 @@ def test_a_chip_at_which_no_gradient_arrives_is_nudged_as_the_others_are() -> No
     exact = gradient.mT @ torch.cat([x, torch.ones(5, many, 1)], -1)
     error = (found.weights[0] - exact).flatten(1).norm(dim=-1) / exact.flatten(1).norm(dim=-1)
     assert float(error.max()) < 1.5 * ENOUGH
+
+
+def test_a_chip_that_sees_no_nudge_does_not_run_away_beside_others() -> None:
+    """One of twenty returns noise however it is nudged, in calibration after calibration."""
+    draws, true = stream(0, "noise"), torch.randn(20, 400, generator=stream(0, "true"))
+    lost = torch.arange(20) == 3
+    free = Observed((), torch.zeros(20, 1, 1), torch.ones(20, 1) > 0)
+
+    def at(amount: Tensor) -> Measurement:
+        noise = torch.randn(20, 400, generator=draws) / amount.clamp_max(1e9).unsqueeze(-1).float()
+        found = torch.where(lost[:, None], 1e3 * torch.randn(20, 400, generator=draws), true)
+        weights = (found + noise,)
+        return Gradient(weights, free), lambda: (weights, torch.ones(1, 20), torch.zeros(1, 20))
+
+    amount = torch.ones(20).double()
+    for _ in range(20):
+        _, amount = calibrated(at, amount, torch.ones(20) > 0, 2, 0.0)
+    assert amount.tolist() == pytest.approx([chosen(0.0, 1.0, 2)] * 20, rel=0.2)
 
 
 def test_it_is_calibrated_now_and_then_and_goes_on_where_it_was() -> None:

@@ -265,7 +265,7 @@ def calibrated(
 ) -> tuple[Gradient, Tensor]:
     """Return the gradient at about the best strength of each chip, and that strength.
 
-    Of the chips that have ``felt`` a gradient; the others take the median of these.
+    Chips that have ``felt`` no gradient, or see none in their noise, take the others' median.
     """
     for _ in range(ROUNDS):
         ladder = [at(step * amount) for step in LADDER]
@@ -276,14 +276,13 @@ def calibrated(
         share, error, flat = best_of(found, seen, order, shared)
         inside = (share < 1) & ((share > SHARES[-1]) | flat)
         fine = (error < LOST) & (inside | (error < ENOUGH))
-        best = share * LADDER[0] * amount
-        best = torch.where(felt, best, best[felt].median())
+        saw, tried, best = felt & (error < LOST), amount, share * LADDER[0] * amount
+        amount = torch.where(felt, best, best[felt].median())
         if bool(fine[felt].double().mean() >= MOST):
-            return ladder[1][0], best
-        amount = best
-    if bool((error[felt] < LOST).any()):
-        return ladder[1][0], amount
-    most, off, need = (f"{float(each.max()):.2g}" for each in (amount[felt], error[felt], best))
+            break
+    if bool(saw.any()):
+        return ladder[1][0], torch.where(saw, amount, amount[saw].median())
+    most, off, need = (f"{float(each.max()):.2g}" for each in (tried[felt], error[felt], amount))
     raise InputError(
         f"beta auto: no nudge is seen in the noise. At a largest current of {most} the gradient is "
         f"off by {off} times its size; it would take one of {need}: give a beta that the "
