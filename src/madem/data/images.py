@@ -55,7 +55,7 @@ def digits(size: int = 28, seed: int = 0, held_out: int = 360) -> Images:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("data digits needs scikit-learn: pip install scikit-learn") from None
+        raise InputError("data digits needs scikit-learn: pip install 'madem[digits]'") from None
     if not 8 <= size <= 1024:
         raise InputError(f"task.size must be from 8 to 1024, but is {size}")
     refuse_memory({"task.size": 12.0 * 1797 * size**2})

@@ -23,8 +23,8 @@ COLOURS = dict(zip(WAYS, (
     "#222222", "#888888", "#d9731a", "#c9a227", "#8a63b0",
     "#1f5fa8", "#5aa0dc", "#0b7a75", "#3fc1b0", "#3a8f4d", "#8cc28f", "#c2478c",
 ), strict=True))  # fmt: skip
-UNITS = {"relative sd": "sd", "sd, state at most 1": "sd", "ohm a segment": "ohm",
-         "down / up lacks": "down"}  # fmt: skip
+UNITS = {"relative sd": "sd", "sd, state at most 1": "sd", "share of cells": "of cells",
+         "ohm a segment": "ohm", "down / up lacks": "down"}  # fmt: skip
 """Units where there is little room."""
 
 SAID = {
@@ -43,7 +43,7 @@ def content(folder: RunDirectory, found: SpectrumResults) -> dict[str, Any]:
         "table": TABLE,
         "maps": {task: heat_map(found, task) for task in found.tasks},
         "curves": {task: curves(found.tasks[task]) for task in found.tasks},
-        "words": {task: words(found.verdicts[task]) for task in found.tasks},
+        "words": {task: said(found, task) for task in found.tasks},
         "fair": {task: fair(found, task) for task in found.tasks if found.contests[task]},
         "fair_words": {
             task: fair_words(found.contests[task], found.stated) for task in found.tasks
@@ -54,8 +54,12 @@ def content(folder: RunDirectory, found: SpectrumResults) -> dict[str, Any]:
 def heat_map(found: SpectrumResults, task: str) -> str:
     """Draw the points of accuracy that each rule loses, at the stated severity."""
     rules, at = found.tasks[task], found.stated - 1
-    lost = 100 * np.array([[c.loss[at] for c in p.imperfections.values()] for p in rules.values()])
-    ideals = [f"{WAYS[rule].short}  ({100 * part.ideal:.1f} %)" for rule, part in rules.items()]
+    lost = 100 * np.array([[c.loss[at] if p.learned else np.nan for c in p.imperfections.values()]
+                           for p in rules.values()])  # fmt: skip
+    ideals = [
+        f"{WAYS[rule].short}  ({100 * part.ideal:.1f} %{'' if part.learned else ', not learned'})"
+        for rule, part in rules.items()
+    ]
     title = f"{SIZES[task].title}: points lost, from the rule's own accuracy on ideal chips"
     return mapped(lost, ideals, list(next(iter(rules.values())).imperfections), at, title)
 
@@ -84,10 +88,11 @@ def mapped(
     """Draw points lost, ``(rules, names)``, at the severities of level ``at``."""
     figure = Figure(figsize=(10.5, 1.6 + 0.36 * len(rules)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(lost, cmap="magma_r", vmin=0, vmax=40, aspect="auto")
+    image = axes.imshow(lost, cmap="RdBu_r", vmin=-40, vmax=40, aspect="auto")
     for (row, column), value in np.ndenumerate(lost):
-        axes.text(column, row, f"{round(value, 1) + 0.0:.1f}", ha="center", va="center",
-                  color="white" if value > 22 else "black", fontsize=9)  # fmt: skip
+        told = "-" if np.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
+        axes.text(column, row, told, ha="center", va="center",
+                  color="white" if abs(value) > 26 else "black", fontsize=9)  # fmt: skip
     units = [UNITS.get(TABLE[name].unit, TABLE[name].unit) for name in names]
     marks = [
         f"{name}\n{TABLE[name].levels[at]:g} {u}" for name, u in zip(names, units, strict=True)
@@ -97,7 +102,7 @@ def mapped(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_title(title)
-    figure.colorbar(image, ax=axes, label="points lost", shrink=0.9, extend="max")
+    figure.colorbar(image, ax=axes, label="points lost; gained below 0", shrink=0.9, extend="both")
     return figures.svg(figure)
 
 
@@ -129,6 +134,14 @@ def curves(rules: Mapping[str, Learned]) -> str:
     return figures.svg(figures.legended(figure, 5))
 
 
+def said(found: SpectrumResults, task: str) -> list[str]:
+    """Say which rules have not learned, and where the claim holds for those that have."""
+    new = [f"{WAYS[rule].short} ({100 * part.ideal:.1f} % on ideal chips)"
+           for rule, part in found.tasks[task].items() if not part.learned]  # fmt: skip
+    first = f"Not learned, near chance, so that what is lost means nothing: {', '.join(new)}."
+    return [*([first] if new else []), *words(found.verdicts[task])]
+
+
 def words(verdicts: Sequence[Verdict]) -> list[str]:
     """Say where the claim holds and where it does not, from the verdicts alone.
 
@@ -137,7 +150,8 @@ def words(verdicts: Sequence[Verdict]) -> list[str]:
     ['Against backpropagation through an ideal model of the chip: activity differences lose less \
 under gain (level 4; up to 12.3 points).']
     >>> words([])
-    ['No other rule stands beside centred differences: there is nothing to compare.']
+    ['There are no losses to compare: that takes centred differences and another rule, and that \
+both learn on ideal chips.']
     """
     said = []
     for other, mine in groupby(verdicts, lambda each: each.against):
@@ -152,10 +166,11 @@ under gain (level 4; up to 12.3 points).']
                     which = ", ".join(str(each.level) for each in some)
                     most = 100 * max(abs(each.lead) for each in some)
                     parts[verdict].append(f"{called} (level {which}; up to {most:.1f} points)")
-        told = [f"{SAID[v].format(WAYS[other].short[2:])} {', '.join(p)}"
+        told = [f"{SAID[v].format(WAYS[other].short)} {', '.join(p)}"
                 for v, p in parts.items() if p]  # fmt: skip
-        said.append(f"Against {WAYS[other].title[4:]}: {'; '.join(told)}.")
-    alone = "No other rule stands beside centred differences: there is nothing to compare."
+        said.append(f"Against {WAYS[other].title}: {'; '.join(told)}.")
+    alone = ("There are no losses to compare: that takes centred differences and another rule, and "
+             "that both learn on ideal chips.")  # fmt: skip
     return said or [alone]
 
 
@@ -191,7 +206,7 @@ read more under gain (centred against in-situ: 12.0 points, 2.0 times the joules
 
 def tell(found: SpectrumResults, console: Console) -> None:
     """Print the verdicts in words."""
-    for task, verdicts in found.verdicts.items():
+    for task in found.tasks:
         console.print(SIZES[task].title, style="bold", highlight=False)
-        for line in [*words(verdicts), *fair_words(found.contests[task], found.stated)]:
+        for line in [*said(found, task), *fair_words(found.contests[task], found.stated)]:
             console.print(line, highlight=False)

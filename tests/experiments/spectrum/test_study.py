@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from madem.errors import InputError
 from madem.experiments.running.experiment import Experiment
 from madem.experiments.running.jobs import Progress
+from madem.experiments.running.rundir import RunDirectory
 from madem.experiments.spectrum.config import EVERY, RULES, SpectrumConfig
 from madem.experiments.spectrum.fair import contests
 from madem.experiments.spectrum.imperfections import TABLE
@@ -21,9 +23,9 @@ from madem.experiments.spectrum.results import (
     Trained,
 )
 from madem.experiments.spectrum.rules import WAYS
-from madem.experiments.spectrum.study import EXPERIMENT, severity, verdicts
+from madem.experiments.spectrum.study import EXPERIMENT, severity, summarise, verdicts
 from madem.report import write_report
-from madem.report.spectrum import fair_words, words
+from madem.report.spectrum import fair_words, heat_map, said, words
 
 SMALL = {
     "words": ["ab", "cd", "ef", "gh"], "tasks": ["braille"], "chips": 3, "steps": 6, "batch": 4,
@@ -97,6 +99,46 @@ def test_verdicts_follow_the_numbers() -> None:
     }  # fmt: skip
     said = words(verdicts(rules))
     assert "differences lose less under stuck (level 1; up to 39.0 points)" in said[0]
+
+
+def test_a_rule_near_chance_is_told_so_and_compared_with_none(tmp_path: Path) -> None:
+    config = SpectrumConfig.of(
+        SMALL | {"rules": ["in-situ", "centred"], "imperfections": ["stuck"]}
+    )
+    folder = RunDirectory(tmp_path)
+    held = {}
+    for rule, ideal, stuck in (("in-situ", 0.9, 0.3), ("centred", 0.35, 0.9)):  # of four words
+        held[f"braille.{rule}"] = {
+            "chosen": {"rate": 0.1, "own": 1.0, "ideal": ideal, "together": ideal, "mean": ideal},
+            "candidates": [], "conditions": {
+                "ideal": {"accuracy": [ideal] * 3},
+                **{f"stuck.{level}": {"accuracy": [stuck] * 3} for level in range(2)},
+            },
+        }  # fmt: skip
+    found = summarise(config, folder, held)
+    assert [part.learned for part in found.tasks["braille"].values()] == [True, False]
+    assert found.verdicts["braille"] == []
+    told = said(found, "braille")
+    assert "centred (35.0 % on ideal chips)" in told[0]
+    assert "no losses to compare" in told[1]
+    drawn = heat_map(found, "braille")
+    assert "60.0" in drawn
+    assert "-55.0" not in drawn
+    held["braille.centred"]["conditions"]["ideal"]["accuracy"] = [0.45] * 3  # above 0.25 + 0.75 / 5
+    found = summarise(config, folder, held)
+    assert {each.verdict for each in found.verdicts["braille"]} == {"holds"}
+    assert len(said(found, "braille")) == 1
+    assert "-45.0" in heat_map(found, "braille")
+
+
+@pytest.mark.parametrize("asked", [{"tasks": ["digits"]}, {"writes": True}])
+def test_digits_without_scikit_learn_are_refused_before_anything(
+    asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    EXPERIMENT.check(SpectrumConfig.of(SMALL))
+    with pytest.raises(InputError, match=r"pip install 'madem\[digits\]'"):
+        EXPERIMENT.check(SpectrumConfig.of(SMALL | asked))
 
 
 def test_what_no_spectrum_can_be() -> None:

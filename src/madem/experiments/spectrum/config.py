@@ -121,6 +121,10 @@ positive, sampled, sparse, tiki-taka)
             seed, chips = seed + TUNING, self.tuning_chips
         return Bench(name, seed, chips, self.steps, self.batch, base, task)
 
+    def chance(self, name: str) -> float:
+        """Return the share of the task ``name`` that guesses get right."""
+        return 1 / (10 if name.startswith("digits") else len(self.words))
+
     def needs(self) -> Mapping[str, float]:
         """Return about how many bytes the tasks take, as if all had a hidden layer."""
         dots, words = 6 * max(len(word) for word in self.words), len(self.words)

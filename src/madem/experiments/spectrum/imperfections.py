@@ -39,7 +39,7 @@ TABLE: dict[str, Imperfection] = {
     "gain": Imperfection("gain of the lines", SPREADS, (0.05, 0.1, 0.2, 0.4)),
     "offset": Imperfection(
         "offset of neurons and of what is seen of them", OFFSETS, (0.05, 0.1, 0.2, 0.4)),
-    "stuck": Imperfection("stuck cells", "share", (0.01, 0.03, 0.1, 0.3)),
+    "stuck": Imperfection("stuck cells", "share of cells", (0.01, 0.03, 0.1, 0.3)),
     "programming": Imperfection("programming noise", "uS", (2.0, 4.0, 8.0, 16.0)),
     "pulses": Imperfection(
         "asymmetric open-loop pulses", "down / up lacks", (0.1, 0.3, 0.6, 0.9)),

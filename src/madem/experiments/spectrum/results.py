@@ -77,10 +77,14 @@ class Curve(Result):
 
 
 class Learned(Result):
-    """One rule on one task: accuracy on ideal chips, and under every imperfection."""
+    """One rule on one task: accuracy on ideal chips, and under every imperfection.
+
+    ``learned``: whether it did on ideal chips; what another loses means nothing.
+    """
 
     ideal: float
     ideal_sd: float
+    learned: bool = True
     written: float
     chosen: Candidate
     candidates: list[Candidate]

@@ -183,45 +183,45 @@ def tiki_taka(bench: Bench, gain: float) -> Learner:
 
 WAYS: dict[str, Way] = {
     "ex-situ": Way(
-        "1 ex situ", "(1) backpropagation ex situ, programmed once", "largest weight",
+        "ex situ", "backpropagation ex situ, programmed once", "largest weight",
         (3e-3, 1e-2, 3e-2), (0.5, 2.0), lambda _, own: ExSitu(own)),
     "noise-aware": Way(
-        "2 noise-aware", "(2) backpropagation ex situ, trained with noise",
+        "noise-aware", "backpropagation ex situ, trained with noise",
         "noise over largest weight", (1e-2, 3e-2), (0.03, 0.1, 0.2),
         lambda _, own: ExSitu(NOISY_LIMIT, own * NOISY_LIMIT)),
     "in-situ": Way(
-        "3 model in situ", "(3) backpropagation through an ideal model of the chip", LEAST_TITLE,
+        "model in situ", "backpropagation through an ideal model of the chip", LEAST_TITLE,
         RATES, LEAST, lambda bench, own: replace(
             differences(Modelled(False), bench, own), holding=training.AsAsked())),
     "in-the-loop": Way(
-        "4 chip in the loop", "(4) chip in the loop: states measured, backward modelled",
+        "chip in the loop", "chip in the loop: states measured, backward modelled",
         LEAST_TITLE, RATES, LEAST, lambda bench, own: replace(
             differences(Modelled(True), bench, own), holding=training.AsAsked(absolute=False))),
     "tiki-taka": Way(
-        "5 Tiki-Taka class", "(5) Tiki-Taka class, centred differences", "gain of a transfer",
+        "Tiki-Taka class", "Tiki-Taka class, centred differences", "gain of a transfer",
         RATES, (0.5, 2.0), tiki_taka),
     "centred": Way(
-        "6 centred", "(6) activity differences, centred", NUDGE_TITLE, RATES, NUDGES,
+        "centred", "activity differences, centred", NUDGE_TITLE, RATES, NUDGES,
         lambda bench, own: differences(learn.centred(bench.sizes.beta * own), bench)),
     "positive": Way(
-        "6 positive", "(6) activity differences, nudged one way", NUDGE_TITLE, RATES, NUDGES,
+        "positive", "activity differences, nudged one way", NUDGE_TITLE, RATES, NUDGES,
         lambda bench, own: differences(learn.positive(bench.sizes.beta * own), bench)),
     "auto": Way(
-        "6 centred, auto", "(6) activity differences, centred, as strong as noise asks for",
+        "centred, auto", "activity differences, centred, as strong as noise asks for",
         LEAST_TITLE, RATES, LEAST,
         lambda bench, own: differences(learn.centred(learn.Measured()), bench, own)),
     "sampled": Way(
-        "6 sampled, auto", "(6) the same, differences sampled and then converted",
+        "sampled, auto", "activity differences, sampled and then converted",
         LEAST_TITLE, RATES, LEAST, lambda bench, own: replace(
             differences(learn.centred(learn.Measured()), bench, own), sampled=True)),
     "contrastive": Way(
-        "6 contrastive", "(6) activity differences, contrastive", LEAST_TITLE, HELD_RATES, LEAST,
+        "contrastive", "activity differences, contrastive", LEAST_TITLE, HELD_RATES, LEAST,
         lambda bench, own: held(learn.contrastive(), bench, own)),
     "coupled": Way(
-        "6 coupled", "(6) activity differences, coupled", "share of the way to the target",
+        "coupled", "activity differences, coupled", "share of the way to the target",
         HELD_RATES, (0.2, 0.6), lambda bench, own: held(learn.coupled(own), bench)),
     "sparse": Way(
-        "7 centred, sparse", "(7) centred, stochastic sparse writes", LEAST_TITLE, RATES, LEAST,
+        "centred, sparse", "centred, stochastic sparse writes", LEAST_TITLE, RATES, LEAST,
         sparse),
 }  # fmt: skip
 """Every rule by its name in the config, all with as many candidates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ IDEAL, WRITES = "ideal", "digits.writes"
 POINT = 0.01
 """What counts as a loss: one point of accuracy."""
 
+LEARNED = 0.2
+"""Share of the way from chance to all right; a rule that stays below has nothing to lose (ours)."""
+
 COSTLY = ("tiki-taka", "contrastive", "coupled", "sampled", "auto", "sparse", "centred", "positive",
           "in-situ", "in-the-loop")  # fmt: skip
 """Rules in the order of their time, so that the longest jobs begin first."""
@@ -29,7 +33,7 @@ COSTLY = ("tiki-taka", "contrastive", "coupled", "sampled", "auto", "sparse", "c
 
 def check(config: SpectrumConfig) -> None:
     """Raise ``InputError`` for a config that cannot be built."""
-    for task in config.tasks:
+    for task in (*config.tasks, "digits") if config.writes else config.tasks:
         config.bench(task)
 
 
@@ -108,15 +112,24 @@ def summarise(
         stated=config.stated,
         tuning_seed=config.seed + TUNING,
         tuning_chips=config.tuning_chips,
-        tasks={task: {rule: summary(config, each) for rule, each in rules.items()}
+        tasks={task: {rule: summary(config, task, each) for rule, each in rules.items()}
                for task, rules in trained.items()},
-        verdicts={task: verdicts(rules) for task, rules in trained.items()},
+        verdicts={
+            task: verdicts({r: each for r, each in rules.items() if learned(config, task, each)})
+            for task, rules in trained.items()
+        },
         contests={task: fair.contests(rules) for task, rules in trained.items()},
         writes=held.get(WRITES),
     )  # fmt: skip
 
 
-def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned:
+def learned(config: SpectrumConfig, task: str, trained: results.Trained) -> bool:
+    """Return whether a rule learned on ideal chips: it came ``LEARNED`` of the way from chance."""
+    chance = config.chance(task)
+    return fmean(trained.conditions[IDEAL].accuracy) > chance + LEARNED * (1 - chance)
+
+
+def summary(config: SpectrumConfig, task: str, trained: results.Trained) -> results.Learned:
     """Return one rule's curves: a number per level."""
     ideal = np.array(trained.conditions[IDEAL].accuracy)
     curves = {}
@@ -131,6 +144,7 @@ def summary(config: SpectrumConfig, trained: results.Trained) -> results.Learned
         )  # fmt: skip
     return results.Learned(
         ideal=float(ideal.mean()), ideal_sd=float(ideal.std(ddof=1)),
+        learned=learned(config, task, trained),
         written=trained.conditions[IDEAL].written, chosen=trained.chosen,
         candidates=trained.candidates, imperfections=curves, fair=trained.fair,
     )  # fmt: skip
