@@ -58,10 +58,19 @@ def test_means_drawn_again_spread_as_those_of_other_writers_and_words() -> None:
 
     means = [np.mean([table.mean() for table in tables(seed)]) for seed in range(2000)]
     widths = [redrawn(tables(seed), 400, np.random.default_rng(seed)).var() for seed in range(60)]
-    # a bootstrap of 12 has 11/12 of the variance between them, and that within them once more
-    own = 0.09 / 12 * 11 / 12 + 1 / 720 * (11 / 12 + 1)
+    # a bootstrap of 12 has 11/12 of the variance between them, and 59/60 within them once more
+    own = 0.09 / 12 * 11 / 12 + 1 / 720 * (11 / 12 + 59 / 60)
     assert np.var(means) == pytest.approx(0.09 / 12 + 1 / 720, rel=0.1)
     assert np.mean(widths) == pytest.approx(own, rel=0.15)
+
+
+def test_copies_of_a_table_are_drawn_anew() -> None:
+    """Tables of one mean differ by their columns alone: all columns there are, in the mean."""
+    table = np.random.default_rng(0).normal(size=(1, 60))
+    table -= table.mean()
+    for copies in (2, 6):
+        found = redrawn([table] * copies, 20_000, np.random.default_rng(1))
+        assert found.var() == pytest.approx(table.var() / (60 * copies), rel=0.05)
 
 
 def test_rows_are_drawn_again_together() -> None:

@@ -57,8 +57,8 @@ def redrawn(
     """Return ``count`` bootstrap means of every row of ``tables``, ``(count, rows)``.
 
     ``tables``: one a draw of whatever is drawn first (a seed, a writer), of as many rows each,
-    ``(rows, columns)``. Tables are drawn with replacement, and columns in each; all rows share both
-    draws, so that differences of rows are paired.
+    ``(rows, columns)``. Tables are drawn with replacement, and columns in each, anew for each
+    copy of a table; all rows share both draws, so that differences of rows are paired.
 
     >>> redrawn([np.ones((2, 5)), np.ones((2, 3))], 4, np.random.default_rng(0)).shape
     (4, 2)
@@ -69,5 +69,20 @@ def redrawn(
         drawn = draws.multinomial(columns, np.full(columns, 1 / columns), count)
         means.append(drawn @ table.T / columns)
     chosen = draws.integers(len(tables), size=(count, len(tables)))
-    found: NDArray[np.float64] = np.stack(means, 1)[np.arange(count)[:, None], chosen].mean(1)
+    found: NDArray[np.float64] = each_anew(np.stack(means, 1), chosen).mean(1)
+    return found
+
+
+def each_anew(samples: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return what was ``chosen``, ``(count, places)``, each place from another of the samples.
+
+    ``samples``: ``(count, tables, ...)``; the first place takes its own row, the next the one
+    after it, so that no two copies of a table in one row are the same sample.
+
+    >>> each_anew(np.array([[1.0], [2.0], [3.0]]), np.zeros((3, 2), int)).tolist()
+    [[1.0, 2.0], [2.0, 3.0], [3.0, 1.0]]
+    """
+    count, places = chosen.shape
+    rows = (np.arange(count)[:, None] + np.arange(places)) % count
+    found: NDArray[np.float64] = samples[rows, chosen]
     return found

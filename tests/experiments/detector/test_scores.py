@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from madem.experiments.detector.cuts import missed_at
-from madem.experiments.detector.scores import bins_of, by_strength, windows_of
+from madem.beam.scene import in_runs
+from madem.experiments.detector.cuts import missed_at, resampled
+from madem.experiments.detector.scores import (
+    bins_of,
+    by_strength,
+    drawn_blocks,
+    windows_of,
+)
 
 
 def drawn(count: int, seed: int, chips: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,3 +40,31 @@ def test_hits_are_told_by_their_strength() -> None:
     assert by_strength([held], "own", bins_of(8)) == [1.0, 0.0, None, None, 0.0]
     assert by_strength([held], "own", bins_of(3)) == [None, None, 1.0, 0.5, 0.0]
     assert bins_of(1) == [1, 2, 3, 5]
+
+
+def in_grains(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scores of 1000 frames that come in runs, each as strong as its grain."""
+    draws = np.random.default_rng(seed)
+    kind, first = in_runs((0.3,), 0.6, 1000, draws)
+    grain, frame = draws.normal(size=(2, 1000))
+    score = 1.5 * (kind == 1) + 0.8 * grain[first] + 0.6 * frame
+    return torch.from_numpy(score)[None], torch.from_numpy(kind == 1)
+
+
+def test_the_bootstrap_of_frames_in_runs_is_as_wide_as_other_frames_would_be() -> None:
+    shares = [float(missed_at(*in_grains(seed), 0.9)) for seed in range(200)]
+    widths = []
+    for seed in range(12):
+        score, hit = in_grains(1000 + seed)
+        weights = drawn_blocks(1000, 400, np.random.default_rng(seed))
+        widths.append(resampled(score.numpy(), hit.numpy(), 0.9, weights).std())
+    assert np.mean(widths) == pytest.approx(np.std(shares), rel=0.15)  # of single frames: 0.7
+
+
+def test_few_frames_are_drawn_in_shorter_blocks() -> None:
+    draws = np.random.default_rng(0)
+    for frames, long in ((10, 1), (100, 5), (510, 25)):
+        weights = drawn_blocks(frames, 3, draws)
+        assert weights.shape == (3, frames)
+        assert (weights == weights[:, np.arange(frames) // long * long]).all()
+        assert (np.diff(weights, axis=1) != 0).any()

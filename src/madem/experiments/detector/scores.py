@@ -16,12 +16,15 @@ from madem.experiments.detector.cuts import Array, missed_at, misses, resampled
 from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
 from madem.experiments.detector.strategies import STRATEGIES
 from madem.experiments.running.results import Interval
+from madem.training.statistics import each_anew
 
 Level = Literal["80", "90", "95"]
 
 REJECTIONS: dict[Level, float] = {"80": 0.8, "90": 0.9, "95": 0.95}
 WINDOW = 250
 """Frames over which a share of missed hits is told."""
+RUN = 25
+"""Neighbouring frames that are drawn together: many times longer than what they show lasts."""
 LEAST = 5
 """Hits below which no share is told."""
 
@@ -37,6 +40,17 @@ def windows_of(score: Tensor, hit: Tensor) -> list[float | None]:
     ]
 
 
+def drawn_blocks(frames: int, count: int, draws: np.random.Generator) -> Array:
+    """Return how often each frame is drawn, ``(count, frames)``, with all of its block.
+
+    Blocks are of ``RUN`` frames, shorter where there would be fewer than 20 of them.
+    """
+    block = np.arange(frames) // max(1, min(RUN, frames // 20))
+    blocks = int(block[-1]) + 1
+    times = draws.multinomial(blocks, np.full(blocks, 1 / blocks), count)
+    return np.asarray(times[:, block], float)
+
+
 class Resamples:
     """Bootstrap samples of all strategies under one condition, of the same seeds and frames.
 
@@ -44,24 +58,27 @@ class Resamples:
     """
 
     def __init__(self, config: DetectorConfig, scores: Sequence[Mapping[str, Tensor]]) -> None:
-        """Draw seeds, and frames in each of them."""
+        """Draw seeds, and frames in each of them, anew for each copy of a seed.
+
+        Neighbours often show the same, so that whole blocks of frames are drawn.
+        """
         draws, count = np.random.default_rng(config.seed), config.resamples
         seeds = draws.integers(len(scores), size=(count, len(scores)))
         self.mean, self.drawn = dict[tuple[str, Level], float](), dict[tuple[str, Level], Array]()
         each = dict[tuple[str, Level], list[Array]]()
         for held in scores:
             hit = held["hit"].numpy() == 1
-            frames = draws.multinomial(len(hit), np.full(len(hit), 1 / len(hit)), count)
+            frames = drawn_blocks(len(hit), count, draws)
             for key in STRATEGIES:
                 own = held[key].double().numpy()
                 for name, share in REJECTIONS.items():
-                    sampled = resampled(own, hit, share, np.asarray(frames, float))
+                    sampled = resampled(own, hit, share, frames)
                     each.setdefault((key, name), []).append(sampled)
         for (key, name), samples in each.items():
             share = REJECTIONS[name]
             each_seed = [missed_at(h[key], h["hit"] == 1, share).mean() for h in scores]
             self.mean[key, name] = float(torch.stack(each_seed).mean())
-            self.drawn[key, name] = np.stack(samples, 1)[np.arange(count)[:, None], seeds].mean(1)
+            self.drawn[key, name] = each_anew(np.stack(samples, 1), seeds).mean(1)
 
     def missed(self, key: str, name: Level = "90") -> Interval:
         """Return the share that a strategy misses."""
