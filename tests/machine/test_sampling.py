@@ -130,6 +130,37 @@ def test_gradients_by_the_input_are_sampled_too() -> None:
         assert cosine((found[2],), (found[0],)) < 0.9
 
 
+def test_noise_of_the_capacitors_of_the_input_is_independent_of_what_is_held() -> None:
+    """On a chip on which nothing else is drawn: 3 for one nudge, 4 for the difference of two."""
+    network, sd = Network(400, (Layer(4, Free()),)), 0.01
+    joint = network.joints[0]
+    store = Exact(joint, [torch.zeros(shape) for shape in joint.parameters.values()])
+    around = Periphery(adc_bits=24, output_limit=1.0, contrast="sampled", hold_noise=sd)
+    each = Simulated(network, Sweep(), [store], around, stream(0, "noise"))
+    free = each.settle(torch.zeros(50, 400))
+    up, down = each.settle_each(free, [Current(1.0, torch.zeros(50, 4))] * 2)
+    error = (2 / (50 * 400)) ** 0.5
+    for sides, wanted in (((up, free), 3), ((down, free), 3), ((up, down), 4)):
+        found = float(each.reaction(*sides).double().var())
+        assert found == pytest.approx(wanted * sd**2, rel=5 * error)
+
+
+def test_a_quiet_chip_draws_every_rounding_anew() -> None:
+    """A nudge between two levels is driven at either, in the mean as asked; others at others."""
+    network = Network(3, (Layer(40, Free()),))
+    store = Exact(network.joints[0], [torch.zeros(40, 3), torch.zeros(40)])
+    around = Periphery(dac_bits=3, rounding="random")
+    each = Simulated(network, Sweep(), [store], around, stream(0, "noise"))
+    x, push = torch.zeros(5, 3), Current(1.0, torch.full((5, 40), 0.1))
+    driven = torch.stack(
+        [-each.settle(x, push, each.settle(x)).states[-1] for _ in range(100)]
+    )
+    low, high = float(driven.min()), float(driven.max())
+    sd = ((0.1 - low) * (high - 0.1)) ** 0.5
+    assert bool((driven.std(0) > 0.5 * sd).all())
+    assert float(driven.mean()) == pytest.approx(0.1, abs=5 * sd / driven.numel() ** 0.5)
+
+
 def test_one_sided_and_mixed_contrasts_of_samples() -> None:
     sampled = machine(SENSED, adc_bits=12, output_range="measured", contrast="sampled")
     for make in (positive, centred):
