@@ -351,6 +351,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "zero": ({"kind": "flicker", "low": "0 Hz", "high": "1 MHz"}, "low: must be positive"),
     "an empty band": (
         {"kind": "flicker", "low": "1 MHz", "high": "1 Hz"}, "low: must be below high"),
+    "half a decade": (
+        {"kind": "flicker", "low": "1 Hz", "high": "5 Hz"}, "below high, 5 Hz, by a decade"),
     "unknown": ("pink", "noise_in_time.* 'pink'.*allowed: device, flicker, telegraph, white"),
     "no corner": ("telegraph", "corner"),
 }  # fmt: skip

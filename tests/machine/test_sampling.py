@@ -152,9 +152,7 @@ def test_a_quiet_chip_draws_every_rounding_anew() -> None:
     around = Periphery(dac_bits=3, rounding="random")
     each = Simulated(network, Sweep(), [store], around, stream(0, "noise"))
     x, push = torch.zeros(5, 3), Current(1.0, torch.full((5, 40), 0.1))
-    driven = torch.stack(
-        [-each.settle(x, push, each.settle(x)).states[-1] for _ in range(100)]
-    )
+    driven = torch.stack([-each.settle(x, push, each.settle(x)).states[-1] for _ in range(100)])
     low, high = float(driven.min()), float(driven.max())
     sd = ((0.1 - low) * (high - 0.1)) ** 0.5
     assert bool((driven.std(0) > 0.5 * sd).all())

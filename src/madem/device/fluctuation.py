@@ -192,8 +192,8 @@ class White:
 class OneOverF(Numbers):
     """1/f noise: the variance lies between two frequencies, as much in every decade.
 
-    ``low``, ``high``: the ends of the band. A sum of bands that are each normal, ``PER_DECADE``
-    a decade.
+    ``low``, ``high``: the ends of the band, a decade apart or more. A sum of bands that are each
+    normal, ``PER_DECADE`` a decade.
 
     >>> bands = OneOverF(1.0, 1e8).bands
     >>> round(bands.density(1e4) * 1e4 * math.log(1e8), 2)  # 1 / (f ln(high / low))
@@ -204,10 +204,13 @@ class OneOverF(Numbers):
     high: float = number("hertz", least=POSITIVE)
 
     def __post_init__(self) -> None:
-        """Refuse an empty band."""
+        """Refuse a band that is empty, or too narrow for a sum of bands that each fall slowly."""
         super().__post_init__()
-        if self.low >= self.high:
-            raise InputError(f"low must be below high, {self.high:g} Hz, but is {self.low:g} Hz")
+        if self.low * 10 > self.high:
+            raise InputError(
+                f"low must be below high, {self.high:g} Hz, by a decade or more, but is "
+                f"{self.low:g} Hz"
+            )
 
     @property
     def bands(self) -> Bands:
