@@ -35,7 +35,8 @@ class Times:
     ``tau``: the pole of a neuron; ``settles``: how long a free and a nudged phase settle;
     ``follows``: from there until the next one can begin, while states are converted and, after a
     free one, the gradient by the outputs is computed; ``contrast``: to multiply and to add up;
-    ``events``: of each event of a write.
+    ``events``: of each event of a write. Left out: setting ranges of converters, converting partial
+    sums.
     """
 
     tau: float
@@ -112,7 +113,10 @@ class Clock:
 
     ``now``: when the next sample can come, ``at``: when the last batch came, s since the start, of
     each chip; ``slow``: the state of the slow bands of each store that has cells, as of then;
-    ``moments``: when the phases of its samples are, s after the first.
+    ``moments``: when the phases of its samples are, s after the first. All of this is of the newest
+    free phase: one that is nudged from an older free phase, with another in between, is taken to
+    follow the newest, so nudge each before the next one (a backward pass before the next forward
+    one); else bands as fast as a batch correlate where they would not.
 
     >>> from madem.device.fluctuation import TwoLevel
     >>> times = Times(1e-9, (1e-8, 1e-8), (3e-7, 3e-8), 1e-6, {})
