@@ -8,9 +8,10 @@ SHELL := /bin/bash
 # shows on one line what pip is at, then how many packages; everything it says is in .venv/install.log, whose end is shown if it fails
 install = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off \
   -c constraints.txt $(1) 2>&1 | tee $(VENV)/install.log \
-  | awk -v live="$$([ -t 2 ] && printf '\r\033[K')" '/^ *Collecting/ {n++} \
-    live && /^ *(Collecting|Downloading|Building|Installing)/ {sub(/ \(from.*/, ""); printf "%s  %.70s", live, $$0; fflush()} \
-    END {printf "%s  %d packages\n", live, n}' \
+  | { live=; [ -t 1 ] && live=$$'\r\033[K'; while IFS= read -r line; do case $$line in \
+      "Successfully installed "*) printf '%s  %d packages\n' "$$live" $$(($$(wc -w <<< "$$line") - 2));; \
+      *Collecting\ *|*Downloading\ *|*Building\ *|*Installing\ *) [ -z "$$live" ] || printf '%s  %.70s' "$$live" "$${line%% (from*}";; \
+    esac; done; } \
   || { tail -n 20 $(VENV)/install.log; exit 1; }
 
 .PHONY: braille detector test test-slow lint types format clean

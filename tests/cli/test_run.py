@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from madem.cli.run import _bars, with_words
+from madem.experiments.catalogue import MODULES
 from madem.experiments.running.jobs import Job, Progress
 from tests.cli.commands import command
 
@@ -66,3 +67,9 @@ def test_an_interrupt_before_the_run_is_said(
     monkeypatch.setattr("madem.experiments.catalogue.find", Mock(side_effect=KeyboardInterrupt))
     assert command("run", "braille") == 130
     assert capsys.readouterr().err == "interrupted; no file was left half-written\n"
+
+
+def test_help_names_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("run", "--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(MODULES) in told

@@ -12,6 +12,7 @@ import typer
 
 from madem.cli.common import Settings, open_source, plain_console
 from madem.errors import InputError, abridged, fault, nearest
+from madem.experiments.catalogue import MODULES
 
 if TYPE_CHECKING:
     from madem.experiments.running.engines import Pool
@@ -23,7 +24,7 @@ def run(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="EXPERIMENT|CONFIG", help="What to run: braille, images..., or a YAML config."
+            metavar="EXPERIMENT|CONFIG", help=f"{', '.join(MODULES)}, or a YAML config."
         ),
     ] = None,
     settings: Settings = None,
@@ -39,7 +40,7 @@ def run(
     ] = None,
 ) -> None:
     """Run an experiment into a run directory, and report on it."""
-    from madem.experiments.catalogue import MODULES, find
+    from madem.experiments.catalogue import find
     from madem.experiments.config.base import merged
     from madem.experiments.running.engines import engine as started
     from madem.experiments.running.rundir import RunDirectory, resumed

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from madem.errors import InputError, clipped, nearest
-from madem.experiments.running.experiment import Experiment
+
+if TYPE_CHECKING:  # so that help, which names them, comes at once
+    from madem.experiments.running.experiment import Experiment
 
 MODULES = ("braille", "detector", "noise", "personal", "spectrum", "train", "variability")
 """Every experiment: a folder whose ``study`` has an ``EXPERIMENT``, imported when asked for."""
