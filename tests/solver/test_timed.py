@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from madem.circuit import Timing, hopfield, pairs, transient
 from madem.errors import InputError
 from madem.machine import Simulated
-from madem.network import Box, Current, Free, Layer, Network
+from madem.network import Box, Current, Free, Layer, Network, Readout
 from madem.solver import Sweep, Timed
 from tests.zoo import DTYPE, batch_of, machine_of
 
@@ -76,6 +79,36 @@ def test_the_whole_circuit_has_come_as_far(name: str, beta: float, length: float
         for ours, layer in zip(shown, theirs, strict=False):
             wanted = (1 - share) * layer[late - 1] + share * layer[late]
             assert abs(ours[k].numpy() - wanted).max() < 0.01 * size
+
+
+@pytest.mark.parametrize("length", [1.0, 2.0])
+def test_strong_weights_are_followed_to_one_percent(length: float) -> None:
+    """Neurons that clip, with weights as large as training makes them, at the default step.
+
+    Against a solver of differential equations that chooses its own, to 1e-9.
+    """
+    sizes, draws = (6, 20, 15, 4), torch.Generator().manual_seed(0)
+    w, v, u = (
+        (4.0 * torch.randn(n, m, generator=draws, dtype=DTYPE) / m**0.5).numpy()
+        for m, n in pairwise(sizes)
+    )
+    x = torch.randn(6, generator=draws, dtype=DTYPE)
+
+    def slope(time: float, state: np.ndarray) -> np.ndarray:
+        del time
+        a, b, _ = np.split(state, [20, 35])
+        asked = (w @ x.numpy() + v.T @ b).clip(-1, 1), (v @ a).clip(-1, 1), u @ b
+        return np.concatenate(asked) - state
+
+    ends = solve_ivp(slope, (0, length), np.zeros(39), rtol=1e-9, atol=1e-11, max_step=0.01)
+    wanted = ends.y[:, -1]
+    layers = (Layer(20, Box(-1.0, 1.0)), Layer(15, Box(-1.0, 1.0)), Layer(4, Readout()))
+    own = [[torch.as_tensor(each), torch.zeros(len(each), dtype=DTYPE)] for each in (w, v, u)]
+    rest = Timed(free=length).settle(
+        Simulated.ideal(Network(6, layers), own).settle(x[None]).problem)  # fmt: skip
+    assert rest.output is not None
+    found = torch.cat([*rest.states[:-1], rest.output], -1)[0].numpy()
+    assert abs(found - wanted).max() < 0.01 * abs(wanted).max()
 
 
 def test_a_cut_phase_says_how_far_it_still_moves() -> None:
