@@ -1,6 +1,8 @@
-# make braille: install and run the main job.  make detector: a detector's service, and frames for it.
+# make braille: install and run the main job.  make detector: a detector's service, and frames for it,
+# sent from SOURCE=tcp://127.0.0.1:31001.
 # make test: install and run the tests.
 PYTHON ?= python3
+SOURCE ?= tcp://127.0.0.1:31001
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
@@ -20,10 +22,11 @@ braille: $(VENV)/.installed
 	$(BIN)/madem run braille --out runs/braille
 
 detector: $(VENV)/.serving
-	@echo "a simulated detector, the service, and its page at http://127.0.0.1:31080; Ctrl-C ends all"
-	@trap 'kill $$!' EXIT; \
-	$(BIN)/madem detector replay --rate 20 --set detector.frames=100000 > /dev/null & \
-	$(BIN)/madem detector serve --out runs/detector
+	@echo "a simulated detector at $(SOURCE), the service, and its page at http://127.0.0.1:31080; Ctrl-C ends all"
+	@trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT; \
+	$(BIN)/madem detector replay --rate 20 --set source=$(SOURCE) --set detector.frames=10000000 > /dev/null & \
+	$(BIN)/madem detector serve --set source=$(SOURCE) --out runs/detector & \
+	wait -n
 
 test: $(VENV)/.tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -37,3 +40,11 @@ def test_what_does_not_divide_is_refused(wrong: dict[str, object]) -> None:
 def test_lengths_are_positive(name: str) -> None:
     with pytest.raises(InputError, match="must be positive"):
         Module(**{name: 0.0})  # type: ignore[arg-type]
+
+
+def test_nothing_is_said_of_a_package_that_is_not_used() -> None:
+    code = (
+        "import logging; logging.basicConfig(); from madem.beam.geometry import Module; Module().q"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

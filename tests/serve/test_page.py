@@ -258,15 +258,51 @@ def test_the_page_in_a_real_browser(shown: tuple[ServiceConfig, Path], tmp_path:
         data = "document.getElementById('frame').getContext('2d').getImageData(0,0,512,128).data"
         assert len(set(browser.run(f"[...new Set({data})]"))) > 3  # type: ignore[call-overload]
         assert browser.run("document.querySelectorAll('#scores rect').length") == 41
+        assert "photons or more" in str(browser.run("document.getElementById('where').innerText"))
+        assert browser.run("document.getElementById('shadow').checked") is True
         assert "calibrated" in str(browser.run("document.getElementById('generations').innerText"))
         send = ("document.getElementById('token').value = %s;"
-                "document.getElementById('key').value = 'shadow';"
-                "document.getElementById('value').value = 'false';"
-                "document.querySelector('#control button').click(); true")  # fmt: skip
+                "document.getElementById('shadow').checked = true;"
+                "document.getElementById('shadow').click(); true")  # fmt: skip
         browser.run(send % json.dumps("wrong"))
         browser.until("document.getElementById('answer').textContent.includes('token is wrong')")
         browser.run(send % json.dumps(token_of(folder)))
-        browser.until("document.getElementById('answer').textContent.includes('\"shadow\":false')")
+        browser.until("document.getElementById('answer').textContent === 'done: shadow false'")
         assert json.loads((folder / "control.json").read_text()) == {"shadow": False}
+        pin = "document.querySelector('[data-key=pin] input').value = 7; "
+        browser.run(pin + "document.querySelector('[data-key=pin] button').click(); true")
+        browser.until("document.getElementById('answer').textContent.includes('generation 7')")
+        wide = "document.documentElement.scrollWidth"
+        size = {"width": 420, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser("Emulation.setDeviceMetricsOverride", **size)
+        assert browser.run(wide) == browser.run("document.documentElement.clientWidth")
+    finally:
+        browser.close()
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium here: apt install chromium")
+def test_the_page_before_the_first_frame_and_when_frames_are_rejected(
+    shown: tuple[ServiceConfig, Path], tmp_path: Path
+) -> None:
+    config, folder = shown
+    status = Status(folder / "status", "worker", every=0)
+    status.write()
+    browser = Browser(tmp_path / "browser")
+
+    def until(kind: str, text: str) -> None:
+        status.write()
+        browser.until(f"document.getElementById('state').textContent.includes('{text}')")
+        assert browser.run("document.getElementById('state').className") == kind
+
+    try:
+        browser("Page.navigate", url=f"http://127.0.0.1:{config.page}/")
+        browser.until("document.body?.dataset.drawn === 'yes'")
+        until("waiting", "waiting for frames (shadow: all is kept)")
+        asked(Store(folder), {"shadow": False})
+        until("waiting", "waiting for frames (rejecting)")
+        status.counts["frames"] = 5
+        until("rejecting", "live, rejecting")
+        asked(Store(folder), {"shadow": True})
+        until("shadow", "live, shadow: all is kept")
     finally:
         browser.close()

@@ -65,6 +65,9 @@ def test_a_verdict_is_what_the_chip_says_of_the_reduced_frame(
     for each in found:
         assert each["would"] == (each["score"] > model.cut)
         assert each["keep"]  # shadow is the default
+    told = sum(not each["would"] and each["why"] != "audit" for each in found)
+    assert 0 < worker.status.counts["would reject"] == told
+    assert worker.status.counts["rejected"] == 0
 
 
 def test_rejects_are_rejected_where_shadow_is_off_and_some_are_kept(folder: Path) -> None:
@@ -76,6 +79,7 @@ def test_rejects_are_rejected_where_shadow_is_off_and_some_are_kept(folder: Path
     assert all(each["keep"] == (each["why"] == "audit") for each in found)
     assert 20 <= len(audited) <= 60  # 40 in the mean
     assert worker.status.counts["rejected"] == len(found) - len(audited)
+    assert worker.status.counts["would reject"] == worker.status.counts["rejected"]
 
 
 def test_what_is_in_doubt_is_kept_with_its_reason(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -108,6 +109,7 @@ class Module:
     @property
     def _geometry(self) -> Any:
         """Return what pyFAI knows of the module."""
+        logging.getLogger("silx.opencl").setLevel(logging.ERROR)  # its warning: no pyopencl, unused
         pixels = needed("pyFAI.detectors").Detector(self.pixel, self.pixel, max_shape=self.shape)
         row, column = ((at + 0.5) * self.pixel for at in self.centre)
         return needed("pyFAI.geometry").Geometry(

@@ -63,12 +63,18 @@ def replay(
     settings: Settings = None,
     rate: Annotated[float, typer.Option(min=0.01, max=1e6, help="Frames a second.")] = 50.0,
     frames: Annotated[int | None, typer.Option(min=1, help="How many, at most.")] = None,
-    series: Annotated[str | None, typer.Option(help="NUMBER-NAME; else of the time.")] = None,
-    delay: Annotated[float, typer.Option(min=0, help="Of labels, s; of what frames show.")] = 10.0,
+    series: Annotated[
+        str | None, typer.Option(help="Its name, NUMBER-NAME; else the time of day.")
+    ] = None,
+    delay: Annotated[float, typer.Option(min=0, help="From a frame to its label, s.")] = 10.0,
     data: Annotated[str | None, typer.Option(help="The data set of frames in the file.")] = None,
     labels: Annotated[str | None, typer.Option(help="That of labels in the file.")] = None,
 ) -> None:
-    """Send simulated or recorded frames as a detector would, and labels after them."""
+    """Send simulated or recorded frames as a detector would, and labels after them.
+
+    Frames wait for a service that is set to the same source; labels say what the frames show, as
+    the simulation or the file knows it.
+    """
     import time
 
     from madem.beam.sources.hdf5 import Recorded
@@ -83,7 +89,15 @@ def replay(
     source: Any = held.detector.source("all", held.detector.seed)
     if file is not None:
         module = held.detector.module.make(where="detector.module")
-        source = Recorded(file, module, data, labels, held.corner, held.photon)
+        source = Recorded(
+            file,
+            module,
+            data,
+            labels,
+            held.corner,
+            held.photon,
+            names=("HDF5", "--data", "--labels"),
+        )
     with plain_console().status("sending") as status:
         sent = send(source, name, held.source, rate,
                     (f"tcp://{held.host}:{held.labels}", delay), frames,
@@ -124,7 +138,11 @@ def state(
     rollback: Annotated[int | None, typer.Option(help="Let this generation judge.")] = None,
     export: Annotated[str | None, typer.Option(help="Write the frame list of a series.")] = None,
 ) -> None:
-    """Show the generations of a service's chip, pin one, go back to one, or list kept frames."""
+    """Show the generations of a service's chip, pin one, go back to one, or list kept frames.
+
+    Missed hits: of those among the frames that the calibration has set aside, at a cut that rejects
+    the share of the others that is asked for.
+    """
     import time
 
     from rich.table import Table

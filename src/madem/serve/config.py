@@ -108,4 +108,4 @@ class ServiceConfig(Strict):
             return self.detector.source("none", self.detector.seed)
         module = self.detector.module.make(where="detector.module")
         return Recorded(Path(self.file), module, labels=self.labelled, corner=self.corner,
-                        photon=self.photon)  # fmt: skip
+                        photon=self.photon, names=("file", "file", "labelled"))  # fmt: skip

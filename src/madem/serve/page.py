@@ -137,6 +137,7 @@ def application(config: ServiceConfig, folder: Path) -> Any:
     route = needed("starlette.routing", "serve").Route
     prometheus = needed("prometheus_client", "serve")
     token, store = token_of(folder), Store(folder, config.generations)
+    control_file = Control(folder / "control.json")
     registry = prometheus.CollectorRegistry()
     registry.register(Samples(folder))
 
@@ -147,7 +148,9 @@ def application(config: ServiceConfig, folder: Path) -> Any:
 
     def status(_: Any) -> Any:
         held = {"processes": read_all(folder / "status"), "told": TOLD,
-                "generations": generations(store), "at": time.time()}  # fmt: skip
+                "generations": generations(store), "at": time.time(),
+                "asked": {"shadow": config.shadow, "learning": True, **control_file()},
+                "rejected": config.rejected}  # fmt: skip
         return responses.JSONResponse(held, headers=HEADERS)
 
     def metrics(_: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +19,12 @@ from madem.serve.sockets import bound, offered, plain
 
 BEGINS = 300.0
 """Seconds for which the first message waits for a service, which may have to be calibrated."""
+TELLS = 1.0
+"""Seconds after which it says that it waits."""
 WAITS = 2.0
 """Seconds for which a frame waits for somebody who takes it."""
+
+logger = logging.getLogger("madem.serve")
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,16 @@ def replay(
 def _begin(out: Any, series: str, address: str) -> None:
     """Send that the series begins, once somebody is there."""
     zmq = needed("zmq", "serve")
-    out.setsockopt(zmq.SNDTIMEO, round(1000 * BEGINS))
-    try:
-        out.send(edge_of("start", series))
-    except zmq.Again:
-        raise InputError(f"source: nobody takes frames at {address}: start the service") from None
+    for wait in (TELLS, BEGINS):
+        out.setsockopt(zmq.SNDTIMEO, round(1000 * wait))
+        try:
+            out.send(edge_of("start", series))
+            break
+        except zmq.Again:
+            if wait == TELLS:
+                logger.warning("waiting for a service at %s, %.0f s at most", address, BEGINS)
+    else:
+        raise InputError(f"source: nobody takes frames at {address}: start the service")
     out.setsockopt(zmq.SNDTIMEO, round(1000 * WAITS))
 
 

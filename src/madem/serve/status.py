@@ -25,15 +25,17 @@ KEPT = {
     "dark": "nothing reached the detector: open the shutter, or look at the beam",
     "saturated": "half of the pixels have one value far above zero: attenuate the beam",
     "storage": "the disk refuses to be written: free space; all is kept until then",
-    "audit": "a rejected frame in so many is kept, so that missed hits can be counted",
-}
+    "audit": "of rejected frames the share audit, one in 100 unless set, is kept, so that missed "
+             "hits can be counted: nothing is to be done",
+}  # fmt: skip
 """Why a frame is kept without asking its score, and what to do about it."""
 
 TOLD = {
     **REASONS,
     **KEPT,
     "dropped": "the worker cannot keep up: lower the rate, or judge fewer frames",
-    "unsent": "nobody takes the verdicts from their socket: start who reads them",
+    "unsent": "nobody takes the verdicts from their socket: harmless where nobody needs them, "
+              "since they are in the record; else start who reads them",
     "label unknown": "labels name frames that were never judged or whose inputs are gone: send "
                      "them sooner, or raise remembered",
     "label waits": "labels came before their frames: nothing is to be done",

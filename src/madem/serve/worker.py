@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,7 @@ class Worker:
             if doubt is None and not would and self._audited(frame.number):
                 why = "audit"
             keep = would or shadow or why == "audit"
+            self.status.counts["would reject"] += not would and why != "audit"
             self.status.counts["frames"] += 1
             self.status.counts["kept" if keep else "rejected"] += 1
             if why != "score":
@@ -191,7 +192,7 @@ class Worker:
                 "image": frame.number, "score": value if math.isfinite(value) else None,
                 "would": would, "keep": bool(keep), "why": why, "model": number,
             }, x[i]))  # fmt: skip
-        self._picture(frames[-1])
+        self._picture(frames[-1], found[-1][0])
         return found
 
     @property
@@ -246,23 +247,23 @@ class Worker:
             if at is not None:
                 self.status.count("drift", 1, "share of frames kept")
 
-    def _picture(self, frame: Frame) -> None:
-        """Show the newest frame, and all that the page has of the worker."""
+    def _picture(self, frame: Frame, verdict: Mapping[str, Any]) -> None:
+        """Show the newest frame, its verdict, and all that the page has of the worker."""
         now = time.monotonic()
         if now - self.status.written < self.status.every:
             return
         high = float(np.percentile(frame.image[::2, ::2], 99.8)) or 1.0
         grey = (255 * np.clip(frame.image / high, 0, 1)).astype(np.uint8)
         shown = {
-            "series": frame.series, "image": frame.number, "place": self.place.next,
+            "series": frame.series, **verdict, "white": high, "place": self.place.next,
             "picture": base64.b64encode(grey.tobytes()).decode(), "shape": list(grey.shape),
             "histogram": self.histogram.tolist(), "model": getattr(self.model, "number", 0),
             "shadow": bool(self.control().get("shadow", self.config.shadow)), "cut": self.cut,
         }  # fmt: skip
         if self.model is not None:
             cells = self.model.learner.machine.parameters[0][0]
-            shown |= {"joules": self.model.joules(), "weights": cells.tolist(),
-                      "alarms": self.sums}  # fmt: skip
+            near = [at / each.threshold for at, each in zip(self.sums, self.watches, strict=True)]
+            shown |= {"joules": self.model.joules(), "weights": cells.tolist(), "alarms": near}
         if not math.isfinite(self.cut):
             shown["cut"] = None
         self.status.shown = shown

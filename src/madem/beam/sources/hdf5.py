@@ -34,7 +34,7 @@ class Recorded:
     frame, 1 for a hit and 0 for none, -1 where nobody knows. ``corner``: the row and column at
     which the module begins in larger images. ``photon``: what one photon counts; ``interval``: from
     one frame to the next, s. Pixels of the largest value of an unsigned type hold nothing, as
-    detectors write them.
+    detectors write them. ``names``: what who set path, data and labels calls them, for refusals.
     """
 
     path: Path
@@ -44,6 +44,7 @@ class Recorded:
     corner: tuple[int, int] = (0, 0)
     photon: float = 1.0
     interval: float = 0.01
+    names: tuple[str, str, str] = ("frames.path", "frames.data", "frames.labels")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be read as frames of the module."""
@@ -93,12 +94,12 @@ class Recorded:
         with suppress(InputError):
             needed("hdf5plugin")
         if self.path.exists() and not self.path.is_file():
-            raise InputError(f"frames: {abridged(self.path)} is not a plain file")
+            raise InputError(f"{self.names[0]}: {abridged(self.path)} is not a plain file")
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
             said = "there is no such file" if not self.path.exists() else str(error).splitlines()[0]
-            raise InputError(f"frames.path: {abridged(self.path)}: {said[:120]}") from None
+            raise InputError(f"{self.names[0]}: {abridged(self.path)}: {said[:120]}") from None
         with file:
             yield file
 
@@ -110,13 +111,15 @@ class Recorded:
             asked = "no data set of frames was found" if self.data is None else (
                 f"there is no data set {shown(self.data)}")  # fmt: skip
             held = ", ".join(_sets(file)[:4]) or "nothing"
-            raise InputError(f"frames.data: {asked} in {abridged(self.path)}, which has: {held}")
+            raise InputError(
+                f"{self.names[1]}: {asked} in {abridged(self.path)}, which has: {held}"
+            )
         room = [size - at for size, at in zip(found.shape[1:], self.corner, strict=False)]
         if found.ndim != 3 or found.dtype.kind not in "uif" or (
             min(a - b for a, b in zip(room, self.module.shape, strict=True)) < 0
         ):  # fmt: skip
             raise InputError(
-                f"frames.data: {abridged(self.path)} has {found.dtype} {found.shape}, but "
+                f"{self.names[1]}: {abridged(self.path)} has {found.dtype} {found.shape}, but "
                 f"(frames, rows, columns) are needed that hold a module of {self.module.rows} x "
                 f"{self.module.columns} at {self.corner}: see module.rows, columns and corner"
             )
@@ -128,9 +131,11 @@ class Recorded:
             return None
         held = np.asarray(file[self.labels]) if self.labels in file else np.zeros(0)
         if held.shape != (count,) or not np.isin(held, (-1, 0, 1)).all():
+            has = f"has the shape {held.shape}" if held.size else (
+                f"is not in the file, which has: {', '.join(_sets(file)[:4])}")  # fmt: skip
             raise InputError(
-                f"frames.labels: {shown(self.labels)} must be {count} numbers of -1, 0 and 1, one "
-                f"a frame, but {f'has the shape {held.shape}' if held.size else 'is not there'}"
+                f"{self.names[2]}: {shown(self.labels)} must be {count} numbers of -1, 0 and 1, "
+                f"one a frame, but {has}"
             )
         return held.astype(np.int64)
 
