@@ -51,7 +51,9 @@ def test_the_bootstrap_is_as_wide_as_other_frames_would_be() -> None:
     for seed in range(12):
         score, hit = drawn(400, 1000 + seed)
         weights = np.random.default_rng(seed).multinomial(400, np.full(400, 1 / 400), 400)
-        widths.append(resampled(score.numpy(), hit.numpy(), 0.9, weights.astype(float)).std())
+        widths.append(
+            resampled(score.numpy(), hit.numpy(), 0.9, weights.astype(float), np.arange(400)).std()
+        )
     assert np.mean(widths) == pytest.approx(np.std(shares), rel=0.2)
 
 
@@ -81,7 +83,7 @@ def test_ties_are_as_if_drawn(rejected: float) -> None:
 def test_weights_are_frames_that_come_so_often(count: bool) -> None:
     score, hit = counted(2) if count else drawn(500, 2)
     weights = np.random.default_rng(3).multinomial(500, np.full(500, 1 / 500), 20)
-    found = resampled(score.numpy(), hit.numpy(), 0.9, weights.astype(float))
+    found = resampled(score.numpy(), hit.numpy(), 0.9, weights.astype(float), np.arange(500))
     for share, weight in zip(found, torch.from_numpy(weights), strict=True):
         again = score.repeat_interleave(weight, 1), hit.repeat_interleave(weight)
         assert share == pytest.approx(float(missed_at(*again, 0.9).mean()))

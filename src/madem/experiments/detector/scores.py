@@ -12,7 +12,7 @@ from torch import Tensor
 from madem.experiments.detector.bench import REJECTED
 from madem.experiments.detector.claims import alarms_of, contrasts_of
 from madem.experiments.detector.config import DetectorConfig
-from madem.experiments.detector.cuts import Array, missed_at, misses, resampled
+from madem.experiments.detector.cuts import Array, Places, missed_at, misses, resampled
 from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
 from madem.experiments.detector.strategies import STRATEGIES
 from madem.experiments.running.results import Interval
@@ -40,21 +40,22 @@ def windows_of(score: Tensor, hit: Tensor) -> list[float | None]:
     ]
 
 
-def drawn_blocks(frames: int, count: int, draws: np.random.Generator) -> Array:
-    """Return how often each frame is drawn, ``(count, frames)``, with all of its block.
+def drawn_blocks(frames: int, count: int, draws: np.random.Generator) -> tuple[Array, Places]:
+    """Return how often each block of frames is drawn, ``(count, blocks)``, and each frame's block.
 
     Blocks are of ``RUN`` frames, shorter where there would be fewer than 20 of them.
     """
     block = np.arange(frames) // max(1, min(RUN, frames // 20))
     blocks = int(block[-1]) + 1
     times = draws.multinomial(blocks, np.full(blocks, 1 / blocks), count)
-    return np.asarray(times[:, block], float)
+    return np.asarray(times, float), block
 
 
 class Resamples:
     """Bootstrap samples of all strategies under one condition, of the same seeds and frames.
 
-    ``drawn``: by strategy and rejection, means over the seeds drawn; ``mean``: the share as it is.
+    ``drawn``: by strategy and rejection, means over the seeds drawn; ``mean``: the share as it is;
+    ``least``: half a hit of all, as a share.
     """
 
     def __init__(self, config: DetectorConfig, scores: Sequence[Mapping[str, Tensor]]) -> None:
@@ -64,6 +65,7 @@ class Resamples:
         """
         draws, count = np.random.default_rng(config.seed), config.resamples
         seeds = draws.integers(len(scores), size=(count, len(scores)))
+        self.least = 0.5 / max(1, sum(int((held["hit"] == 1).sum()) for held in scores))
         self.mean, self.drawn = dict[tuple[str, Level], float](), dict[tuple[str, Level], Array]()
         each = dict[tuple[str, Level], list[Array]]()
         for held in scores:
@@ -72,7 +74,7 @@ class Resamples:
             for key in STRATEGIES:
                 own = held[key].double().numpy()
                 for name, share in REJECTIONS.items():
-                    sampled = resampled(own, hit, share, frames)
+                    sampled = resampled(own, hit, share, *frames)
                     each.setdefault((key, name), []).append(sampled)
         for (key, name), samples in each.items():
             share = REJECTIONS[name]
@@ -85,9 +87,16 @@ class Resamples:
         return Interval.of(self.mean[key, name], self.drawn[key, name])
 
     def fewer(self, key: str, other: str) -> Interval:
-        """Return the share of what ``other`` misses that ``key`` does not."""
-        drawn = 1 - self.drawn[key, "90"] / np.maximum(self.drawn[other, "90"], 1e-9)
-        return Interval.of(1 - self.mean[key, "90"] / max(self.mean[other, "90"], 1e-9), drawn)
+        """Return the share of what ``other`` misses that ``key`` does not.
+
+        Below half a hit in all counts as that.
+        """
+
+        def share(own: Any, rival: Any) -> Any:
+            return 1 - np.maximum(own, self.least) / np.maximum(rival, self.least)
+
+        mean = float(share(self.mean[key, "90"], self.mean[other, "90"]))
+        return Interval.of(mean, share(self.drawn[key, "90"], self.drawn[other, "90"]))
 
     def less(self, key: str, other: str) -> Interval:
         """Return how much larger a share ``key`` misses than ``other``."""
@@ -98,7 +107,7 @@ class Resamples:
         """Return the share of what ``lost`` lost since ``before`` that ``key`` has again."""
 
         def share(own: Any, other: Any) -> Any:
-            return (other - own) / np.maximum(other - before, 1e-9)
+            return (other - own) / np.maximum(other - before, self.least)
 
         mean = float(share(self.mean[key, "90"], self.mean[lost, "90"]))
         return Interval.of(mean, share(self.drawn[key, "90"], self.drawn[lost, "90"]))
@@ -120,8 +129,7 @@ def by_strength(
     edges, missed, spots = torch.tensor(bins), list[Tensor](), list[Tensor]()
     for held in scores:
         hit, own = held["hit"] == 1, held[key].double()
-        even = np.ones((1, int((~hit).sum())))
-        each = [misses(chip[hit], chip[~hit], REJECTED, even)[0] for chip in own.numpy()]
+        each = [misses(chip[hit], chip[~hit], REJECTED) for chip in own.numpy()]
         missed.append(torch.from_numpy(np.mean(each, 0)))
         spots.append(held["spots"][hit])
     bin_of = torch.bucketize(torch.cat(spots), edges, right=True) - 1
