@@ -138,7 +138,8 @@ def said(found: SpectrumResults, task: str) -> list[str]:
     """Say which rules have not learned, and where the claim holds for those that have."""
     new = [f"{WAYS[rule].short} ({100 * part.ideal:.1f} % on ideal chips)"
            for rule, part in found.tasks[task].items() if not part.learned]  # fmt: skip
-    first = f"Not learned, near chance, so that what is lost means nothing: {', '.join(new)}."
+    first = ("Not learned, less than a fifth of the way from chance to all right, so that what is "
+             f"lost means nothing: {', '.join(new)}.")  # fmt: skip
     return [*([first] if new else []), *words(found.verdicts[task])]
 
 
