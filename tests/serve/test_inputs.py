@@ -75,3 +75,13 @@ def test_a_file_of_another_size_is_begun_anew(tmp_path: Path) -> None:
     assert images(Inputs(tmp_path, 200, 4)) == []
     assert len(list(tmp_path.glob("inputs.*"))) == 1
     assert AT_ONCE < 1000
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    mine = [tmp_path / name for name in ("inputs.csv", "inputs.1.csv", "inputs.h5", "inputs.1.2.3")]
+    for each in mine:
+        each.write_text("mine")
+    (tmp_path / "inputs.7.8").mkdir()
+    filled(tmp_path, 3, 100)
+    assert [each.read_text() for each in mine] == ["mine"] * 4
+    assert (tmp_path / "inputs.7.8").is_dir()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cbor2
 import pytest
+import zmq
 
 from madem.errors import InputError
-from madem.serve.labels import AT_ONCE, Label, labels_in, messages_of, read_labels
+from madem.serve.labels import AT_ONCE, TOGETHER, Label, labels_in, messages_of, read_labels
+from madem.serve.sockets import LARGEST, plain
 
 
 def test_labels_come_back_from_messages() -> None:
-    sent = [Label("1-A", number, number % 3 == 0) for number in range(AT_ONCE + 5)]
+    sent = [Label("1-A", number, number % 3 == 0) for number in range(TOGETHER + 5)]
     messages = list(messages_of(sent))
     assert len(messages) == 2
     assert [label for content in messages for label in labels_in(content)] == sent
@@ -28,6 +31,28 @@ def test_labels_come_back_from_messages() -> None:
 )  # fmt: skip
 def test_what_is_no_label_is_none(held: object) -> None:
     assert set(labels_in(cbor2.dumps(held))) == {None}
+
+
+@pytest.mark.parametrize("number", [0, 2, 4, 5, 30, 35, 36, 37, 52, 258, 1004, 9999])
+def test_a_tag_is_no_label_and_nothing_is_made_of_it(number: int) -> None:
+    long = "(?i)" + "[\0-\U0010ffff]" * 100  # of which a pattern takes seconds
+    held = {35: long, 0: "2026-11-28T00:00:00Z", 36: long, 37: bytes(16), 52: bytes(4), 5: [9, 9],
+            4: [1, 10**18], 30: [10**99, 3], 258: [1], 2: b"\1"}.get(number, 1)  # fmt: skip
+    began = time.monotonic()
+    for content in ([cbor2.CBORTag(number, held)],
+                    [{"series": "1-A", "image": cbor2.CBORTag(number, held), "hit": 1}],
+                    [{"series": "1-A", "image": 1, "hit": 1, "more": cbor2.CBORTag(number, held)}],
+                    [{"series": "1-A", "image": 1, "hit": 1}, cbor2.CBORTag(number, held)],
+                    ):  # fmt: skip
+        assert list(labels_in(cbor2.dumps(content))) == [None]
+    assert time.monotonic() - began < 0.5
+
+
+def test_what_waits_at_the_socket_of_labels_is_bounded() -> None:
+    longest = [Label("\U0001f52c" * 100, 2**53 - 1, True)] * 1000
+    assert max(map(len, messages_of(longest))) <= LARGEST <= 2**17
+    with zmq.Context() as context, plain(context, "PULL") as socket:
+        assert socket.getsockopt(zmq.MAXMSGSIZE) * socket.getsockopt(zmq.RCVHWM) <= 16 * 2**20
 
 
 def test_noise_is_no_label() -> None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
+from threading import Event, Thread
 
+import numpy as np
 import pytest
 import zmq
 
-from madem.serve.receiver import Ring, take
+from madem.beam.sources import Frame
+from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
+from madem.serve.receiver import Ring, receive, take
 from madem.serve.record import Record
+from madem.serve.sockets import bound
 from madem.serve.status import TOLD, Status
+from madem.serve.worker import Worker, _work
 from tests.beam.sources.test_pva import needs_simulator, simulated
-from tests.serve.running import judged, ports, running, small, waited
+from tests.serve.running import each_once, judged, ports, running, small, waited
 
 
 def test_all_that_comes_is_held_judged_or_counted() -> None:
@@ -50,6 +57,69 @@ def test_what_was_given_is_lost_only_where_it_is_asked_for_again() -> None:
             ring.put(b"x", 0.0)  # pushes out those that the worker has
         ring.done(recorded)
         assert ring.dropped == dropped
+
+
+def test_a_message_in_which_two_workers_died_is_given_up_and_no_other() -> None:
+    ring, lives = Ring(100, 10**6), list[list[int]]()
+    for number in range(40):
+        ring.put(b"bad" if number in (7, 30) else b"good", 0.0)
+    at, worker, said = -1, 1, list[str | None]()
+    while at < 39:
+        said.append(ring.asked(at, worker))
+        given = ring.after(at, 10)
+        lives.append([each.number for each in given])
+        if any(each.content == b"bad" for each in given):  # nothing of it comes into the record
+            worker += 1
+        else:
+            at = given[-1].number
+    assert said.count("given up") == 2
+    assert worker <= 1 + 2 * 3
+    assert sum(map(len, lives)) < 40 + 2 * (10 + 2)
+    assert ring.after(39, 10) == []
+    assert ring.dropped == 0
+
+
+def test_a_worker_that_is_given_something_and_does_not_get_it_is_counted() -> None:
+    ring = Ring(100, 10**6)
+    for _ in range(20):
+        ring.put(b"x", 0.0)
+    ring.asked(-1, 5)
+    assert len(ring.after(-1, 10)) == 10
+    assert [ring.asked(-1, 5), len(ring.after(-1, 10))] == [None, 1]  # it asked a moment too soon
+    assert [ring.asked(-1, 5), len(ring.after(-1, 10))] == ["asked again", 1]
+    assert ring.asked(0, 5) is None
+    assert "asked again" in TOLD
+    assert ring.held[0].content == b"x"
+    assert GIVEN_UP not in [each.content for each in ring.held]
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # as at the end of a process
+def test_images_larger_than_a_mebibyte_are_judged_and_those_after_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, over, context = small(), Event(), zmq.Context()
+    monkeypatch.setattr(zmq, "Context", lambda: context)
+    image = np.random.default_rng(0).poisson(1.0, (1024, 1024)).astype(np.float32)
+    worker = Worker(config, folder)
+    with tempfile.TemporaryDirectory() as sockets:
+        given = Path(sockets), lambda: not over.is_set()
+        own = [Thread(target=receive, args=(config, folder, *given), daemon=True),
+               Thread(target=_work, args=(worker, *given), daemon=True)]  # fmt: skip
+        for each in own:
+            each.start()
+        try:
+            out = bound(context, "PUSH", config.source, "source")
+            out.send(edge_of("start", "1-A", 3))
+            for number in range(3):
+                out.send(message_of(Frame("1-A", number, 0.0, image)))
+            waited(lambda: worker.place.next == 3 and not worker.unwritten, 20)
+        finally:
+            over.set()
+            for each in own:
+                each.join(10)
+            context.destroy(0)
+    each_once(folder, "1-A", 3)
+    assert worker.status.counts["frames"] == 3
 
 
 def test_where_there_is_no_memory_the_ring_shrinks_and_goes_on(tmp_path: Path) -> None:

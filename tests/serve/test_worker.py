@@ -16,7 +16,7 @@ import zmq
 from scipy.stats import binomtest
 
 from madem.beam.sources import Frame
-from madem.beam.sources.stream2 import edge_of, message_of
+from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
 from madem.serve.config import ServiceConfig
 from madem.serve.labels import Label, messages_of
 from madem.serve.sockets import joined
@@ -246,6 +246,37 @@ def test_odd_messages_are_counted_and_the_next_frame_is_judged(
     assert [each["image"] for each in line["verdicts"]] == [0]
     assert worker.record.known().lines == count
     assert sum(worker.status.counts.values()) >= count
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 3e38, np.inf])
+@pytest.mark.parametrize("step", [64, 4, 2])
+def test_numbers_that_no_photons_are_harm_no_other_frame(
+    folder: Path, config: ServiceConfig, value: float, step: int
+) -> None:
+    worker, images = Worker(config, folder), pictures(config, 2)
+    pixels = images[0].astype("<f8")
+    pixels[::step, ::step] = value
+    pixels[::step, 1::step] = -value
+    array = cbor2.CBORTag(40, [list(pixels.shape), cbor2.CBORTag(86, pixels.tobytes())])
+    held = {"type": "image", "series_id": 1, "series_unique_id": "A", "image_id": 0,
+            "data": {"threshold_1": array}}  # fmt: skip
+    second = message_of(Frame("2-A", 0, 0.0, images[1]))
+    lines = worker.judged([cbor2.dumps(held), second], "e", [(0, 0.0), (1, 0.0)])
+    scores = [each["score"] for _, line, _ in lines for each in line["verdicts"]]
+    assert len(scores) == 2
+    assert None not in scores
+    assert np.isfinite(worker.seen.levels).all()
+
+
+def test_a_message_that_was_given_up_is_a_gap_and_its_image_is_kept(
+    folder: Path, config: ServiceConfig
+) -> None:
+    worker, (image,) = Worker(config, folder), pictures(config, 1)
+    first, last = (message_of(Frame("1-A", number, 0.0, image)) for number in (0, 2))
+    lines = worker.judged([first, GIVEN_UP, last], "e", [(n, 0.0) for n in range(3)])
+    assert worker.recorded([(place, line) for place, line, _ in lines])
+    assert worker.status.counts["given up"] == 1
+    assert each_once(folder, "1-A", 3)["lost"] == 1
 
 
 def test_what_is_shown_can_be_read_by_a_page(folder: Path, config: ServiceConfig) -> None:

@@ -55,7 +55,7 @@ class ServiceConfig(Strict):
     source: str = Field("tcp://127.0.0.1:31001", min_length=1, max_length=200)
     channel: str | None = None
     corner: tuple[Edge, Edge] = (0, 0)
-    photon: float = Field(1.0, gt=0, le=1e6)
+    photon: float = Field(1.0, ge=1e-9, le=1e6)
     file: str | None = None
     labelled: str = "labels"
     shadow: bool = True

@@ -7,6 +7,7 @@ has used. A row that a kill has cut off has a wrong checksum, and is none.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class Inputs:
         self.kind = np.dtype([*held, ("sum", "<u4"), ("label", "<u8")])
         name = f"inputs.{self.most}.{self.features}"
         for other in self.path.glob("inputs.*"):
-            if other.name != name:
+            own = re.fullmatch(r"inputs\.\d+\.\d+", other.name) and other.is_file()
+            if own and other.name != name:
                 other.unlink(missing_ok=True)
         self.file = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o666)
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from madem.beam import needed
+from madem.beam.sources.stream2 import BUILT_IN, refuse
 from madem.documents import read
 from madem.errors import InputError, abridged, shown
 
 AT_ONCE = 1000
-"""Labels in a message."""
+"""Labels in a message, at most."""
+TOGETHER = 250
+"""Labels in a message that is sent: with the longest names it is not too large."""
 
 
 class Label(NamedTuple):
@@ -45,7 +48,10 @@ def labels_in(content: bytes) -> Iterator[Label | None]:
     """Yield the labels of a message, a list of maps in CBOR, None for each that is none."""
     cbor2 = needed("cbor2", "serve")
     try:
-        held = cbor2.loads(content, max_depth=4, allow_indefinite=False, strict_hashable_types=True)
+        held = cbor2.loads(
+            content, tag_hook=refuse, semantic_decoders=dict.fromkeys((0, *BUILT_IN), refuse),
+            max_depth=4, allow_indefinite=False, strict_hashable_types=True,
+        )  # fmt: skip
     except Exception:  # whatever the decoder makes of bytes that are no message
         held = None
     if not isinstance(held, list | tuple) or len(held) > AT_ONCE:
@@ -61,7 +67,7 @@ def messages_of(labels: Iterable[Label]) -> Iterator[bytes]:
     part = list[dict[str, Any]]()
     for each in labels:
         part.append({"series": each.series, "image": each.image, "hit": int(each.hit)})
-        if len(part) == AT_ONCE:
+        if len(part) == TOGETHER:
             yield cbor2.dumps(part)
             part = []
     if part:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from madem.beam import needed
 from madem.beam.sources.pva import updates
-from madem.beam.sources.stream2 import LARGEST
+from madem.beam.sources.stream2 import GIVEN_UP, LARGEST
 from madem.errors import InputError
 from madem.serve.config import ServiceConfig
 from madem.serve.sockets import bound, plain, taken
@@ -41,7 +41,8 @@ class Ring:
     """At most ``most`` messages of together ``most_bytes``; ``dropped`` counts those that are lost.
 
     ``given``: up to which number the worker has been given messages; one of these that leaves for
-    want of room, ``out``, is lost only if the worker asks for it again.
+    want of room, ``out``, is lost only if the worker asks for it again. What is asked for again is
+    given one by one, up to the number ``slow``; one in which two workers have died is given up.
 
     >>> ring = Ring(2, 10)
     >>> for content in (b"a", b"b", b"c"):
@@ -62,6 +63,10 @@ class Ring:
     dropped: int = 0
     given: int = -1
     out: list[int] = field(default_factory=list)
+    slow: int = -1
+    worker: int = 0
+    died: int = 0
+    missed: int = 0
 
     def put(self, content: bytes, came: float) -> None:
         """Hold a message; the oldest are dropped where there is no room."""
@@ -90,9 +95,25 @@ class Ring:
         while self.held and self.held[0].number <= number:
             self.size -= len(self.held.popleft().content)
 
+    def asked(self, number: int, worker: int) -> str | None:
+        """Hear process ``worker`` ask for what is after ``number``; return what is odd in that."""
+        self.done(number)
+        again, other, given = number < self.given, worker != self.worker, self.given
+        self.worker, self.died, self.missed = (
+            worker, again * (self.died + other), again * (self.missed + (not other)),
+        )  # fmt: skip
+        if again:
+            self.slow, self.given = max(self.slow, given), number
+        if self.died > 1 and self.held and self.held[0].number <= given:
+            first = self.held[0]
+            self.size += len(GIVEN_UP) - len(first.content)
+            self.held[0], self.died = first._replace(content=GIVEN_UP), 0
+            return "given up"
+        return "asked again" if self.missed > 1 else None
+
     def after(self, number: int, many: int) -> list[Held]:
         """Return at most ``many`` messages after ``number``."""
-        found = list[Held]()
+        found, many = list[Held](), 1 if number < self.slow else many
         for each in self.held:
             if each.number > number:
                 found.append(each)
@@ -107,8 +128,7 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
     zmq, cbor2 = needed("zmq", "serve"), needed("cbor2", "serve")
     status, ring = Status(folder / "status", "receiver"), Ring(config.ring, config.ring_bytes)
     context = zmq.Context()
-    source = plain(context, "PULL")
-    source.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+    source = plain(context, "PULL", LARGEST)
     source.setsockopt(zmq.RCVHWM, AT_ONCE)
     worker = bound(context, "ROUTER", f"ipc://{sockets}/ring", "ring")
     feeding: Thread | None = None
@@ -127,9 +147,10 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
                 take(source, ring, status)
             else:
                 who, *_, said = worker.recv_multipart()
-                epoch, number, many = cbor2.loads(said)
+                epoch, number, many, process = cbor2.loads(said)
                 number = number if epoch == ring.epoch else -1
-                ring.done(number)
+                if why := ring.asked(number, process):
+                    status.count(why)
                 waiting = who, number, many
         if waiting is not None and ring.held and (found := ring.after(*waiting[1:])):
             head = cbor2.dumps([ring.epoch, [each[:2] for each in found], ring.dropped])

@@ -8,10 +8,12 @@ from typing import Any
 from madem.beam import needed
 from madem.errors import InputError
 
-LARGEST = 2**20
-"""Bytes of the largest message that is heard from others than the detector."""
+LARGEST = 2**17
+"""Bytes of the largest message that is heard where nothing else is said."""
 WAITING = 10_000
-"""Messages that wait on either side."""
+"""Messages that wait to be sent."""
+HEARD = 100
+"""Messages of one sender that wait to be heard."""
 
 
 def bound(context: Any, kind: str, address: str, key: str) -> Any:
@@ -27,25 +29,28 @@ def bound(context: Any, kind: str, address: str, key: str) -> Any:
     return socket
 
 
-def joined(context: Any, kind: str, address: str) -> Any:
-    """Return a socket of a ``kind`` that is connected to ``address``."""
-    socket = plain(context, kind)
+def joined(context: Any, kind: str, address: str, largest: int = LARGEST) -> Any:
+    """Return a socket of a ``kind`` that is connected to ``address``, for messages so large."""
+    socket = plain(context, kind, largest)
     socket.connect(address)
     return socket
 
 
-def plain(context: Any, kind: str) -> Any:
-    """Return a socket that waits for nobody when it is closed."""
+def plain(context: Any, kind: str, largest: int = LARGEST) -> Any:
+    """Return a socket that waits for nobody when it is closed.
+
+    Who sends it more than ``largest`` bytes at once is cut off.
+    """
     zmq = needed("zmq", "serve")
     socket = context.socket(getattr(zmq, kind))
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, WAITING)
-    socket.setsockopt(zmq.RCVHWM, WAITING)
-    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+    socket.setsockopt(zmq.RCVHWM, HEARD)
+    socket.setsockopt(zmq.MAXMSGSIZE, largest)
     return socket
 
 
-def taken(socket: Any, most: int = 1000) -> Iterator[bytes]:
+def taken(socket: Any, most: int = 20) -> Iterator[bytes]:
     """Yield what has come, ``most`` messages at once, and wait for none."""
     zmq = needed("zmq", "serve")
     for _ in range(most):

@@ -33,6 +33,7 @@ KEPT = {
 TOLD = {
     **REASONS,
     **KEPT,
+    "asked again": "messages do not reach the worker in time: give it a core of its own",
     "dropped": "the worker cannot keep up: lower the rate, or judge fewer frames",
     "unsent": "nobody takes the verdicts from their socket: harmless where nobody needs them, "
               "since they are in the record; else start who reads them",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from torch import Tensor
 from madem.beam import needed
 from madem.beam.reduce import Usual, usual_of
 from madem.beam.sources import Frame, Gap
-from madem.beam.sources.stream2 import Place
+from madem.beam.sources.stream2 import LARGEST, Place
 from madem.data.detector import lit
 from madem.experiments.running.files import locked
 from madem.learn.watch import Page, watch_of
@@ -281,15 +282,15 @@ def _work(worker: Worker, sockets: Path, alive: Callable[[], bool]) -> None:
     torch.set_num_threads(1)
     out = bound(context, "PUSH", f"tcp://{config.host}:{config.verdicts}", "verdicts")
     within = Within(worker, context) if config.mode == "single" else None
-    ring = joined(context, "DEALER", f"ipc://{sockets}/ring")
+    ring = joined(context, "DEALER", f"ipc://{sockets}/ring", LARGEST)
     while alive():
         if len(worker.unwritten) >= MOST and not worker.recorded([]):
             time.sleep(RETRY)
             continue
-        ring.send(cbor2.dumps([*worker.at, config.together]))
+        ring.send(cbor2.dumps([*worker.at, config.together, os.getpid()]))
         if not ring.poll(round(1000 * ASK)):  # the receiver may have died: another hears this one
             ring.close(0)
-            ring = joined(context, "DEALER", f"ipc://{sockets}/ring")
+            ring = joined(context, "DEALER", f"ipc://{sockets}/ring", LARGEST)
             worker.recorded([])
             worker.status.write()
             continue

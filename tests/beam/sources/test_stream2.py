@@ -17,6 +17,7 @@ import pytest
 from madem.beam.geometry import Module
 from madem.beam.sources import Frame, Gap
 from madem.beam.sources.stream2 import (
+    GIVEN_UP,
     LARGEST,
     REASONS,
     Place,
@@ -193,8 +194,9 @@ HOSTILE = {
         b"", b"noise", image(0)[:-3], b"\x9f" * 100, b"\x81" * 1000,
         bytes.fromhex("5b7fffffffffffffff"), bytes.fromhex("9b00ffffffffffffff"),
     ],
+    "given up": [GIVEN_UP],
     "not a message": [cbor2.dumps(7), cbor2.dumps({"type": "video"}), image(0, data=[1])],
-    "unknown tag": [image(0, user_data=TAG(tag, "a")) for tag in (35, 2, 28, 9999)],
+    "unknown tag": [image(0, user_data=TAG(tag, "a")) for tag in (35, 2, 28, 52, 9999)],
     "series unknown": [
         image(0, image_id=-1), image(0, image_id=True), image(0, image_id=2**60),
         image(0, series_id="x"), image(0, series_unique_id="x" * 100),

@@ -11,19 +11,21 @@ from madem.beam.geometry import Array
 
 MISSING = 0.5
 """The share of a frame's pixels that hold nothing, from which on it is a gap."""
+HIGHEST = np.float32(1e20)
+"""Above any number of photons, and small enough for sums and squares of numbers of 32 bits."""
 
 
 def holding(raw: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which pixels hold something.
 
     Unsigned types say with their largest value that they do not, signed ones with their smallest,
-    and floating ones with what is not finite.
+    and floating ones with what is not finite, or from ``HIGHEST`` on.
 
     >>> holding(np.uint16([0, 7, 65535])).tolist()
     [True, True, False]
     """
     if raw.dtype.kind == "f":
-        return np.asarray(np.isfinite(raw))
+        return np.asarray(np.abs(raw) < HIGHEST)
     information = np.iinfo(raw.dtype)
     return np.asarray(raw != (information.max if raw.dtype.kind == "u" else information.min))
 

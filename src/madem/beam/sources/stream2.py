@@ -32,6 +32,8 @@ BLOCK = 2**20
 """Bytes of the largest block that is compressed by itself; detectors have 8,192."""
 REMEMBERED = 100
 """Of so many series that are over it is known that they were."""
+GIVEN_UP = b"given up"
+"""Stands for a message in which who read it has died, again and again."""
 WINDOW = 8
 """After so many gaps of one length in a row, another client is taken to share the stream."""
 
@@ -40,11 +42,14 @@ TYPES = {
     78: "<i4", 85: "<f4", 86: "<f8",
 }  # fmt: skip
 """Types of pixels by the tag of their array."""
-BUILT_IN = (1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000)
+BUILT_IN = (
+    1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000,
+)  # fmt: skip
 """Tags that cbor2 would make objects of, and that no message needs."""
 
 REASONS = {
     "too large": "check what sends to this port: no image of a detector is as large",
+    "given up": "the worker died twice in one message: its image is kept; report it with the log",
     "not CBOR": "check that the detector's stream format is cbor, and what else sends to this port",
     "unknown tag": "check the version of the detector's stream",
     "not a message": "check that the detector's stream format is cbor",
@@ -145,8 +150,10 @@ def parsed(content: bytes) -> Message:
     """
     if len(content) > LARGEST:
         raise RefusedError("too large")
+    if content == GIVEN_UP:
+        raise RefusedError("given up")
     cbor2 = needed("cbor2", "serve")
-    refused: dict[int, Any] = dict.fromkeys(BUILT_IN, _refuse)
+    refused: dict[int, Any] = dict.fromkeys(BUILT_IN, refuse)
     try:
         held = cbor2.loads(
             content, tag_hook=_tagged, semantic_decoders=refused | {0: lambda text, _: text},
@@ -196,7 +203,8 @@ def _seconds(held: Mapping[str, Any]) -> float:
     return 0.0
 
 
-def _refuse(value: Any, immutable: bool) -> Any:
+def refuse(value: Any, immutable: bool) -> Any:
+    """Refuse a tag of CBOR, whatever it holds."""
     del value, immutable
     raise RefusedError("unknown tag")
 
