@@ -94,7 +94,21 @@ def test_lines_are_written_in_order_whatever_series_they_are_of(
     assert record.reached("1-A") == 5
 
 
-@pytest.mark.parametrize("text", [b"", b"\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b'{"n": 1}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\n",
+        b"[]\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"n": 1}\n',
+        b"[" * 9000 + b"\n",
+        b'{"n": 1, "at": ["e", 1], "place": ["1-A", 1, 0.5, "<u2", 9, true]}\n',
+        b'{"n": "1", "at": ["e", 1], "place": ["1-A", 1, 0.5, "<u2", 9, true, []]}\n',
+        b'{"n": 1, "at": ["e", 1], "place": ["1-A", 1, 0.5, "<u2", 9, true, 7], "mask": 3}\n',
+    ],
+)
 def test_a_file_that_holds_no_line_is_passed_over(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "1-A.jsonl").write_bytes(text)
     assert Record(tmp_path).known().lines == 0
@@ -110,3 +124,12 @@ def test_frames_to_be_kept_are_listed_and_flagged(tmp_path: Path) -> None:
     with h5py.File(flags) as file:
         assert file["entry/madem/keep"][:].tolist() == [0, 1, 2, 2, 1, 0]
         assert np.isnan(file["entry/madem/score"][2])
+
+
+def test_an_announcement_of_a_billion_frames_lists_no_billion(tmp_path: Path) -> None:
+    record = Record(tmp_path / "verdicts")
+    record.known()
+    place, said = line(1, 3)
+    record.add([(place, said | {"gaps": [{"image": 4, "count": 10**9, "why": "end missed"}]})])
+    listed = record.export("1-A", tmp_path / "out")[0].read_text()
+    assert listed.count("\n") == 3 + 10_000_000

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from madem.errors import InputError
+from madem.serve.page import generations
 from madem.serve.store import FORMAT, Store
 
 
@@ -71,7 +72,9 @@ def test_power_lost_at_any_step_leaves_the_old_one_or_the_new_one(
     assert store.save({"x": torch.ones(3)}, {"why": "again"}) in (2, 3)
 
 
-@pytest.mark.parametrize("harm", ["torn", "longer", "gone", "manifest", "format", "current"])
+@pytest.mark.parametrize(
+    "harm", ["torn", "longer", "gone", "manifest", "format", "current", "link"]
+)
 def test_damage_is_found_and_the_newest_whole_one_is_used(tmp_path: Path, harm: str) -> None:
     store = saved(tmp_path, 2)
     where = tmp_path / "generations/000002"
@@ -86,12 +89,16 @@ def test_damage_is_found_and_the_newest_whole_one_is_used(tmp_path: Path, harm: 
         manifest.write_bytes(b"[" * 5000)
     elif harm == "format":
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": FORMAT + 1}))
+    elif harm == "link":
+        (tmp_path / "CURRENT").rename(tmp_path / "other")
+        (tmp_path / "CURRENT").symlink_to(tmp_path / "other")
+        (tmp_path / "generations/²").mkdir()
     else:
         (tmp_path / "CURRENT").write_bytes(b"\xff\x00")
     found = store.current()
     assert found is not None
-    assert found.number == (2 if harm == "current" else 1)
-    if harm != "current":
+    assert found.number == (2 if harm in ("current", "link") else 1)
+    if harm not in ("current", "link"):
         with pytest.raises(InputError, match=r"damaged|no generation 2|has format 2"):
             store.point(2)
 
@@ -104,3 +111,15 @@ def test_the_journal_says_what_was_written_since(tmp_path: Path) -> None:
     assert store.noted() == [{"since": 1, "cells": 5}]
     store.save({"x": torch.zeros(1)}, {"why": "next"})
     assert store.noted() == []
+
+
+@pytest.mark.parametrize(
+    "said", ["[]", "null", '{"at": "soon"}', '{"at": 1e300}', '{"missed": "x"}', "[" * 9000]
+)
+def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, said: str) -> None:
+    store = saved(tmp_path, 2)
+    (tmp_path / "generations/000002/manifest.json").write_text(said)
+    shown = generations(store)
+    assert shown[-1]["why"] is not None
+    for each in shown[:-1]:
+        assert (each["number"], each["at"], each["missed"]) == (2, None, None)

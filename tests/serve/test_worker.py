@@ -20,7 +20,7 @@ from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
 from madem.serve.config import ServiceConfig
 from madem.serve.labels import Label, messages_of
 from madem.serve.sockets import joined
-from madem.serve.status import KEPT, TOLD
+from madem.serve.status import KEPT, TOLD, Status
 from madem.serve.worker import Within, Worker
 from tests.beam.sources.test_stream2 import HOSTILE
 from tests.serve.running import each_once, pictures, small, waited
@@ -290,3 +290,11 @@ def test_what_is_shown_can_be_read_by_a_page(folder: Path, config: ServiceConfig
     assert held["counts"]["frames"] == 3
     assert held["joules"]["judging"] > 0
     assert set(KEPT) < set(TOLD)
+
+
+def test_names_of_series_forge_no_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Status(tmp_path, "worker").count("lost", 1, "series 1-A\n2026 worker: \x1b[31mforged")
+    assert "\n" not in caplog.messages[0]
+    assert "\x1b" not in caplog.messages[0]

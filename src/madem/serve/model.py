@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -71,6 +72,8 @@ class Model:
         """Become what a generation holds."""
         self.learner.restore(part_of(held, "learner."))
         self.cut, self.number = float(held["cut"]), number
+        if not math.isfinite(self.cut):
+            raise ValueError("the cut is no number")
 
 
 def made(config: ServiceConfig, generation: Generation) -> Model:

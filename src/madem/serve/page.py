@@ -28,6 +28,8 @@ from madem.serve.store import Store
 
 LARGEST = 10_000
 """Bytes of the largest request."""
+SAID = {"why": str, "at": int | float, "missed": int | float, "labels": int}
+"""What is told of a manifest, where it is of that type."""
 MOST = 50
 """Connections at once; more are told to come again."""
 LONGEST = 20.0
@@ -101,11 +103,23 @@ def generations(store: Store) -> list[dict[str, Any]]:
     """Return what the manifests of all generations say, the newest first."""
     found, pointed = list[dict[str, Any]](), store.pointed()
     for number in store.numbers()[::-1]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             said = json.loads((store.home / f"{number:06d}" / "manifest.json").read_bytes())
-            kept = {key: said.get(key) for key in ("number", "why", "at", "missed", "labels")}
-            found.append(kept | {"pinned": store.pinned(number), "current": number == pointed})
+            told: dict[str, Any] = {
+                "number": number,
+                "pinned": store.pinned(number),
+                "current": number == pointed,
+            }
+            for key, kind in SAID.items():
+                value = said.get(key) if isinstance(said, dict) else None
+                told[key] = value if isinstance(value, kind) and _shown(value) else None
+            found.append(told)
     return found
+
+
+def _shown(value: Any) -> bool:
+    """Return whether a number is one that dates and counts can be."""
+    return isinstance(value, str) or bool(abs(value) < 1e11)
 
 
 def asked(store: Store, held: Any) -> dict[str, Any]:

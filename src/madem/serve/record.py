@@ -27,6 +27,8 @@ from madem.experiments.running.files import write_atomically
 TAIL = 1 << 20
 """Bytes at the end of a file in which its last line is."""
 
+MOST = 10_000_000
+"""Frames of a series that are listed."""
 UNKNOWN = "unknown"
 """Stands for a mask that could not be read."""
 
@@ -59,8 +61,7 @@ class Record:
             if line["n"] > last.lines:
                 series, following, time, kind, announced, begun, gaps = line["place"]
                 place = Place(series, following, time, kind, announced, begun, (), tuple(gaps))
-                last = Known(line["n"], place, tuple(line["at"]))
-                mask = line.get("mask", "")
+                last, mask = Known(line["n"], place, tuple(line["at"])), line.get("mask", "")
         last = last._replace(place=last.place._replace(mask=self._mask(mask)))
         over = tuple(name for name in names if name != last.place.series or not last.place.open)
         return last._replace(place=last.place._replace(over=over[-100:]))
@@ -124,21 +125,22 @@ class Record:
     def export(self, series: str, folder: Path) -> list[Path]:
         """Write which frames of a series are to be kept, as text and as flags in HDF5.
 
-        The text has one number a line after lines of ``#``; frames without a verdict are in it,
+        Of the first ``MOST`` frames; there are so many in no series but a forged one. The text has
+        one number a line after lines of ``#``; frames without a verdict are in it,
         since what was not judged is kept. In HDF5, ``entry/madem/keep`` is 1 for frames to be kept,
         0 for others, 2 where there was no verdict; ``score``: not a number there.
         """
-        judged, missing, end = dict[int, Any](), set[int](), 0
+        judged, end = dict[int, Any](), 0
         for line in self.lines(series):
             judged |= {each["image"]: each for each in line["verdicts"]}
             for gap in line["gaps"]:
                 end = max(end, gap["image"] + gap["count"])
-                missing |= set(range(gap["image"], min(gap["image"] + gap["count"], 10_000_000)))
-        end = max([end, *(n + 1 for n in judged)])
+        end = min(MOST, max([end, *(n + 1 for n in judged)]))
         keep = np.full(end, 2, np.uint8)
         score = np.full(end, np.nan, np.float32)
         for number, each in judged.items():
-            keep[number], score[number] = each["would"], each["score"]
+            if number < end:
+                keep[number], score[number] = each["would"], each["score"]
         name = self.file(series).stem
         text = f"# frames to be kept\n# series: {series}\n# frames: {end}\n"
         text += "".join(f"{number}\n" for number in np.flatnonzero(keep))
@@ -171,8 +173,12 @@ def _last(file: Path) -> dict[str, Any] | None:
         opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL))
         text = opened.read()
     for line in reversed(text[: text.rfind(b"\n") + 1].splitlines()):
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             held: dict[str, Any] = json.loads(line)
-            _ = held["n"], held["place"][6], held["at"][1]
-            return held
+            series, following, *_, gaps = place = held["place"]
+            texts, numbers = (series, held.get("mask", "")), (held["n"], following)
+            right = len(place) == 7 and isinstance(gaps, list) and len(held["at"]) == 2
+            right = right and all(isinstance(each, str) for each in texts)
+            if right and all(isinstance(each, int) for each in numbers):
+                return held
     return None

@@ -80,7 +80,7 @@ class Status:
     def count(self, why: str, many: int = 1, where: str = "") -> None:
         """Count ``why``, and say once in a while what to do about it."""
         self.counts[why] += many
-        now = time.monotonic()
+        now, where = time.monotonic(), "".join(c if c.isprintable() else "?" for c in where)
         if why in TOLD and now - self.said.get(why, -AGAIN) >= AGAIN:
             self.said[why] = now
             logger.warning("%s: %s (%d so far%s): %s", self.name, why, self.counts[why],

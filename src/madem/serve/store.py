@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from torch import Tensor
 from madem.errors import InputError, abridged
 from madem.experiments.running.files import read_file, write_atomically
 
+NUMBER = re.compile(r"[0-9]{6,15}")
+"""The name of a generation's folder."""
 FORMAT = 1
 """Of a generation; it rises when what one holds changes."""
 
@@ -66,7 +69,7 @@ class Store:
         """Return the numbers of all generations, the newest last."""
         if not self.home.is_dir():
             return []
-        return sorted(int(each.name) for each in self.home.iterdir() if each.name.isdigit())
+        return sorted(int(each.name) for each in self.home.iterdir() if NUMBER.fullmatch(each.name))
 
     def save(self, tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> int:
         """Keep a new generation, which becomes the current one, and return its number.
@@ -109,7 +112,9 @@ class Store:
 
     def pointed(self) -> int | None:
         """Return which generation ``CURRENT`` names, None where it names none."""
-        text = (read_file(self.path / "CURRENT") or b"").strip() if self.path.is_dir() else b""
+        text = b""
+        with suppress(InputError):  # a link, or a folder
+            text = (read_file(self.path / "CURRENT") or b"").strip() if self.path.is_dir() else b""
         return int(text) if text.isdigit() and len(text) == 6 else None
 
     def current(self) -> Generation | None:

@@ -176,7 +176,7 @@ class Worker:
         for i, (frame, since) in enumerate(zip(frames, came, strict=True)):
             value = float(score[i])
             doubt = self._doubt(frame, value, bool(rest[i]), now - since, since)
-            would = doubt is not None or value > self.cut
+            would = doubt is not None or not value <= self.cut  # nor is a cut that is no number
             why = doubt or "score"
             if doubt is None and not would and self._audited(frame.number):
                 why = "audit"

@@ -22,6 +22,8 @@ from madem.beam.sources import Frame, Gap
 from madem.beam.sources.pixels import MISSING, holding, photons
 from madem.errors import InputError
 
+MANY = 1_000_000_000
+"""How many images a series may have."""
 LARGEST = 64 * 2**20
 """Bytes of the largest message that is read."""
 PIXELS = 2**25
@@ -173,7 +175,7 @@ def parsed(content: bytes) -> Message:
 def _message(held: Mapping[str, Any]) -> Message:
     """Return a message of what CBOR held."""
     what, count = held["type"], held.get("number_of_images")
-    series = f"{_count(held.get('series_id'))}"
+    series = f"{_count(held.get('series_id'), 2**53)}"
     unique = held.get("series_unique_id", "")
     if not isinstance(unique, str) or len(unique) > 64:
         raise RefusedError("series unknown")
@@ -189,8 +191,8 @@ def _message(held: Mapping[str, Any]) -> Message:
     return Message(what, series, _count(held.get("image_id")), _seconds(held), parts)
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+def _count(value: Any, most: int = MANY) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise RefusedError("series unknown")
     return value
 
