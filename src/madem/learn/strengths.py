@@ -301,7 +301,7 @@ def best_of(
     the highest moves each chip over what is rounded away; ``shared``: of the noise, the share that
     is the same at all, but for the division by the strength. It is the smallest share that is seen
     as far as that over sqrt 2, and whose error is no more than ``ENOUGH``, or than the least by
-    ``NEAR``; the highest, where that is near a least that is not enough: the least may lie beyond.
+    ``NEAR``; the highest, where errors that are not small enough still fall there.
     """
     axes = seen.dim()
     signal, bend, noise, rounded, fall = _parts(ladder, order, shared, axes)
@@ -313,8 +313,9 @@ def best_of(
     bound = torch.where(least < LOST, (NEAR * least).clamp_min(ENOUGH), least)
     well = (errors <= bound) & (errors < math.inf)
     smallest = (well * torch.arange(len(SHARES)).reshape(shares.shape)).amax(0)
-    smallest = torch.where((least > ENOUGH) & (errors[0] <= NEAR * least), 0, smallest)
     flat = errors[-9] < NEAR * errors[-1]
+    beyond = (least > ENOUGH) & (least < LOST) & (NEAR * errors[0] < errors[8])
+    smallest = torch.where(beyond, 0, smallest)
     return SHARES[smallest], errors.gather(0, smallest[None])[0], flat
 
 

@@ -33,7 +33,7 @@ def content(folder: RunDirectory, found: PersonalResults) -> dict[str, Any]:
     return {
         "answer": answer(found),
         "titles": {key: strategy.title for key, strategy in STRATEGIES.items()},
-        "picture": picture(config),
+        "pictures": picture(config),
         "bars": bars(main_of(found)),
         "courses": courses(found),
         "claims": [(each.said, valued(each), each.bar, each.reaches) for each in found.contrasts],
