@@ -13,7 +13,7 @@ from madem.serve.config import ServiceConfig
 from madem.serve.inputs import Inputs
 from madem.serve.labels import Label, messages_of
 from madem.serve.learner import Teacher, _held_out, inputs_of
-from madem.serve.model import made
+from madem.serve.model import newest
 from madem.serve.record import Record
 from madem.serve.status import TOLD, Control, Status
 from madem.serve.store import Store
@@ -22,10 +22,8 @@ from tests.serve.running import small
 
 def teacher(folder: Path, *settings: str) -> Teacher:
     config: ServiceConfig = small(*settings)
-    own = Teacher(config, folder, None, Status(folder / "status", "learner"))
-    generation = own.store.current()
-    assert generation is not None
-    return Teacher(config, folder, made(config, generation), own.status)
+    status = Status(folder / "status", "learner")
+    return Teacher(config, folder, newest(config, Store(folder)), status)
 
 
 def frames(own: Teacher, count: int, first: int = 0) -> list[tuple[torch.Tensor, bool]]:
@@ -202,18 +200,21 @@ def test_a_disk_that_refuses_is_counted_and_learning_goes_on(
     assert (own.store.pointed() or 0) > 1
 
 
-@pytest.mark.parametrize("harm", ["damaged generation", "newer generation"])
-def test_a_generation_that_cannot_be_read_is_not_followed(folder: Path, harm: str) -> None:
+@pytest.mark.parametrize("harm", ["damaged", "newer", "other"])
+def test_a_generation_that_cannot_be_used_is_not_followed(folder: Path, harm: str) -> None:
+    """One that is torn, of a newer madem, or whole and of another config."""
     own = teacher(folder)
     assert own.model is not None
-    own.store.save(own.model.state(), {"why": "test"})
+    own.store.save({"x": torch.ones(2)} if harm == "other" else own.model.state(), {"why": "test"})
     manifest = folder / "generations/000002/manifest.json"
     held = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(held | {"format": 99}) if harm[0] == "n" else "")
+    if harm != "other":
+        manifest.write_text(json.dumps(held | {"format": 99}) if harm == "newer" else "")
+    why = "newer generation" if harm == "newer" else "damaged generation"
     for each in (own, teacher(folder)):  # one that was there before, and one after a restart
         for _ in range(3):
             each.heard([])
-        assert each.status.counts[harm] == 1
+        assert each.status.counts[why] == 1
         assert each.before is not None
         assert each.before.number == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from urllib.request import urlopen
 
 import cbor2
 import pytest
@@ -106,6 +108,21 @@ def test_a_kill_at_any_time_loses_no_verdict_and_leaves_a_legal_generation(
     assert number > 1
     assert len(left) <= 1  # of the last one that was killed in a write
     assert done["in a write"] >= kills // 10 or kills < 20
+
+
+def test_a_process_that_hangs_is_begun_again(folder: Path) -> None:
+    config = small("hung=3")
+    with running(config, folder) as service:
+        feed = Feed(config, SERIES, 50.0, 400)
+        waited(lambda: Record(folder / "verdicts").reached(SERIES) > 20)
+        for name in ("worker", "learner", "page", "receiver"):
+            os.kill(service.status("service")["pids"][name], signal.SIGSTOP)
+        waited(lambda: service.status("service")["counts"].get("hung") == 4)
+        feed.finish()
+        waited(lambda: ended(service), 60)
+        urlopen(f"http://127.0.0.1:{config.page}/status.json", timeout=10).close()
+        assert service.status("service")["counts"]["restarted"] == 4
+    each_once(folder, SERIES, 400)
 
 
 def test_overload_drops_are_counted_exactly(folder: Path) -> None:

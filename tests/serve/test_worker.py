@@ -125,6 +125,11 @@ def test_another_generation_judges_from_the_next_frames_on(
     model.cut = 0.0
     assert {each["model"] for each in fed(worker, pictures(config, 2), 2)} == {2}
     assert worker.cut == -123.0
+    worker.store.save({"x": torch.ones(2)}, {"why": "a generation of something else"})
+    for each in (worker, Worker(config, folder)):
+        assert {one["model"] for one in fed(each, pictures(config, 2), 4)} == {2}
+        assert each.status.counts["damaged generation"] == 1
+        assert each.cut == -123.0
 
 
 def test_a_disk_that_is_full_is_counted_and_nothing_is_lost(

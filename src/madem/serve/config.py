@@ -43,7 +43,8 @@ class ServiceConfig(Strict):
     many are judged at once. ``remembered``: frames for which a label may come. ``trial``: labels
     between two trials of what was learned; ``held``: newest labels, one in five, that are never
     learned from, but tried on; ``worse``: how many more hits may be missed among the calibration
-    frames. ``generations`` are kept, besides pinned ones.
+    frames. ``generations`` are kept, besides pinned ones. ``hung``: after how many seconds without
+    a sign of life a process is killed and begun again.
 
     ``verdicts``, ``labels`` and ``page`` are ports on ``host``; ``beyond_loopback`` must be true
     for a host that others can reach.
@@ -73,6 +74,7 @@ class ServiceConfig(Strict):
     held: Some = 300
     worse: float = Field(0.02, ge=0, le=1)
     generations: int = Field(20, ge=2, le=10_000)
+    hung: float = Field(60.0, ge=1, le=86_400)
     host: str = "127.0.0.1"
     beyond_loopback: bool = False
     verdicts: Port = 31011

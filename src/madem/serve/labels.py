@@ -79,7 +79,7 @@ def read_labels(path: Path) -> list[Label]:
 
     Raises ``InputError``, which names the line.
     """
-    text = read(path, "labels", 200_000_000).decode("utf-8-sig", "replace")
+    text = read(path, "labels", 20_000_000).decode("utf-8-sig", "replace")
     where = f"labels: {abridged(path)}"
     rows = csv.DictReader(text.splitlines())
     try:

@@ -20,9 +20,9 @@ from madem.learn.watch import Page, watch_of
 from madem.serve.config import ServiceConfig
 from madem.serve.inputs import Inputs
 from madem.serve.labels import labels_in
-from madem.serve.model import Model, cut_of, made, missed
+from madem.serve.model import Model, cut_of, made, missed, newest
 from madem.serve.record import Record
-from madem.serve.sockets import bound, taken
+from madem.serve.sockets import bound, taken, tcp
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
@@ -62,7 +62,7 @@ class Teacher:
             Control(folder / "control.json"),
         )
         self.inputs, self.record = inputs_of(config, folder), Record(folder / "verdicts")
-        self.model, self.before = model, None if model is None else self._current()
+        self.model, self.before = model, newest(config, self.store)
         self.frames: OrderedDict[Key, Sample] = OrderedDict()
         self.newest, self.reached = dict[str, int](), dict[str, int]()
         self.waiting: OrderedDict[Key, bool] = OrderedDict()
@@ -263,18 +263,13 @@ class Teacher:
         pointed = self.store.pointed()
         if pointed not in (None, self.before.number, self.refused):
             try:
-                generation = self.store.load(pointed)
+                self.before = made(self.config, self.store.load(pointed))
             except InputError:
                 self.refused = pointed
                 self.status.count(self.store.fault() or "damaged generation")
                 return
-            self.before.restore(generation.tensors, pointed)
             self.undo(model)
             model.cut, self.learned = self.before.cut, 0
-
-    def _current(self) -> Model | None:
-        generation = self.store.current()
-        return None if generation is None else made(self.config, generation)
 
     def _watch(self) -> Page:
         """Return the alarm for wrong verdicts: for twice the odds among the reference frames."""
@@ -302,10 +297,9 @@ def learn(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[]
     context = needed("zmq", "serve").Context()
     torch.set_num_threads(1)
     status, store = Status(folder / "status", "learner"), Store(folder, config.generations)
-    generation = store.current()
-    model = None if generation is None else made(config, generation)
+    model = newest(config, store)
     teacher = Teacher(config, folder, model, status)
-    labels = bound(context, "PULL", f"tcp://{config.host}:{config.labels}", "labels")
+    labels = bound(context, "PULL", tcp(config.host, config.labels), "labels")
     while alive():
         labels.poll(200)
         teacher.heard(taken(labels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,6 +94,14 @@ def made(config: ServiceConfig, generation: Generation) -> Model:
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"generation {generation.number} is of another config: {error}") from None
     return model
+
+
+def newest(config: ServiceConfig, store: Store) -> Model | None:
+    """Return the chip of the current generation, or of the newest that holds one; else None."""
+    for generation in store.whole():
+        with suppress(InputError):
+            return made(config, generation)
+    return None
 
 
 def calibrated(config: ServiceConfig, store: Store) -> int:

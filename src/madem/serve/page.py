@@ -6,6 +6,7 @@ file that only this user can read.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -15,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hmac import compare_digest
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
-from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 from madem.beam import needed
 from madem.errors import InputError
@@ -144,6 +146,39 @@ def asked(store: Store, held: Any) -> dict[str, Any]:
     return wanted
 
 
+def of_address(host: str) -> bool:
+    """Return whether a request names its host by an address, or as localhost.
+
+    Any other name may be one that somebody else has bent to this address, to read the page from a
+    page of theirs (DNS rebinding).
+
+    >>> [of_address(each) for each in ("127.0.0.1:31080", "[::1]:31080", "localhost", "evil.net")]
+    [True, True, True, False]
+    """
+    with suppress(ValueError):
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ip_address(name))
+    return False
+
+
+class Addressed:
+    """An ASGI application that answers only requests which name their host by its address."""
+
+    def __init__(self, inner: Any) -> None:
+        """Pass them on to ``inner``."""
+        self.inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one."""
+        answer = self.inner
+        if scope["type"] == "http" and not of_address(
+            dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        ):
+            responses = needed("starlette.responses", "serve")
+            answer = responses.PlainTextResponse("ask by address, or localhost", 400, HEADERS)
+        await answer(scope, receive, send)
+
+
 def application(config: ServiceConfig, folder: Path) -> Any:
     """Return the page as an ASGI application."""
     needed("starlette", "serve")
@@ -187,26 +222,26 @@ def application(config: ServiceConfig, folder: Path) -> Any:
         except OSError as error:
             return responses.JSONResponse({"error": f"not kept: {error.strerror}"}, 507, HEADERS)
 
-    hosts = needed("starlette.middleware.trustedhost", "serve").TrustedHostMiddleware
-    wrapped = needed("starlette.middleware", "serve").Middleware(
-        hosts, allowed_hosts=["127.0.0.1", "localhost", config.host]
-    )
     routes = [*(route(path, page) for path in SERVED), route("/status.json", status),
               route("/metrics", metrics), route("/control", control, methods=["POST"])]  # fmt: skip
-    return needed("starlette.applications", "serve").Starlette(routes=routes, middleware=[wrapped])
+    return Addressed(needed("starlette.applications", "serve").Starlette(routes=routes))
 
 
 def show(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[], bool]) -> None:
     """Serve the page as long as the service is ``alive``."""
     del sockets
 
-    def watch() -> None:
+    async def watch() -> None:
         while alive():
-            time.sleep(0.5)
+            await asyncio.sleep(0.5)
         os._exit(0)
 
-    Thread(target=watch, daemon=True).start()
-    needed("uvicorn", "serve").Server(serving(config, folder)).run()
+    async def both() -> None:
+        watching = asyncio.create_task(watch())
+        await needed("uvicorn", "serve").Server(serving(config, folder)).serve()
+        watching.cancel()
+
+    asyncio.run(both())
 
 
 def serving(config: ServiceConfig, folder: Path) -> Any:

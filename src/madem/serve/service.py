@@ -23,7 +23,7 @@ from madem.experiments.running.files import locked, write_atomically
 from madem.memory import refuse_memory
 from madem.serve.config import ServiceConfig
 from madem.serve.learner import learn
-from madem.serve.model import calibrated, made
+from madem.serve.model import calibrated, made, newest
 from madem.serve.page import show, token_of
 from madem.serve.receiver import receive
 from madem.serve.status import Status
@@ -81,8 +81,8 @@ def prepare(config: ServiceConfig, folder: Path) -> Store:
                                  f"{error}, or begin in another folder") from None  # fmt: skip
         logger.info("generation %d: calibrated", calibrated(config, store))
         store.pin(1)
-    else:
-        made(config, current)
+    elif newest(config, store) is None:
+        made(config, current)  # says what is wrong with it
     token_of(folder)
     return store
 
@@ -92,7 +92,8 @@ def serve(
 ) -> None:
     """Run the service in ``folder`` until ``ended`` is set; ``ready`` is called when it has begun.
 
-    A process that dies is started again, at once at first, after a while where it dies often.
+    A process that dies is started again, at once at first, after a while where it dies often; one
+    that gives no sign of life for ``config.hung`` s is killed.
     """
     refuse_memory({"ring_bytes": config.ring_bytes, "remembered": 2000 * config.remembered})
     config.calibration()  # a file that cannot be read is refused before anything is written
@@ -110,6 +111,9 @@ def serve(
                 while not ended.wait(0.1):
                     for name, process in running.items():
                         if process.is_alive():
+                            if begun.silent(name) > config.hung:
+                                status.count("hung", 1, name)
+                                begun.end(process)
                             continue
                         again = [at for at in failed.get(name, []) if at > time.monotonic() - 60]
                         if again and time.monotonic() - again[-1] < min(
@@ -157,6 +161,7 @@ class _Begun:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([__name__])
         self.reader, self.writer = self.context.Pipe(duplex=False)
+        self.signs = dict[str, Any]()
 
     def __enter__(self) -> _Begun:
         """Return what begins processes."""
@@ -171,22 +176,43 @@ class _Begun:
         self, name: str, config: ServiceConfig, folder: Path, sockets: Path
     ) -> BaseProcess:
         """Begin the process ``name``."""
-        given = (name, config, folder, sockets, self.reader)
+        self.signs[name] = self.context.Value("d", time.monotonic(), lock=False)
+        given = (name, config, folder, sockets, self.reader, self.signs[name])
         process: BaseProcess = self.context.Process(
             target=_part, args=given, name=name, daemon=True
         )
         process.start()
         return process
 
+    def silent(self, name: str) -> float:
+        """Return for how long a process has given no sign of life, s."""
+        return time.monotonic() - float(self.signs[name].value)
 
-def _part(name: str, config: ServiceConfig, folder: Path, sockets: Path, above: Connection) -> None:
-    """Be one of the processes; the terminal's interrupt is for the one that started it."""
+    def end(self, process: BaseProcess) -> None:
+        """Kill a process that hangs, even one that is stopped."""
+        process.kill()
+        process.join(LEAVING)
+        self.signs[process.name].value = time.monotonic()
+
+
+def _part(
+    name: str, config: ServiceConfig, folder: Path, sockets: Path, above: Connection, sign: Any
+) -> None:
+    """Be one of the processes; the terminal's interrupt is for the one that started it.
+
+    Each asks again and again whether it is to go on: that is its sign of life.
+    """
+
+    def alive() -> bool:
+        sign.value = time.monotonic()
+        return not above.poll()
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("madem").setLevel(logging.INFO)
     try:
-        PARTS[name](config, folder, sockets, lambda: not above.poll())
+        PARTS[name](config, folder, sockets, alive)
     except (InputError, OSError, MemoryError) as error:  # it is begun again: one line each time
         logger.error("%s: %s", name, error or "there is no memory")
         raise SystemExit(2) from None

@@ -16,10 +16,20 @@ HEARD = 100
 """Messages of one sender that wait to be heard."""
 
 
+def tcp(host: str, port: int) -> str:
+    """Return the address of a port.
+
+    >>> tcp("127.0.0.1", 80), tcp("::1", 80)
+    ('tcp://127.0.0.1:80', 'tcp://[::1]:80')
+    """
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
 def bound(context: Any, kind: str, address: str, key: str) -> Any:
     """Return a socket of a ``kind`` at ``address``; ``InputError``, of ``key``, if it is taken."""
     zmq = needed("zmq", "serve")
     socket = plain(context, kind)
+    socket.setsockopt(zmq.IPV6, "[" in address)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
@@ -32,6 +42,7 @@ def bound(context: Any, kind: str, address: str, key: str) -> Any:
 def joined(context: Any, kind: str, address: str, largest: int = LARGEST) -> Any:
     """Return a socket of a ``kind`` that is connected to ``address``, for messages so large."""
     socket = plain(context, kind, largest)
+    socket.setsockopt(needed("zmq", "serve").IPV6, "[" in address)
     socket.connect(address)
     return socket
 

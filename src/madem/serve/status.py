@@ -48,6 +48,7 @@ TOLD = {
     "rolled back": "what was learned was worse and is undone: look at the labels",
     "drift": "the share of frames kept, or of errors, has changed: look at beam and sample",
     "restarted": "a process died and was started again: read what it said before",
+    "hung": "a process gave no sign of life and was killed: look at the disk, the load and its log",
     "damaged generation": "CURRENT was not whole, an older generation is used: look at the disk",
     "newer generation": "CURRENT is of a newer madem, an older one is used: go on with that madem",
     "memory": "there is no memory for what the detector sends: lower ring and ring_bytes",

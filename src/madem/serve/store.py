@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -117,13 +117,16 @@ class Store:
             text = (read_file(self.path / "CURRENT") or b"").strip() if self.path.is_dir() else b""
         return int(text) if text.isdigit() and len(text) == 6 else None
 
-    def current(self) -> Generation | None:
-        """Return the current generation, or else the newest whole one, None where there is none."""
+    def whole(self) -> Iterator[Generation]:
+        """Yield the current generation, then the others, newest first, if whole."""
         for number in dict.fromkeys([self.pointed(), *self.numbers()[::-1]]):
             with suppress(InputError):
                 if number is not None:
-                    return self.load(number)
-        return None
+                    yield self.load(number)
+
+    def current(self) -> Generation | None:
+        """Return the current generation, or else the newest whole one, None where there is none."""
+        return next(self.whole(), None)
 
     def fault(self) -> str | None:
         """Return what is wrong with what ``CURRENT`` names, None where nothing is."""

@@ -28,9 +28,9 @@ from madem.experiments.running.files import locked
 from madem.learn.watch import Page, watch_of
 from madem.serve.config import ServiceConfig
 from madem.serve.learner import Teacher, inputs_of
-from madem.serve.model import Model, made
+from madem.serve.model import Model, newest
 from madem.serve.record import Record
-from madem.serve.sockets import bound, joined, offered, taken
+from madem.serve.sockets import bound, joined, offered, taken, tcp
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
@@ -82,19 +82,18 @@ class Worker:
         if stamp == self.stamp and self.model is not None:
             return
         self.stamp = stamp
-        generation = self.store.current()
-        if generation is None:
-            self.model = None
-            return
-        if generation.number != self.store.pointed():
+        found = newest(self.config, self.store)
+        if found is not None and found.number != self.store.pointed():
             self.status.count(self.store.fault() or "damaged generation")
-        if self.model is None:
-            self.model = made(self.config, generation)
+        if self.model is None or found is None:
+            self.model = found
+        else:
+            self.model.restore(found.state(), found.number)
+            return
+        if self.model is not None:
             self.seen = self.model.seen
             kept = self.model.judge(self.model.reference)[0] > self.model.cut
             self.watches = [watch_of(int(kept.sum()), kept.numel(), by) for by in (2.0, 0.5)]
-        else:
-            self.model.restore(generation.tensors, generation.number)
 
     def judged(
         self, messages: Sequence[bytes], epoch: str, marks: Sequence[tuple[int, float]]
@@ -280,7 +279,7 @@ def _work(worker: Worker, sockets: Path, alive: Callable[[], bool]) -> None:
     config, cbor2 = worker.config, needed("cbor2", "serve")
     context = needed("zmq", "serve").Context()
     torch.set_num_threads(1)
-    out = bound(context, "PUSH", f"tcp://{config.host}:{config.verdicts}", "verdicts")
+    out = bound(context, "PUSH", tcp(config.host, config.verdicts), "verdicts")
     within = Within(worker, context) if config.mode == "single" else None
     ring = joined(context, "DEALER", f"ipc://{sockets}/ring", LARGEST)
     while alive():
@@ -318,7 +317,7 @@ class Within:
         config = worker.config
         self.worker = worker
         self.teacher = Teacher(config, worker.folder, worker.model, worker.status)
-        self.labels = bound(context, "PULL", f"tcp://{config.host}:{config.labels}", "labels")
+        self.labels = bound(context, "PULL", tcp(config.host, config.labels), "labels")
 
     def rest(self) -> None:
         """Learn what has come; frames that come meanwhile are kept, and the time is counted."""

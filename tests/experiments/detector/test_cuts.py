@@ -98,5 +98,17 @@ def test_a_counter_is_chosen_as_if_its_ties_were_drawn() -> None:
     excess[~hit, 0] = torch.cat([torch.full((5,), 3.0), torch.linspace(1.2, 1.3, 95)])
     near = torch.arange(4.0)
     assert best_count(excess, hit, near).least == 1.5
-    shares = [float(missed_at(Counting(at, 1.0)(excess, near)[None], hit, 0.9)) for at in (1, 1.5)]
+    each = [Counting(at, 0.0, 1.0)(excess, near)[None] for at in (1, 1.5)]
+    shares = [float(missed_at(score, hit, 0.9)) for score in each]
     assert shares == pytest.approx([0.59, 0.6 * 90 / 95])
+
+
+def test_a_counter_leaves_out_the_blocks_that_are_bright_by_chance() -> None:
+    """Of eight blocks the nearest to the beam is bright in half of all frames."""
+    draws = torch.Generator().manual_seed(0)
+    excess, hit = torch.zeros(400, 8), torch.arange(400) % 4 == 0
+    excess[:, 0] = 20 * torch.rand(400, generator=draws) - 10
+    excess[hit, 3] = 5.0
+    found = best_count(excess, hit, torch.arange(8.0))
+    assert 0 < found.start <= 3 / 8 < found.stop
+    assert float(missed_at(found(excess, torch.arange(8.0))[None], hit, 0.9)) == 0

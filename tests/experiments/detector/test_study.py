@@ -122,11 +122,13 @@ def test_a_killed_run_resumes_bit_for_bit(
 def test_a_counter_counts_and_decides_ties_by_how_far() -> None:
     excess = torch.tensor([[5.0, 5.0, 0.0], [9.0, 5.0, 0.0], [5.0, 5.0, 5.0], [0.0, 0.0, 0.0]])
     near = torch.tensor([0.1, 0.3, 0.2])
-    found = Counting(4.0, 1.0)(excess, near).tolist()
+    found = Counting(4.0, 0.0, 1.0)(excess, near).tolist()
     assert found[3] == 0
     assert 2 < found[0] < found[1] < 3 < found[2] < 4
-    inner = Counting(4.0, 0.6)(excess, near)  # the first and the last block
+    inner = Counting(4.0, 0.0, 0.6)(excess, near)  # the first and the last block
     assert 1 < inner[0] < inner[1] < 2 < inner[2] < 3
+    outer = Counting(4.0, 0.3, 1.0)(excess, near)  # the last and the second one
+    assert 1 < outer[0] == outer[1] < 2 < outer[2] < 3
 
 
 def test_counters_hear_of_labels_what_they_may(finished: Path) -> None:

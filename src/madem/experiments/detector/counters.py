@@ -1,6 +1,7 @@
 """Spot counters: the rivals of everything that learns weights.
 
-A counter says how many blocks lie so many deviations above what is usual, and has two settings.
+A counter says how many blocks lie so many deviations above what is usual; its settings are chosen
+on frames of which is known what they show.
 """
 
 from __future__ import annotations
@@ -19,28 +20,33 @@ from madem.learn.continual import arrivals
 
 @dataclass(frozen=True)
 class Counting:
-    """A counter's two settings: a threshold, and up to which resolution it counts.
+    """A counter's settings: a threshold, and between which resolutions it counts.
 
-    ``least``: deviations above what is usual; ``inner``: the share of blocks, nearest to the beam.
+    ``least``: deviations above what is usual; ``start``, ``stop``: shares of the blocks, in order
+    of their distance from the beam.
     """
 
     least: float
-    inner: float
+    start: float
+    stop: float
 
     def __call__(self, excess: Tensor, nearest: Tensor) -> Tensor:
         """Return how many blocks of each frame lie above the threshold.
 
         Ties are decided by how far they lie above it: below one in sum.
         """
-        lit = nearest.argsort().argsort() < self.inner * len(nearest)
+        place = nearest.argsort().argsort() / len(nearest)
+        lit = (self.start <= place) & (place < self.stop)
         over = (excess - self.least).clamp_min(0) * lit
         return (over > 0).sum(-1) + over.sum(-1) / (1 + over.sum(-1))
 
 
 TRIED = tuple(
-    Counting(least, inner)
+    Counting(least, start, stop)
     for least in (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
-    for inner in (0.25, 0.4, 0.6, 0.8, 1.0)
+    for start in (0.0, 0.1, 0.25, 0.4)
+    for stop in (0.25, 0.4, 0.6, 0.8, 1.0)
+    if start < stop
 )
 """The settings that are tried for a counter."""
 
@@ -88,7 +94,7 @@ def quantile_counter(bench: Bench, name: str) -> Found:
 
 
 def labelled_counter(bench: Bench, name: str) -> Found:
-    """Count likewise, both settings chosen anew as often, and on as many labels, as is retrained.
+    """Count likewise, its settings chosen anew as often, and on as many labels, as is retrained.
 
     Its score is the logarithm of its count over the count at which it rejects as asked.
     """
@@ -98,7 +104,7 @@ def labelled_counter(bench: Bench, name: str) -> Found:
     known = torch.arange(len(excess))[config.calibrating][-config.recent :]
     label, since, scores = bench.shift.hit.clone(), 0, list[Tensor]()
     label[config.shift] = bench.label[config.shift]
-    best, cut = Counting(3.0, 1.0), torch.tensor(0.0)
+    best, cut = Counting(3.0, 0.0, 1.0), torch.tensor(0.0)
 
     def chosen() -> tuple[Counting, Tensor]:
         hit = label[known] == 1
