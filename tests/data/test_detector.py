@@ -9,7 +9,7 @@ import torch
 from madem.beam.geometry import Module
 from madem.beam.reduce import Reduction
 from madem.beam.sources import Frame, Gap, Truth
-from madem.data.detector import calibrated, reduced
+from madem.data.detector import calibrated, lit, reduced, shaken
 from madem.errors import InputError
 
 MODULE = Module(rows=8, columns=16, grid=(1, 2), blocks=2)
@@ -60,3 +60,13 @@ def test_both_classes_are_learned_as_often_and_none_is_refused() -> None:
     assert rows == {tuple(row) for row in x[:60][hit[:60] == 1].tolist()}
     with pytest.raises(InputError, match="0 of 60 frames are hits and 60 are none"):
         calibrated(x, torch.zeros(100).long(), slice(0, 60), slice(60, 100))
+
+
+def test_a_frame_is_shaken_where_thrice_as_many_blocks_as_usual_are_bright() -> None:
+    """Of normal blocks a tenth lies above 1.28 deviations; moved by 0.76 of one, 30 % do."""
+    draws = torch.Generator().manual_seed(0)
+    usual = torch.randn(500, 4096, generator=draws)
+    for moved, expected in ((0.0, 0.0), (0.70, 0.0), (0.82, 1.0), (3.0, 1.0)):
+        share = float(shaken(lit(usual + moved)).double().mean())
+        assert share == pytest.approx(expected, abs=0.01)
+    assert shaken(lit(usual.reshape(5, 100, 4096))).shape == (5, 100)

@@ -96,6 +96,13 @@ def test_a_change_of_the_odds_is_found(found: int, factor: float) -> None:
     assert heard is not None and heard < watch.delay
 
 
+def test_alarms_that_are_heard_together_share_their_false_ones() -> None:
+    one, four = watch_of(30, 300), watch_of(30, 300, alarms=4)
+    assert (one.once, four.once) == (1e5, 4e5)
+    assert four.threshold - one.threshold == pytest.approx(math.log(4))
+    assert (one.before, one.after) == (four.before, four.after)
+
+
 def test_runs_of_like_frames_are_as_if_the_threshold_were_lower() -> None:
     """By as much as sums spread more: ``exp(threshold / v)`` decisions to a false alarm."""
     kind, _ = in_runs((0.35,), 0.6, 200_000, np.random.default_rng(6))

@@ -17,11 +17,12 @@ from scipy.stats import binomtest
 
 from madem.beam.sources import Frame
 from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
+from madem.learn.watch import RAREST
 from madem.serve.config import ServiceConfig
 from madem.serve.labels import Label, messages_of
 from madem.serve.sockets import joined
 from madem.serve.status import KEPT, TOLD, Status
-from madem.serve.worker import Within, Worker
+from madem.serve.worker import WATCHED, Within, Worker
 from tests.beam.sources.test_stream2 import HOSTILE
 from tests.serve.running import each_once, pictures, small, waited
 
@@ -58,7 +59,9 @@ def test_a_verdict_is_what_the_chip_says_of_the_reduced_frame(
     assert model is not None
     kept = model.judge(model.reference)[0] > model.cut
     ends = binomtest(int(kept.sum()), kept.numel()).proportion_ci()
-    assert [watch.before for watch in worker.watches] == pytest.approx([ends.high, ends.low])
+    *kept, brighter = [watch.before for watch in worker.watches]
+    assert kept == pytest.approx([ends.high, ends.low])
+    assert RAREST <= brighter < 0.1
     hit = np.array([frame.truth.hit for frame in frames if frame.truth])
     score = np.array([each["score"] for each in found])
     assert score[hit].mean() > score[~hit].mean()
@@ -104,6 +107,21 @@ def test_what_is_in_doubt_is_kept_with_its_reason(folder: Path) -> None:
     worker.store.home.rename(folder / "elsewhere")
     assert fed(worker, [plain], 6)[0]["why"] == "no model"
     assert {"dark", "masked", "saturated", "late", "no model"} < set(worker.status.counts)
+
+
+def test_a_sensor_that_changes_at_once_raises_an_alarm(folder: Path, config: ServiceConfig) -> None:
+    worker = Worker(config, folder)
+    at = list(WATCHED).index("blocks are brighter")
+    fed(worker, pictures(config, 60))
+    assert worker.sums[at] < 1
+    sums = list[float]()
+    for number, each in enumerate(pictures(config, 60), 60):
+        fed(worker, [2 * each], number)
+        sums.append(worker.sums[at])
+    assert worker.status.counts["drift"] > 0
+    spoke = sums.index(0.0, 5)  # it begins anew
+    assert sums[spoke - 1] > worker.watches[at].threshold - 1
+    assert spoke < 30
 
 
 def test_a_new_worker_goes_on_where_the_record_ends(folder: Path, config: ServiceConfig) -> None:

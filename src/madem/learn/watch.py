@@ -80,13 +80,14 @@ class Page:
         return total, None
 
 
-def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
+def watch_of(found: int, count: int, factor: float = 2.0, alarms: int = 1) -> Page:
     """Return the alarm for a share whose odds have become ``factor`` times what they were.
 
     It was ``found`` of ``count``: that end of its 95 % interval (Clopper and Pearson) counts from
     which there is more to go, so that a share known badly raises no alarm; of yes or of no, that
     which is to become more is at least 2 in 100. Where there is nowhere to go, none, or all, found,
-    it never speaks. Of small shares the odds are the share itself.
+    it never speaks. Of small shares the odds are the share itself. ``alarms``: how many such are
+    heard, which speak falsely once in 1e5 decisions together.
 
     >>> watch = watch_of(270, 300)
     >>> round(watch.before, 3), round(watch.after, 3)
@@ -97,4 +98,4 @@ def watch_of(found: int, count: int, factor: float = 2.0) -> Page:
         before = min(max(float(ends.high), RAREST), 1 - NEVER)
     else:
         before = max(min(float(ends.low), 1 - RAREST), NEVER)
-    return Page(before, factor * before / (1 + (factor - 1) * before))
+    return Page(before, factor * before / (1 + (factor - 1) * before), alarms * Page.once)

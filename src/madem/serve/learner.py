@@ -30,6 +30,8 @@ HELD_OUT = 5
 """One label in so many is never learned from."""
 LEAST = 20
 """Held-out hits, and others, below which they say nothing."""
+ALARMS = 4
+"""Of the service, three of them in the worker."""
 BACK_OFF = 64
 """How many times longer a trial may be put off, after one that failed."""
 
@@ -274,10 +276,10 @@ class Teacher:
     def _watch(self) -> Page:
         """Return the alarm for wrong verdicts: for twice the odds among the reference frames."""
         if self.before is None:
-            return watch_of(10, 100)
+            return watch_of(10, 100, alarms=ALARMS)
         score = self.before.judge(self.before.reference)[0]
         wrong = (score > self.before.cut) != (self.before.hit == 1)
-        return watch_of(int(wrong.sum()), wrong.numel())
+        return watch_of(int(wrong.sum()), wrong.numel(), alarms=ALARMS)
 
 
 def inputs_of(config: ServiceConfig, folder: Path) -> Inputs:

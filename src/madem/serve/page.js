@@ -87,9 +87,9 @@ function draw(held) {
       return flat[i] > 0 ? [v, v / 3, 0, 255] : [0, v / 3, v, 255];
     });
   }
-  const [rises, falls] = worker.alarms || [], way = (v) => v === undefined ? "-" : share(v) + " of the way to the alarm";
+  const [rises, falls, brighter] = worker.alarms || [], way = (v) => v === undefined ? "-" : share(v) + " of the way to the alarm";
   table("drift", [
-    ["share kept rises", way(rises)], ["share kept falls", way(falls)], ["more wrong verdicts, by labels", way(learner.alarm)],
+    ["share kept rises", way(rises)], ["share kept falls", way(falls)], ["blocks brighter than usual", way(brighter)], ["more wrong verdicts, by labels", way(learner.alarm)],
     ["alarms so far", (counts.drift || 0) + ((learner.counts || {}).drift || 0)], ["dummy alarms so far", learner.dummy ?? "-"]]);
   const joules = (spent = 0, count = 0, what) => [spent.toExponential(2) + " J",
     count ? (spent / count).toExponential(2) + " J a " + what : ""];

@@ -46,7 +46,7 @@ TOLD = {
     "label flood": "more labels come than can wait: send fewer",
     "promoted": "what was learned judges from now on: nothing is to be done",
     "rolled back": "what was learned was worse and is undone: look at the labels",
-    "drift": "the share of frames kept, or of errors, has changed: look at beam and sample",
+    "drift": "blocks, frames kept, or wrong verdicts are more or fewer: look at beam and sample",
     "restarted": "a process died and was started again: read what it said before",
     "hung": "a process gave no sign of life and was killed: look at the disk, the load and its log",
     "damaged generation": "CURRENT was not whole, an older generation is used: look at the disk",

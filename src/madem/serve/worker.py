@@ -23,11 +23,11 @@ from madem.beam import needed
 from madem.beam.reduce import Usual, usual_of
 from madem.beam.sources import Frame, Gap
 from madem.beam.sources.stream2 import LARGEST, Place
-from madem.data.detector import lit
+from madem.data.detector import lit, shaken
 from madem.experiments.running.files import locked
 from madem.learn.watch import Page, watch_of
 from madem.serve.config import ServiceConfig
-from madem.serve.learner import Teacher, inputs_of
+from madem.serve.learner import ALARMS, Teacher, inputs_of
 from madem.serve.model import Model, newest
 from madem.serve.record import Record
 from madem.serve.sockets import bound, joined, offered, taken, tcp
@@ -44,6 +44,8 @@ ASK = 0.5
 """Seconds after which the receiver is asked again."""
 BINS = 40
 """Of the histogram of scores."""
+WATCHED = {"more frames are kept": 2.0, "fewer frames are kept": 0.5, "blocks are brighter": 2.0}
+"""What alarms hear here, and how many times its odds are to change."""
 Judged = tuple[Place, dict[str, Any], list[tuple[Frame, Tensor]]]
 """Where a message has led to, its line, and its frames as inputs."""
 GOLDEN = 0x9E3779B97F4A7C15
@@ -69,7 +71,7 @@ class Worker:
         self.usual: Usual | None = None
         self.stamp, self.fresh = 0, 0
         self.histogram = np.zeros(BINS, int)
-        self.watches, self.sums = list[Page](), [0.0, 0.0]
+        self.watches, self.sums = list[Page](), [0.0] * len(WATCHED)
         self.busy = (0.0, 0.0)
         self.refresh()
 
@@ -92,8 +94,11 @@ class Worker:
             return
         if self.model is not None:
             self.seen = self.model.seen
-            kept = self.model.judge(self.model.reference)[0] > self.model.cut
-            self.watches = [watch_of(int(kept.sum()), kept.numel(), by) for by in (2.0, 0.5)]
+            shown = self.model.reference
+            kept = int((self.model.judge(shown)[0] > self.model.cut).sum())
+            told = (kept, kept, int(shaken(shown).sum()))
+            self.watches = [watch_of(each, len(shown), by, ALARMS)
+                            for each, by in zip(told, WATCHED.values(), strict=True)]  # fmt: skip
 
     def judged(
         self, messages: Sequence[bytes], epoch: str, marks: Sequence[tuple[int, float]]
@@ -186,7 +191,7 @@ class Worker:
             if why != "score":
                 self.status.count(why, 1, f"series {frame.series}")
             if doubt is None:
-                self._watch(value, would)
+                self._watch(value, would, x[i])
             number = 0 if self.model is None else self.model.number
             found.append(({
                 "image": frame.number, "score": value if math.isfinite(value) else None,
@@ -238,14 +243,15 @@ class Worker:
         """Return whether a frame that is rejected is kept all the same."""
         return (number * GOLDEN) % 2**64 < self.config.audit * 2**64
 
-    def _watch(self, score: float, kept: bool) -> None:
-        """Hear a verdict: its place in the histogram, and whether the share kept has changed."""
+    def _watch(self, score: float, kept: bool, x: Tensor) -> None:
+        """Hear a verdict: its place in the histogram, and whether what is watched has changed."""
         place = int(BINS * (1 / (1 + math.exp(-max(-30.0, min(30.0, score))))))
         self.histogram[min(place, BINS - 1)] += 1
-        for i, watch in enumerate(self.watches):
-            self.sums[i], at = watch.heard(self.sums[i], [kept])
+        told = (kept, kept, bool(shaken(x)))
+        for i, (why, watch) in enumerate(zip(WATCHED, self.watches, strict=True)):
+            self.sums[i], at = watch.heard(self.sums[i], [told[i]])
             if at is not None:
-                self.status.count("drift", 1, "share of frames kept")
+                self.status.count("drift", 1, why)
 
     def _picture(self, frame: Frame, verdict: Mapping[str, Any]) -> None:
         """Show the newest frame, its verdict, and all that the page has of the worker."""

@@ -39,8 +39,13 @@ def alarms_of(
     quiet_jobs = [held[f"none.{seed}"] for seed in seeds] if "none" in config.conditions else []
     step_jobs = [held[f"step.{seed}"] for seed in seeds] if "step" in config.conditions else []
     for title, key, field, share in (
-        ("errors of its verdicts, by labels", "alarmed", "alarms", config.labelling("step").share),
-        ("share of frames kept, without labels", "frozen", "kept", 1.0),
+        (
+            "verdicts, frames kept, brighter blocks",
+            "alarmed",
+            "alarms",
+            config.labelling("step").share,
+        ),
+        ("frames kept by the network as calibrated", "frozen", "kept", 1.0),
     ):
         after: list[int | None] = []
         for told in step_jobs:
@@ -132,7 +137,7 @@ def _costs(shown: Mapping[str, Shown]) -> Iterator[Contrast]:
 
 
 def _found(alarms: Mapping[str, Alarm]) -> Iterator[Contrast]:
-    """Yield what is claimed of the alarm that hears labels."""
+    """Yield what is claimed of the alarm after which is learned."""
     first = next(iter(alarms.values()))
     heard = [np.inf if after is None else after for after in first.after]
     if heard:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from madem.data.detector import Kind, Shift
+from madem.data.detector import Kind, Shift, shaken
 from madem.experiments.detector.bench import REJECTED, Bench, Doing, Found, Strategy
 from madem.experiments.detector.config import DetectorConfig
 from madem.experiments.detector.counters import (
@@ -109,28 +109,30 @@ def alarmed(bench: Bench, name: str) -> Found:
     """Learn on those chips alone, and as long, as an alarm on their verdicts says.
 
     One hears by labels which verdicts were wrong, two hear without them whether more or fewer
-    frames are kept than were in validation.
+    frames are kept than were in validation, and one, in how many the sensor is ``shaken``.
     """
     config, alarms = bench.config, list[tuple[int, int]]()
     chips, first = config.machine.chips, config.validation
     hit = bench.shift.hit[config.validating] == 1
+    shown = bench.inputs("unusual")[config.validating]
     before = still("unusual")(replace(bench, tell=lambda _: None), name).score[:, :first]
     cut = before[:, ~hit].quantile(REJECTED, -1, keepdim=True)
 
-    def heard_of(score: Tensor, hit: Tensor) -> Tensor:
+    def heard_of(x: Tensor, score: Tensor, hit: Tensor) -> Tensor:
         wrong, kept = (score > 0) != hit, score > cut
-        return torch.stack([wrong, kept, kept], 1)
+        return torch.stack([wrong, kept, kept, shaken(x).expand(score.shape)], 1)
 
-    factors = (2.0, 2.0, 0.5)
+    factors = (2.0, 2.0, 0.5, 2.0)
     watches = [
-        [watch_of(int(each.sum()), first, by) for each, by in zip(own, factors, strict=True)]
-        for own in heard_of(before, hit)
-    ]
+        [watch_of(int(each.sum()), first, by, len(factors))
+         for each, by in zip(own, factors, strict=True)]
+        for own in heard_of(shown, before, hit)
+    ]  # fmt: skip
     sums, left, heard = [[0.0] * len(factors) for _ in range(chips)], torch.zeros(chips), 0
 
     def teach(own: Learner, x: Tensor, label: Tensor, judged: Tensor) -> None:
         nonlocal heard, left
-        for chip, told in enumerate(heard_of(judged, label == 1).tolist()):
+        for chip, told in enumerate(heard_of(x, judged, label == 1).tolist()):
             for number, (watch, said) in enumerate(zip(watches[chip], told, strict=True)):
                 sums[chip][number], at = watch.heard(sums[chip][number], said)
                 if at is not None:

@@ -165,7 +165,7 @@ def kept_alarms(score: Tensor, cut: Tensor, first: int) -> list[tuple[int, int]]
     """
     alarms = list[tuple[int, int]]()
     for chip, kept in enumerate(score > cut):
-        for watch in (watch_of(int(kept[:first].sum()), first, factor) for factor in (2.0, 0.5)):
+        for watch in (watch_of(int(kept[:first].sum()), first, factor, 2) for factor in (2.0, 0.5)):
             total, done, later = 0.0, 0, kept[first:].tolist()
             while done < len(later):
                 total, at = watch.heard(total, later[done:])
