@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from madem.beam.sources import Frame
-from madem.beam.sources.stream2 import edge_of, message_of
+from madem.beam.sources.messages import edge_of, message_of
 from madem.serve.config import ServiceConfig
 from madem.serve.record import Record
 from madem.serve.replay import replay

@@ -8,7 +8,7 @@ import pytest
 
 from madem.beam.crystallography import Beam, Crystallography, Lattice, excited, spotted
 from madem.beam.geometry import Module
-from madem.beam.scene import WANTED, draws_of, rotation
+from madem.beam.scene import WANTED, Course, draws_of, rotation
 from madem.errors import InputError
 
 SHARP = Beam(divergence=1e-5, bandwidth=1e-6, size=2e-5)
@@ -130,3 +130,70 @@ def test_a_beam_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
 def test_what_is_no_crystal_is_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Lattice(**changed).reflections  # type: ignore[arg-type] # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("crystal", "beam", "width"),
+    [
+        ({}, {"size": 0.004}, 0.004),
+        ({"mosaic": 0.03}, {}, np.hypot(0.002, 0.03 * 0.06)),
+        ({}, {"divergence": 0.05}, np.hypot(0.002, 0.05 * 0.06)),
+        ({}, {"bandwidth": 2.0}, np.hypot(0.002, 2.0 * 0.06**2 / 2)),
+    ],
+)
+def test_what_broadens_a_reflection_keeps_its_area(
+    crystal: dict[str, float], beam: dict[str, float], width: float
+) -> None:
+    """``size / width exp(-e^2 / 2 width^2)`` at ``g = 0.06`` and ``k = 1`` per angstrom."""
+    one = Lattice(
+        (50.0, 50.0, 50.0, 90.0, 90.0, 90.0), "P 1", 10.0, 0.0, **{"mosaic": 0.0} | crystal
+    )
+    one.__dict__["reflections"] = np.float32([[0.0], [0.06], [0.0]]), np.float32([1.0])
+    one.__dict__["lengths"] = np.float32([0.06])
+    source = Beam(**{"divergence": 0.0, "bandwidth": 0.0, "size": 0.002} | beam)
+    angle = 0.05
+    turn = np.float32([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)],
+                       [0, np.sin(angle), np.cos(angle)]])  # fmt: skip
+    error = np.hypot(0.06 * np.cos(angle), 1 + 0.06 * np.sin(angle)) - 1
+    _, _, found = excited(Module(centre=(64.0, 255.5)), source, one, turn)
+    assert found == pytest.approx([source.size / width * np.exp(-0.5 * (error / width) ** 2)],
+                                  rel=3e-3)  # fmt: skip
+
+
+def test_intensities_fall_with_the_displacement_factor() -> None:
+    still, moving = (Lattice(b=b, resolution=3.0) for b in (0.0, 25.0))
+    s = moving.lengths / 2  # sin(theta) / lambda
+    np.testing.assert_allclose(
+        moving.reflections[1], still.reflections[1] * np.exp(-2 * 25 * s**2), rtol=1e-3
+    )
+
+
+def test_reflections_on_axes_are_as_much_stronger_as_symmetry_has_it() -> None:
+    """Wilson's mean intensity is the multiplicity epsilon: here from 1 to 8."""
+    cell, group = (12.0, 12.0, 12.0, 90.0, 90.0, 90.0), "P m -3 m"
+    operations = gemmi.find_spacegroup_by_name(group).operations()
+    found: dict[int, list[float]] = {}
+    for seed in range(60):
+        crystal = Lattice(cell, group, 3.0, 0.0, structure=seed)
+        for hkl, intensity in zip(indexed(crystal).tolist(), crystal.reflections[1], strict=True):
+            if 0 <= hkl[0] <= hkl[1] <= hkl[2]:  # one of each orbit
+                epsilon = operations.epsilon_factor_without_centering(hkl)
+                found.setdefault(epsilon, []).append(float(intensity))
+    assert set(found) >= {1, 2, 8}
+    for epsilon, values in found.items():
+        error = np.std(values) / len(values) ** 0.5
+        assert np.mean(values) == pytest.approx(epsilon, abs=4.5 * error)
+
+
+def test_the_jet_grows_and_the_air_does_not() -> None:
+    scene, module = Crystallography(), Module(rows=64, columns=64, grid=(2, 2))
+    course = Course(np.zeros(2, int), np.ones(2, np.float32), np.arange(2))
+    one, two = (
+        scene.expected(module, course, np.full(2, grown), np.random.default_rng(0))[0]
+        for grown in (1.0, 2.0)
+    )
+    jet, air = scene.background(module)
+    for more, rest in zip(two - one, 2 * one - two, strict=True):
+        assert more / jet == pytest.approx(np.full(jet.shape, (more / jet).mean()), rel=1e-3)
+        assert rest / air == pytest.approx(np.full(air.shape, (rest / air).mean()), rel=1e-2)
+        assert (more / jet).mean() > 0.3 < (rest / air).mean()

@@ -101,3 +101,19 @@ def test_bad_pixels_are_never_used() -> None:
     assert reduction(reduction.init(), frames, bad).plain.max() == 0
     with pytest.raises(InputError, match="window must be at least 10"):
         Reduction(module, window=1)
+
+
+def test_what_is_usual_and_what_is_bright_run_over_the_window() -> None:
+    """A pixel that is always bright is so by ``1 - (1 - frames / window)^batches``."""
+    module = SHAPES[1]
+    draws, reduction = np.random.default_rng(0), Reduction(module, window=25, often=1.0)
+    seen, before = reduction.init(), np.zeros((0, module.features), np.float32)
+    for batch in range(8):
+        frames = draws.poisson(0.5, (10, *module.shape)).astype(np.float32)
+        frames[:, 4, 4] = 50.0
+        found = reduction(seen, frames)
+        usual = usual_of(before[-25:] if batch else found.levels)
+        np.testing.assert_array_equal(found.unusual, usual(found.levels))
+        before, seen = np.concatenate([before, found.levels]), found.seen
+        assert seen.bright[4, 4] == pytest.approx(1 - (1 - 10 / 25) ** (batch + 1))
+        np.testing.assert_array_equal(seen.levels, before[-25:])

@@ -8,7 +8,7 @@ import torch
 
 from madem.device import load
 from madem.errors import InputError
-from madem.learn import Accumulate, centred
+from madem.learn import Accumulate, Descent, centred
 from madem.learn.continual import Labels, Learner, Reservoir, Teaching, arrivals
 from madem.ledger import Ledger
 from madem.machine import SignedPair, Simulated, verified
@@ -157,8 +157,9 @@ def test_chips_without_an_alarm_are_left_alone_and_take_no_joules() -> None:
     moved = (own.machine.parameters[0] != before).flatten(1).any(1)
     assert moved.tolist() == [False, True, False]
     assert own.written[0] == own.written[2] == 0 < own.written[1]
-    spent = own.learning.totals["array read"][0]  # type: ignore[attr-defined]
-    assert spent.tolist() == [0, 64, 0]
+    count, watts = own.learning.totals["array read"]  # type: ignore[attr-defined]
+    assert count.tolist() == [0, 64, 0]
+    assert [bool(each > 0) for each in watts] == [False, True, False]
 
 
 def test_one_class_alone_teaches_nothing_without_a_reservoir_and_no_label_never() -> None:
@@ -192,8 +193,6 @@ def test_an_ideal_network_is_descended() -> None:
     network = Network(4, (Layer(2, Free()),))
     assert isinstance(network.joints[0], Dense)
     machine = Simulated.ideal(network, [[torch.zeros(2, 4), torch.zeros(2)]])
-    from madem.learn import Descent
-
     own = Learner(machine, centred(0.1), Descent(), CrossEntropy(),
                   Teaching(1, 5000, 0.5, 0.0, None), stream(0, "d"))  # fmt: skip
     x, label = labelled(50, 1)
@@ -204,3 +203,18 @@ def test_an_ideal_network_is_descended() -> None:
     torch.testing.assert_close(
         machine.parameters[0], -0.5 * weight.grad, rtol=0.15, atol=0.01
     )  # the batch is drawn with replacement
+
+
+def test_parameters_decay_by_their_share_beside_the_gradient() -> None:
+    """One update with the same draws: minus the rate times the decay times the parameter."""
+    network, found = Network(4, (Layer(2, Free()),)), []
+    begun = [0.3 * torch.randn(2, 4, generator=stream(0, "w")), torch.tensor([0.1, -0.2])]
+    x, label = labelled(50, 1)
+    for decay in (0.0, 0.1):
+        machine = Simulated.ideal(network, [[each.clone() for each in begun]])
+        own = Learner(machine, centred(0.1), Descent(), CrossEntropy(),
+                      Teaching(1, 64, 0.5, decay, None), stream(0, "d"))  # fmt: skip
+        own.learn(x, label)
+        found.append(machine.parameters)
+    for still, decayed, before in zip(*found, begun, strict=True):
+        torch.testing.assert_close(decayed - still, -0.5 * 0.1 * before, rtol=1e-3, atol=1e-6)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from madem.device import load, without
 from madem.device.cell import SWITCHES
-from madem.device.fluctuation import Bands, OneOverF, TwoLevel, floor
+from madem.device.fluctuation import Bands, OneOverF, TwoLevel, noise_floor
 from madem.errors import InputError
-from madem.experiments.config.parts import ChipConfig
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.train.config import TrainConfig
 from madem.ledger import load_prices
 from madem.machine import SignedPair, Simulated, verified
@@ -86,7 +86,7 @@ def line_noise(volts: float = 0.2) -> Tensor:
     """Thermal and shot noise of each output's line in the units of states."""
     weight = 0.3 * torch.randn(3, 7, generator=stream(0, "w", 0))
     conductance = 2 * 20e-6 * 7 + UNIT * weight.abs().sum(1)
-    return floor(conductance, volts, TIMES.tau) / UNIT
+    return noise_floor(conductance, volts, TIMES.tau) / UNIT
 
 
 def covariances(read: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_slow_noise_cancels_in_centred_differences(kind: str) -> None:
     seen, squares = bands.seen(TIMES.tau), float(DRIVEN.square().sum())
     for first, second in ((1, 2), (0, 1)):
         lag = LAGS[second] - LAGS[first]
-        left = 2 * (SIGMA / UNIT) ** 2 * squares * (seen.total - seen.correlation(lag))
+        left = 2 * (SIGMA / UNIT) ** 2 * squares * (seen.correlation(0) - seen.correlation(lag))
         wanted = 2 * (left + line_noise().square())
         found = (read[second] - read[first])[:, 0].var(0)
         torch.testing.assert_close(found, wanted, rtol=4.5 * (2 / CHIPS) ** 0.5, atol=0)
@@ -179,7 +179,7 @@ def test_samples_of_a_batch_share_what_is_slow_and_not_how_it_changes() -> None:
     size = 2 * (SIGMA / UNIT) ** 2 * float(DRIVEN.square().sum())
     slow = bands.seen(TIMES.tau).split(TIMES.sample)[0]
     shared = (off[0, :, 0] * off[0, :, 1]).mean()
-    assert float(shared) == pytest.approx(size * slow.total, rel=0.06)
+    assert float(shared) == pytest.approx(size * slow.correlation(0), rel=0.06)
     moved = off[2] - off[1]
     both = (moved[:, 0] * moved[:, 1]).mean() / moved.square().mean()
     assert float(both) == pytest.approx(0.0, abs=0.04)
@@ -249,7 +249,7 @@ def test_noise_turns_with_the_drive_of_outputs(kind: str, signs: tuple[float, fl
     up, down = machine.settle_each(free, [Current(c, push.expand(CHIPS, 1, 3)) for c in signs])
     seen, size = bands.seen(TIMES.tau), 2 * (SIGMA / UNIT) ** 2 * float(push.square().sum())
     kept = 2 * a * b * seen.correlation(TIMES.lag(2))
-    wanted = size * ((a * a + b * b) * seen.total - kept)
+    wanted = size * ((a * a + b * b) * seen.correlation(0) - kept)
     found = float((up.states[1] - down.states[1]).var())
     assert found == pytest.approx(wanted, rel=4.5 * (2 / CHIPS) ** 0.5)
 
@@ -373,4 +373,4 @@ def test_a_device_states_its_own() -> None:
     )
     built = made.build((1e-4,), verified, Sweep())
     assert built.spectrum == OneOverF(1.0, 5e5)
-    assert math.isclose(built.spectrum.bands.total, 1)
+    assert math.isclose(built.spectrum.bands.correlation(0), 1)

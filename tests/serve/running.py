@@ -21,7 +21,7 @@ import numpy as np
 
 from madem.beam import needed
 from madem.beam.sources import Frame
-from madem.beam.sources.stream2 import edge_of, message_of
+from madem.beam.sources.messages import edge_of, message_of
 from madem.documents import dump_yaml
 from madem.experiments.config.base import override
 from madem.serve.config import ServiceConfig

@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from madem.beam.sources import Frame
-from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
+from madem.beam.sources.messages import GIVEN_UP, edge_of, message_of
 from madem.serve.receiver import Ring, receive, take
 from madem.serve.record import Record
 from madem.serve.sockets import bound

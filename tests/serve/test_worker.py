@@ -16,7 +16,7 @@ import zmq
 from scipy.stats import binomtest
 
 from madem.beam.sources import Frame
-from madem.beam.sources.stream2 import GIVEN_UP, edge_of, message_of
+from madem.beam.sources.messages import GIVEN_UP, edge_of, message_of
 from madem.learn.watch import RAREST
 from madem.serve.config import ServiceConfig
 from madem.serve.labels import Label, messages_of

@@ -12,7 +12,9 @@ from madem.errors import InputError
 from madem.ledger import load_prices
 from madem.machine import Simulated
 from madem.network import Box, Current, Free, Layer, Network
-from madem.training.settling import ITEMS, follow, prices_of, settling, slow
+from madem.randomness import stream
+from madem.solver import Sweep
+from madem.training.settling import ITEMS, follow, prices_of, settled_within, settling
 from tests.conftest import small_config
 from tests.zoo import DTYPE, batch_of, machine_of
 
@@ -82,7 +84,7 @@ def test_chips_and_what_their_prices_become() -> None:
         torch.testing.assert_close(2 * times, found[phase], rtol=1e-9, atol=0)
     both = found["nudged"].reshape(2, 2, 20)  # every word twice, for either sign, from rest
     assert float((both / found["free"][:, None]).min()) > 0.3
-    times = slow(found)
+    times = settled_within(found)
     assert 2e-9 < times["nudged"] < 50e-9
     prices = prices_of(one, load_prices(), times)
     for phase, items in ITEMS.items():
@@ -97,3 +99,20 @@ def test_chips_and_what_their_prices_become() -> None:
 def test_a_pole_that_is_none(text: str) -> None:
     with pytest.raises(InputError, match=r"machine\.neuron_tau"):
         small_config(f"machine.neuron_tau={text}")
+
+
+def test_phases_settle_to_half_a_step_of_their_converters() -> None:
+    """Outputs alone rise as one pole: ``tau ln(|y| / (step / 2))`` of the largest, or at once."""
+    plan = small_config("machine.adc_bits=6").plan("classify.one_layer")
+    machine = plan.making.assemble(plan, [[torch.randn(2, 4, 12, generator=stream(0, "w")),
+                                           torch.zeros(2, 4)]])  # fmt: skip
+    assert isinstance(machine, Simulated)
+    x = plan.held("validation")[0][:20]
+    problem = plan.network.bind(machine.couple(machine.parameters), machine.periphery.drive(x))
+    size = problem.output(Sweep().settle(problem).states).abs().amax(-1).double()
+    half = machine.periphery.output_limit / (2**5 - 1) / 2
+    found = settling(plan, machine, samples=20)["free"]
+    torch.testing.assert_close(
+        found, 1e-9 * (size / half).log().clamp_min(0), rtol=1e-4, atol=1e-15
+    )
+    assert float(found.min()) > 0

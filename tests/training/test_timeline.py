@@ -12,7 +12,8 @@ from madem.ledger import Ledger, load_prices, totals
 from madem.machine import Simulated
 from madem.randomness import stream
 from madem.solver import Timed
-from madem.training import by_phase, ended, prices_of, timeline
+from madem.training import by_phase, cut_phases, prices_of, timeline
+from madem.training.timeline import LENGTHS
 from tests.conftest import small_config
 
 CUT = "machine.phase=2 ns", "machine.nudged_phase=0.5 ns"
@@ -48,8 +49,8 @@ def test_chips_whose_phases_end() -> None:
     machine = plan.making.assemble(plan)
     assert isinstance(machine, Simulated)
     assert machine.solver == Timed(free=2.0, nudged=0.5)
-    assert ended(plan) == {"free": 2e-9, "nudged": 0.5e-9}
-    assert ended(small_config().plan("classify.two_layer")) == {}
+    assert cut_phases(plan) == {"free": 2e-9, "nudged": 0.5e-9}
+    assert cut_phases(small_config().plan("classify.two_layer")) == {}
     price = prices_of(plan, load_prices(), {"free": 1.0, "nudged": 1.0})["nudged array read"]
     assert price.seconds == price.duration == 0.5e-9
     assert "it ends there" in price.assumption
@@ -82,3 +83,23 @@ def test_reads_that_end_sooner() -> None:
 def test_phases_that_cannot_be(settings: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         small_config(*settings).plan("classify.two_layer")
+
+
+def test_what_shorter_reads_take_and_how_far_chips_differ() -> None:
+    """Of one layer the drive is the input's: joules of its array go with the time alone."""
+    plan = small_config("machine.read_noise=false").plan("classify.one_layer")
+    machine = plan.making.assemble(plan)
+    assert isinstance(machine, Simulated)
+    x, target = plan.held("test")
+    rows = by_phase(plan, machine, load_prices(), x, target)
+    assert [row["seconds"] for row in rows] == pytest.approx([1e-9 * each for each in LENGTHS])
+    ledger = Ledger()
+    machine.watched(stream(0, "by hand"), ledger).settle(x)
+    watts = float(ledger.totals["array read"][1].mean()) / len(x)
+    for row in rows:
+        assert row["array_only"] == pytest.approx(watts * row["seconds"], rel=1e-5)
+        assert row["all_in"] > row["array_only"]
+    right = plan.task.cost.correct(machine.settle(x).output, target.expand(2, -1)).double().mean(-1)
+    assert rows[-1]["spread"] == pytest.approx(
+        float((right[0] - right[1]).abs()) / 2**0.5, abs=0.01
+    )

@@ -85,15 +85,17 @@ class Module:
         """How many blocks there are."""
         return self.chips * self.blocks**2
 
-    def spread(self, chips: Array) -> Array:
+    def spread(self, values: Array, blocks: int = 1) -> Array:
         """Return one number a readout chip, ``(*any, chips)``, as images of the module.
+
+        Or one of each of ``blocks`` by ``blocks`` equal parts of every readout chip.
 
         >>> Module(rows=4, columns=4, grid=(1, 2), blocks=1).spread(np.float32([3.0, 5.0]))[0]
         array([3., 3., 5., 5.], dtype=float32)
         """
-        whole = chips.reshape(*chips.shape[:-1], *self.grid)
-        tall = whole.repeat(self.rows // self.grid[0], -2)
-        return tall.repeat(self.columns // self.grid[1], -1)
+        down, along = (count * blocks for count in self.grid)
+        whole = values.reshape(*values.shape[:-1], down, along)
+        return whole.repeat(self.rows // down, -2).repeat(self.columns // along, -1)
 
     @cached_property
     def q(self) -> Array:

@@ -100,7 +100,7 @@ class Reduction:
             residual[:, bad] = -np.inf
         third = third_largest(residual, module)
         plain = _logarithm(third)
-        bright = (residual >= _as_image(third, module)).mean(0, dtype=np.float32)
+        bright = (residual >= module.spread(third, module.blocks)).mean(0, dtype=np.float32)
         hot, levels = seen.bright > self.often, plain
         if hot.any():
             residual[:, hot] = -np.inf
@@ -184,10 +184,3 @@ def block_means(image: Array, module: Module) -> Array:
 def _logarithm(third: Array) -> Array:
     """Return ``log(1 + x)``, zero where nothing of a block is above the median."""
     return np.log1p(np.maximum(third, 0.0))
-
-
-def _as_image(blocks: Array, module: Module) -> Array:
-    """Return one number a block as an image of the module."""
-    down, along = (count * module.blocks for count in module.grid)
-    image = blocks.reshape(len(blocks), down, along)
-    return image.repeat(module.rows // down, 1).repeat(module.columns // along, 2)

@@ -16,7 +16,7 @@ from madem.beam.geometry import Array, Module
 from madem.beam.scene import Draws, Numbers, draws_of
 from madem.errors import InputError
 
-Course = Literal["ramp", "step", "return"]
+DriftCourse = Literal["ramp", "step", "return"]
 """How a drift goes: steadily; all of it at once; steadily, and back to where it began."""
 
 
@@ -39,7 +39,7 @@ class Drift:
     centre: float = 0.75
     background: float = 0.12
     hours: float = 8.0
-    course: Course = "ramp"
+    course: DriftCourse = "ramp"
     at: float = 0.6
 
     def __post_init__(self) -> None:
@@ -119,21 +119,15 @@ class Sensor:
         pedestal = module.spread(draws.standard_normal(module.chips, np.float32))
         own = self.drift.pattern * draws.standard_normal(module.shape, np.float32)
         angle = draws.uniform(0, 2 * np.pi)
-        return (
-            gain,
-            np.asarray(pedestal + own, np.float32),
-            (float(np.sin(angle)), float(np.cos(angle))),
-        )
+        way = float(np.sin(angle)), float(np.cos(angle))
+        return gain, np.asarray(pedestal + own, np.float32), way
 
     @cached_property
     def hot(self) -> Hot:
         """The pixels that become hot in the course of a shift; some of them blink."""
         draws, module = draws_of(self.seed, "hot"), self.module
         count = int(draws.poisson(self.drift.hot * self.drift.hours))
-        row, column = (
-            draws.integers(module.rows, size=count),
-            draws.integers(module.columns, size=count),
-        )
+        row, column = (draws.integers(most, size=count) for most in module.shape)
         hour, level = draws.uniform(0, self.drift.hours, count), 6 + draws.exponential(12.0, count)
         share = draws.uniform(0.3, 1.0, count)
         wide = np.flatnonzero(draws.random(count) < self.clusters)

@@ -27,7 +27,7 @@ logarithm of a band's width), but for half a decade at either end, where it roll
 Siemens = TypeVar("Siemens", float, Tensor)
 
 
-def floor(conductance: Siemens, volts: float, tau: float) -> Siemens:
+def noise_floor(conductance: Siemens, volts: float, tau: float) -> Siemens:
     """Return the standard deviation, S, that ``conductance``, S, has from the noise of its current.
 
     Thermal noise of the density ``4 k T G`` at 300 K and shot noise of ``2 q I``, at the current
@@ -35,7 +35,7 @@ def floor(conductance: Siemens, volts: float, tau: float) -> Siemens:
     relative to the same ``volts``. An upper bound: a short metallic conductor has a third of the
     shot noise, a long one none (Beenakker and Buettiker, Phys. Rev. B 46, 1889, 1992).
 
-    >>> round(1e6 * floor(50e-6, 0.2, 1e-9), 3)
+    >>> round(1e6 * noise_floor(50e-6, 0.2, 1e-9), 3)
     0.159
     """
     density = 4 * BOLTZMANN * KELVIN + 2 * ELEMENTARY_CHARGE * volts
@@ -45,11 +45,11 @@ def floor(conductance: Siemens, volts: float, tau: float) -> Siemens:
 
 @dataclass(frozen=True)
 class Bands:
-    """Independent fluctuations whose correlations fall off exponentially: the sum of a spectrum.
+    """A sum of independent fluctuations, each of exponential correlation and Lorentzian spectrum.
 
-    ``times``: their correlation times, s; ``shares`` of the variance of a cell, which is one.
-    ``levels``: whether each jumps between two levels (one trap), instead of being normal
-    (Ornstein-Uhlenbeck); the spectrum is the same.
+    ``times``: their correlation times, s; ``shares``: their variances, in that of a cell, to which
+    they add up until some are split off or averaged. ``levels``: whether each jumps between two
+    levels (one trap), instead of being normal (Ornstein-Uhlenbeck); the spectrum is the same.
 
     >>> Bands((1e-3,), (1.0,)).correlation(1e-3) == math.exp(-1)
     True
@@ -59,22 +59,12 @@ class Bands:
     shares: tuple[float, ...]
     levels: bool = False
 
-    @property
-    def total(self) -> float:
-        """The variance of all bands together."""
-        return sum(self.shares)
-
     def density(self, hertz: float) -> float:
         """Return the one-sided power spectral density at a frequency, variance per Hz."""
         return sum(4 * w * t / (1 + (2 * math.pi * hertz * t) ** 2) for t, w in self._each)
 
-    def variance(self, low: float, high: float) -> float:
-        """Return the variance between two frequencies, Hz."""
-        turns = [(2 * math.pi * t, w) for t, w in self._each]
-        return sum(w * (math.atan(high * t) - math.atan(low * t)) for t, w in turns) * 2 / math.pi
-
     def correlation(self, lag: float) -> float:
-        """Return the covariance of a cell with itself ``lag``, s, later."""
+        """Return the autocovariance at a ``lag``, s: ``sum_i shares_i exp(-lag / times_i)``."""
         return sum(w * math.exp(-abs(lag) / t) for t, w in self._each)
 
     @property
@@ -83,12 +73,12 @@ class Bands:
 
     def split(self, seconds: float) -> tuple[Bands, Bands]:
         """Return the bands that are slower than ``seconds``, and the others."""
-        slow = [each for each in self._each if each[0] > seconds]
-        fast = [each for each in self._each if each[0] <= seconds]
-        return tuple(  # type: ignore[return-value]
-            Bands(tuple(t for t, _ in part), tuple(w for _, w in part), self.levels)
-            for part in (slow, fast)
-        )
+
+        def part(slow: bool) -> Bands:
+            each = [(t, w) for t, w in self._each if (t > seconds) is slow]
+            return Bands(tuple(t for t, _ in each), tuple(w for _, w in each), self.levels)
+
+        return part(True), part(False)
 
     def seen(self, tau: float) -> Bands:
         """Return what is left of them behind one pole ``tau``, s, which averages what is faster.
@@ -156,7 +146,8 @@ class Bands:
     def value(self, state: Tensor, lag: float = 0.0) -> Tensor:
         """Return how far pairs of cells in ``state`` are off, in units of a pair's deviation.
 
-        ``lag``: what of it is expected to be left so many s later.
+        Like a ``state`` without its axis of bands (and of the two cells of a pair). ``lag``: what
+        of it is expected to be left so many s later.
         """
         pairs = (state[:, 0] - state[:, 1]) / 2**0.5 if self.levels else state
         left = [math.sqrt(w) * math.exp(-lag / t) for t, w in self._each]

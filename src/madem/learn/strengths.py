@@ -113,14 +113,11 @@ class OutputMove:
 class RelativeMove:
     """A strength of the nudge set for each sample so that it moves by about ``share`` of its size.
 
-    Its size is its largest state (where all are zero, which keep every digit of a displacement, the
-    rounding of 1, so that this too is small in any unit); how far the outputs would move is the
-    gradient over their own stiffness, and what a readout would move is what its transposed read
-    does to the layers below. So units of current and voltage do not matter, nor do other samples,
-    and no phase is spent. It needs a machine that settles exactly and relaxes displacements, which
-    keep their relative precision however small they are. ``share`` None is 1e-5, or more where that
-    would be lost: 0.008 in float16, whose smallest numbers end there, and the cube root of the
-    precision (0.005 in float32) where a coupling subtracts two pulls, as a user's own energy does.
+    As ``machine.strength.relative`` reckons from the free state: the gradient over the outputs' own
+    stiffness, and what the transposed read of a readout does to the layers below. So units of
+    current and voltage do not matter, nor do other samples, and no phase is spent. It needs a
+    machine that settles exactly and relaxes displacements, which keep their relative precision
+    however small they are. ``share`` None is 1e-5, or more where that would be lost.
     """
 
     share: float | None = None
@@ -164,8 +161,10 @@ class Even:
 LADDER = (2.0, 1.0, 0.5)
 """Strengths at which a calibration measures, over the one that it begins with."""
 
-SHARES = 2 ** -(torch.arange(25.0, dtype=torch.float64) / 8)
-"""Strengths that are thought of, over the highest of the ladder: down to an eighth."""
+OCTAVE = 8
+SHARES = 2 ** -(torch.arange(3.0 * OCTAVE + 1, dtype=torch.float64) / OCTAVE)
+"""Strengths that are thought of, over the highest of the ladder: ``OCTAVE`` to each halving, down
+to an eighth."""
 
 ENOUGH, NEAR = 0.3, 1.2
 """Noise over the gradient of a batch, or over the least, below which there is no need for more."""
@@ -293,15 +292,17 @@ def calibrated(
 def best_of(
     ladder: Sequence[tuple[Tensors, Tensors]], seen: Tensor, order: int, shared: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best of ``SHARES`` of each chip, the relative error left, and whether it is flat.
+    """Return the best of ``SHARES`` of each chip, its relative error, and whether that is flat.
 
-    It is where the lowest share is hardly better than one that is twice as strong.
+    Three times ``(*chips,)``. The best is the smallest share that moves what is seen by more than
+    what is rounded away, over sqrt 2, and whose error is no more than ``ENOUGH``, or than ``NEAR``
+    times the least; the highest, where errors that are not small enough still fall there. Errors
+    are flat where the lowest share is hardly better than one that is twice as strong.
 
     ``ladder``: gradients at ``LADDER``, each as found and with other rounding; ``seen``: how far
-    the highest moves each chip over what is rounded away; ``shared``: of the noise, the share that
-    is the same at all, but for the division by the strength. It is the smallest share that is seen
-    as far as that over sqrt 2, and whose error is no more than ``ENOUGH``, or than the least by
-    ``NEAR``; the highest, where errors that are not small enough still fall there.
+    the highest moves each chip, over what is rounded away; ``order``: of the contrast's error;
+    ``shared``: the share of the noise that is the same at all strengths, but for the division by
+    them.
     """
     axes = seen.dim()
     signal, bend, noise, rounded, fall = _parts(ladder, order, shared, axes)
@@ -313,8 +314,8 @@ def best_of(
     bound = torch.where(least < LOST, (NEAR * least).clamp_min(ENOUGH), least)
     well = (errors <= bound) & (errors < math.inf)
     smallest = (well * torch.arange(len(SHARES)).reshape(shares.shape)).amax(0)
-    flat = errors[-9] < NEAR * errors[-1]
-    beyond = (least > ENOUGH) & (least < LOST) & (NEAR * errors[0] < errors[8])
+    flat = errors[-1 - OCTAVE] < NEAR * errors[-1]
+    beyond = (least > ENOUGH) & (least < LOST) & (NEAR * errors[0] < errors[OCTAVE])
     smallest = torch.where(beyond, 0, smallest)
     return SHARES[smallest], errors.gather(0, smallest[None])[0], flat
 

@@ -34,8 +34,6 @@ class Page:
     (0.0, None)
     >>> watch.heard(0.0, [True] * 30)[1]
     16
-    >>> round(watch.delay)
-    334
     """
 
     before: float
@@ -56,12 +54,6 @@ class Page:
     def threshold(self) -> float:
         """What the sum of likelihood ratios must reach, in nats."""
         return math.log(self.once)
-
-    @property
-    def delay(self) -> float:
-        """About how many decisions it takes to find the change, in the mean."""
-        yes, no = self._steps
-        return self.threshold / (self.after * yes + (1 - self.after) * no)
 
     @property
     def _steps(self) -> tuple[float, float]:

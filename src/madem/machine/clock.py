@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from madem.device.fluctuation import Bands, floor
+from madem.device.fluctuation import Bands, noise_floor
 from madem.ledger import load_prices
 from madem.machine.stores import SignedPair, Store, cells_of
 from madem.machine.writing import Written
@@ -88,7 +88,8 @@ class Moment:
     """A phase of samples whose lines remember what they drew in the phases before.
 
     ``origin``: where the machine's generator stood when the samples came; ``row``: how much of what
-    is drawn for each of their phases until now they see; ``white``: how much of what is white.
+    is drawn for each of their phases until now they see, the last row of a Cholesky factor of the
+    phases' covariance; ``white``: how much of what is white.
     """
 
     origin: Tensor
@@ -112,7 +113,8 @@ class Clock:
     """When a machine settles and how its ``stores`` fluctuate by then.
 
     ``now``: when the next sample can come, ``at``: when the last batch came, s since the start, of
-    each chip; ``slow``: the state of the slow bands of each store that has cells, as of then;
+    each chip; ``slow``: the bands that are slower than a sample, as neurons see them, and
+    ``states``: theirs in each store that has cells, as of then; ``fast``: the others, in poles;
     ``moments``: when the phases of its samples are, s after the first. All of this is of the newest
     free phase: one that is nudged from an older free phase, with another in between, is taken to
     follow the newest, so nudge each before the next one (a backward pass before the next forward
@@ -133,22 +135,22 @@ class Clock:
         """Begin at zero, with cells drawn from ``draws``."""
         self.bands = bands
         self.times = times
-        self.parts = bands.seen(times.tau).split(times.sample)
+        self.slow = bands.seen(times.tau).split(times.sample)[0]
         fast = bands.split(times.sample)[1]
         self.fast = Bands(tuple(t / times.tau for t in fast.times), fast.shares)
         self.now = torch.zeros(ensemble, dtype=torch.float64)
         self.at = torch.zeros(ensemble, dtype=torch.float64)
         held = [cells_of(store) for store in stores]
-        self.slow = {
-            i: self.parts[0].begin(tuple(pairs.weight.shape), draws)
-            for i, pairs in enumerate(held) if pairs is not None and self.parts[0].times
+        self.states = {
+            i: self.slow.begin(tuple(pairs.weight.shape), draws)
+            for i, pairs in enumerate(held) if pairs is not None and self.slow.times
         }  # fmt: skip
         self.moments: tuple[float, ...] = (0.0,)
 
     def copy(self) -> Clock:
         """Return a clock of its own that goes on from here."""
         other = copy(self)
-        other.slow = dict(self.slow)
+        other.states = dict(self.states)
         return other
 
     def settle(self, samples: int, draws: Generator, free: bool) -> None:
@@ -156,8 +158,8 @@ class Clock:
         times = self.times
         if free:
             lag, self.at = self.now - self.at, self.now
-            self.moments, slow = (0.0,), self.parts[0]
-            self.slow = {i: slow.after(each, lag, draws) for i, each in self.slow.items()}
+            self.moments = (0.0,)
+            self.states = {i: self.slow.after(each, lag, draws) for i, each in self.states.items()}
         else:
             self.moments = (*self.moments, self.moments[-1] + times.lag(len(self.moments)))
         kind = 0 if free else 1
@@ -193,37 +195,40 @@ class Clock:
 
     def _drawn(self, i: int, j: int) -> float:
         """Return the covariance, between two phases, of what lines draw, in squares of sigma."""
-        slow, (first, second) = self.parts[0], sorted((i, j))
+        first, second = sorted((i, j))
         before, now = self.moments[first], self.moments[second]
-        changed = slow.correlation(now - before) - slow.correlation(now + before)
+        changed = self.slow.correlation(now - before) - self.slow.correlation(now + before)
         ends = self._end(first), self._end(second)
         return changed + self.fast.arrived((now - before) / self.times.tau, ends)
 
     def moved(self, index: int, store: Store) -> list[Tensor]:
-        """Return the parameters of a store as far as they are now what they were at ``at``."""
+        """Return the parameters of the store ``index`` as this phase of all samples sees them.
+
+        With what slow bands added when the batch came, as far as it is expected to be left.
+        """
         held = [parameter.detach() for parameter in store.parameters]
-        if index in self.slow:
-            left = self.parts[0].value(self.slow[index], self.moments[-1])
+        if index in self.states:
+            left = self.slow.value(self.states[index], self.moments[-1])
             held[0] = held[0] + (store.fluctuation * left).to(held[0])
         return held
 
     def state(self) -> dict[str, Tensor]:
         """Return all that it holds, for ``restore``."""
-        slow = {f"clock.slow.{i}": each for i, each in self.slow.items()}
+        slow = {f"clock.slow.{i}": each for i, each in self.states.items()}
         return {"clock.now": self.now, "clock.at": self.at, **slow}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` returned."""
         self.now, self.at = state["clock.now"].double(), state["clock.at"].double()
-        self.slow = {i: state[f"clock.slow.{i}"].clone() for i in self.slow}
+        self.states = {i: state[f"clock.slow.{i}"].clone() for i in self.states}
 
 
-def floors(pairs: SignedPair, tau: float) -> tuple[Tensor, Tensor]:
+def noise_floors(pairs: SignedPair, tau: float) -> tuple[Tensor, Tensor]:
     """Return the thermal and shot noise of each line of ``pairs``, in units of the states.
 
     Of the lines of the lower layer, and of the upper one, ``(*chips, lines)``, bias line included.
     """
     lower, upper = (
-        floor(sums, pairs.cell.read_voltage, tau) / pairs.unit for sums in pairs.line_sums
+        noise_floor(sums, pairs.cell.read_voltage, tau) / pairs.unit for sums in pairs.line_sums
     )
     return lower, upper

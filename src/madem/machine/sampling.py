@@ -8,13 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
+from madem.device.fluctuation import BOLTZMANN, KELVIN
 from madem.errors import InputError
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Settled, own
 from madem.network import Current, Nudge
 from madem.randomness import branch
-
-BOLTZMANN, KELVIN = 1.380649e-23, 300.0
 
 RAILS = 4.5
 """Activity beyond which no line is driven: the 0.9 V of a driver's rail (ours, as priced in the

@@ -16,11 +16,11 @@ from madem.machine.account import of_contrast, of_settling
 from madem.machine.arrays import behind
 from madem.machine.base import Listener, Machine, Observed, Scale, Start, between, silent
 from madem.machine.clock import Clock, Moment
+from madem.machine.noise import SettlingNoise, fluctuates
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Clamped, Settled, own
 from madem.machine.stores import Exact, Store, as_bytes, check_fit, part_of
 from madem.machine.strength import relative
-from madem.machine.unrest import Unrest, fluctuates
 from madem.machine.writing import Written
 from madem.network import (
     Amplified,
@@ -406,7 +406,7 @@ class Simulated(Machine):
         if not self.restless:
             return problem
         held = self.network, self.stores, self.periphery
-        return Unrest(*held, noise, self.clock, moment).of(problem, clamped)
+        return SettlingNoise(*held, noise, self.clock, moment).added(problem, clamped)
 
     def _sense(self, phase: Problem, rest: Rest, clamped: Clamped, free: bool) -> Settled:
         """Convert what the lines carry at rest."""

@@ -18,10 +18,9 @@ from madem.beam.sources.simulated import Simulated
 from madem.experiments.detector.config import DetectorConfig
 from madem.experiments.detector.results import DetectorResults, Shown
 from madem.experiments.detector.strategies import STRATEGIES
-from madem.experiments.running.results import Interval
 from madem.experiments.running.rundir import RunDirectory
 from madem.report import figures
-from madem.report.page import share, valued
+from madem.report.page import share, tell_claims, told, valued
 
 COLOURS = {
     "running": "#d9731a", "quantile": "#e8b04b",
@@ -63,23 +62,19 @@ def answer(found: DetectorResults) -> str:
     """Say in one paragraph what was found, from the numbers alone."""
     key, shown = main_of(found)
     own, rival, frozen = (shown.rows[name] for name in ("product", "running", "frozen"))
-
-    def missed(held: Interval) -> str:
-        return f"{100 * held.mean:.1f} % ({100 * held.low:.1f} to {100 * held.high:.1f})"
-
     fewer = own.fewer
     side = "fewer" if fewer.mean > 0 else "more"
     sure = "" if fewer.low > 0 or fewer.high < 0 else ", which could be chance"
     where = f"On {shown.title}" if key == "own" else f"Where {shown.title}"
     best = min(COUNTERS, key=lambda name: shown.rows[name].missed["90"].mean)
-    digital, bound = (missed(shown.rows[name].missed["90"]) for name in ("digital", "hindsight"))
+    digital, bound = (told(shown.rows[name].missed["90"]) for name in ("digital", "hindsight"))
     return (
         f"{where}, while nine in ten frames without a hit are rejected, the network as calibrated "
-        f"misses {missed(frozen.missed['90'])} of the hits late in the shift, a spot counter with "
-        f"running deviations {missed(rival.missed['90'])}, and a chip that learns from labels "
-        f"beside the beam {missed(own.missed['90'])}: {100 * abs(fewer.mean):.0f} % {side} than "
+        f"misses {told(frozen.missed['90'])} of the hits late in the shift, a spot counter with "
+        f"running deviations {told(rival.missed['90'])}, and a chip that learns from labels "
+        f"beside the beam {told(own.missed['90'])}: {100 * abs(fewer.mean):.0f} % {side} than "
         f"the counter ({100 * fewer.low:.0f} to {100 * fewer.high:.0f}){sure}. The best counter, "
-        f"{STRATEGIES[best].title}, misses {missed(shown.rows[best].missed['90'])}. Ideal digital "
+        f"{STRATEGIES[best].title}, misses {told(shown.rows[best].missed['90'])}. Ideal digital "
         f"learning by the same updates misses {digital}, and what hindsight could have known "
         f"{bound}."
     )
@@ -161,27 +156,19 @@ def bars(found: DetectorResults) -> str:
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     axis = figure.subplots()
     names = [name for name in STRATEGIES if name != "random"]
-    for place, name in enumerate(reversed(names)):
-        held = shown.rows[name].missed["90"]
-        low, mean, high = (100 * v for v in (held.low, held.mean, held.high))
-        axis.barh(place, mean, color=COLOURS.get(name, "#bbbbbb"), height=0.7)
-        axis.plot([low, high], [place, place], color="#222222", linewidth=1.2)
-        axis.text(high + 0.6, place, f"{mean:.1f}", va="center", fontsize=9)
+    figures.interval_bars(axis, {name: shown.rows[name].missed["90"] for name in names}, COLOURS)
     axis.set_yticks(range(len(names)), [STRATEGIES[name].title for name in reversed(names)])
     axis.set_xlabel("hits missed while 90 % of other frames are rejected (%)")
     axis.set_title(found.conditions[key].title)
-    axis.set_xlim(0, None)
     return figures.svg(figure)
 
 
 def courses(found: DetectorResults, config: DetectorConfig) -> str:
     """Draw what is missed over the shift."""
     kinds = [key for key in COURSES if key in found.conditions] or list(found.conditions)[:1]
-    wide = min(2, len(kinds))
-    figure = Figure(figsize=(10, 2.9 * -(-len(kinds) // wide)), layout="constrained")
-    axes = figure.subplots(-(-len(kinds) // wide), wide, sharey=True, squeeze=False)
+    figure, axes = figures.panels(len(kinds), 2, "hits missed (%)")
     hours = hours_of(config)
-    for axis, key in zip(axes.flat, kinds, strict=False):
+    for axis, key in zip(axes, kinds, strict=True):
         for name in DRAWN:
             held = found.conditions[key].rows[name].windows
             each = np.array([np.nan if v is None else 100 * v for v in held])
@@ -193,11 +180,7 @@ def courses(found: DetectorResults, config: DetectorConfig) -> str:
             axis.axvline((1 - config.late) * hours, color="#cccccc", linewidth=5, zorder=0)
         axis.set(title=found.conditions[key].title, xlabel="time (hours)")
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylim(0, None)  # of all, once everything is drawn
-    for axis in axes[:, 0]:
-        axis.set_ylabel("hits missed (%)")
-    for axis in list(axes.flat)[len(kinds) :]:
-        axis.set_axis_off()
+    axes[0].set_ylim(0, None)  # of all, once everything is drawn
     return figures.svg(figures.legended(figure, 2))
 
 
@@ -226,7 +209,4 @@ def strengths(found: DetectorResults) -> str:
 def tell(found: DetectorResults, console: Console) -> None:
     """Print what was found."""
     console.print(answer(found), highlight=False)
-    for claim in found.contrasts:
-        mark = "reached" if claim.reaches else "NOT reached"
-        text = f"- {claim.said}: {valued(claim)} ({claim.bar}: {mark})"
-        console.print(text, highlight=False)
+    tell_claims(found.contrasts, console)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from madem.errors import InputError, abridged, nearest
 from madem.experiments.running.files import write_asked
+from madem.experiments.running.results import Interval
 from madem.units import scaled
 
 COLOURS = {
@@ -88,6 +89,34 @@ def legended(figure: Figure, columns: int) -> Figure:
     handles = figure.axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def panels(count: int, wide: int, label: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its ``count`` axes of one height, ``wide`` in a row at most.
+
+    ``label``: what is drawn upwards.
+    """
+    wide = min(wide, count)
+    rows = -(-count // wide)
+    figure = Figure(figsize=(10, 2.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, wide, sharey=True, squeeze=False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(label)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def interval_bars(axis: Axes, held: Mapping[str, Interval], colours: Mapping[str, str]) -> None:
+    """Draw shares in per cent as bars, the first on top, each with its interval and its number."""
+    for place, (name, each) in enumerate(reversed([*held.items()])):
+        low, mean, high = (100 * v for v in (each.low, each.mean, each.high))
+        axis.barh(place, mean, color=colours.get(name, "#bbbbbb"), height=0.7)
+        axis.plot([low, high], [place, place], color="#222222", linewidth=1.2)
+        axis.annotate(f"{mean:.1f}", (high, place), (5, 0), textcoords="offset points",
+                      va="center", fontsize=9)  # fmt: skip
+    axis.margins(x=0.1)
+    axis.set_xlim(0, None)
 
 
 def learning_curves(metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> Figure:

@@ -7,7 +7,7 @@ and ``tell(results, console)``, which prints the results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from rich.console import Console
 from madem.documents import dump_yaml
 from madem.experiments.catalogue import find
 from madem.experiments.running.experiment import citations
-from madem.experiments.running.results import Contrast, Result
+from madem.experiments.running.results import Contrast, Interval, Result
 from madem.experiments.running.rundir import RunDirectory
 from madem.units import si
 
@@ -95,6 +95,18 @@ def valued(claim: Contrast) -> str:
     if held.mean < 0 and claim.unit == "frames":
         return "not found on all"
     return f"{mean}{unit}" if held.low == held.high else f"{mean}{unit} ({low} to {high})"
+
+
+def told(held: Interval) -> str:
+    """Return a share in per cent with its interval."""
+    return f"{100 * held.mean:.1f} % ({100 * held.low:.1f} to {100 * held.high:.1f})"
+
+
+def tell_claims(claims: Sequence[Contrast], console: Console) -> None:
+    """Print what is claimed, and whether it is reached."""
+    for claim in claims:
+        mark = "reached" if claim.reaches else "NOT reached"
+        console.print(f"- {claim.said}: {valued(claim)} ({claim.bar}: {mark})", highlight=False)
 
 
 def price(row: Mapping[str, Any]) -> str:

@@ -12,10 +12,9 @@ from madem.experiments.personal.config import PersonalConfig
 from madem.experiments.personal.results import PersonalResults, Shown
 from madem.experiments.personal.strategies import STRATEGIES
 from madem.experiments.personal.study import session_of
-from madem.experiments.running.results import Interval
 from madem.experiments.running.rundir import RunDirectory
 from madem.report import figures
-from madem.report.page import share, valued
+from madem.report.page import share, tell_claims, told, valued
 
 COLOURS = {
     "running": "#d9731a", "beside": "#c23b4b", "frozen": "#999999", "own": "#8a63b0",
@@ -46,11 +45,6 @@ def main_of(found: PersonalResults) -> Shown:
     return found.conditions.get("hand", next(iter(found.conditions.values())))
 
 
-def told(held: Interval) -> str:
-    """Return a share in per cent with its interval."""
-    return f"{100 * held.mean:.1f} % ({100 * held.low:.1f} to {100 * held.high:.1f})"
-
-
 def answer(found: PersonalResults) -> str:
     """Say in one paragraph what was found, from the numbers alone."""
     shown = main_of(found)
@@ -73,7 +67,7 @@ def picture(config: PersonalConfig) -> str:
     """Draw words as they are meant, as writers write them, and as they are felt."""
     session = session_of(config, config.conditions[0], config.seed)
     word = session.word[:PICTURED]
-    codes, hands = config.codes()[word], config.writing_of()
+    codes, hands = config.codes()[word], config.handwriting()
     usual = session_of(config, "none", config.seed, "picture").hand[:PICTURED]
     rows = {
         "as meant": codes,
@@ -99,47 +93,32 @@ def bars(shown: Shown) -> str:
     """Draw what every strategy misreads, of the writer's words and of others', with intervals."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    names = [name for name in STRATEGIES if name != "guess"][::-1]
+    names = [name for name in STRATEGIES if name != "guess"]
     titles = ("the writer's late words", "everybody else's words after it")
     for axis, part, title in zip(axes, ("misread", "others"), titles, strict=True):
-        for place, name in enumerate(names):
-            held: Interval = getattr(shown.rows[name], part)
-            low, mean, high = (100 * v for v in (held.low, held.mean, held.high))
-            axis.barh(place, mean, color=COLOURS.get(name, "#bbbbbb"), height=0.7)
-            axis.plot([low, high], [place, place], color="#222222", linewidth=1.2)
-            axis.annotate(f"{mean:.1f}", (high, place), (5, 0), textcoords="offset points",
-                          va="center", fontsize=9)  # fmt: skip
+        held = {name: getattr(shown.rows[name], part) for name in names}
+        figures.interval_bars(axis, held, COLOURS)
         axis.set(xlabel="misread (%)", title=title)
-        axis.margins(x=0.1)
-        axis.set_xlim(0, None)
-    axes[0].set_yticks(range(len(names)), [STRATEGIES[name].title for name in names])
+    axes[0].set_yticks(range(len(names)), [STRATEGIES[name].title for name in reversed(names)])
     return figures.svg(figure)
 
 
 def courses(found: PersonalResults) -> str:
     """Draw what is misread over the session."""
     shown = list(found.conditions.values())
-    wide = min(3, len(shown))
-    figure = Figure(figsize=(10, 2.9 * -(-len(shown) // wide)), layout="constrained")
-    axes = figure.subplots(-(-len(shown) // wide), wide, sharey=True, squeeze=False)
-    for axis, each in zip(axes.flat, shown, strict=False):
+    figure, axes = figures.panels(len(shown), 3, "misread (%)")
+    for axis, each in zip(axes, shown, strict=True):
         for name in DRAWN:
             held = 100 * np.array(each.rows[name].windows)
             at = (np.arange(len(held)) + 0.5) * found.window
             axis.plot(at, held, "o-", ms=2.5, color=COLOURS[name], label=STRATEGIES[name].title)
         axis.set(title=each.title, xlabel="words of the writer")
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylim(0, None)  # of all, once everything is drawn
-    for axis in axes[:, 0]:
-        axis.set_ylabel("misread (%)")
-    for axis in list(axes.flat)[len(shown) :]:
-        axis.set_axis_off()
+    axes[0].set_ylim(0, None)  # of all, once everything is drawn
     return figures.svg(figures.legended(figure, 2))
 
 
 def tell(found: PersonalResults, console: Console) -> None:
     """Print what was found."""
     console.print(answer(found), highlight=False)
-    for claim in found.contrasts:
-        mark = "reached" if claim.reaches else "NOT reached"
-        console.print(f"- {claim.said}: {valued(claim)} ({claim.bar}: {mark})", highlight=False)
+    tell_claims(found.contrasts, console)

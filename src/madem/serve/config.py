@@ -13,7 +13,7 @@ from madem.beam.sources.hdf5 import Recorded
 from madem.beam.sources.simulated import Simulated
 from madem.beam.sources.stream2 import Reading
 from madem.experiments.config.base import Strict
-from madem.experiments.config.parts import ChipConfig
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.detector.config import DetectorConfig
 
 ADDRESS = re.compile(r"tcp://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}|ipc://[!-~]+")

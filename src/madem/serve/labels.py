@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from madem.beam import needed
-from madem.beam.sources.stream2 import BUILT_IN, refuse
+from madem.beam.sources.messages import BUILT_IN, refuse
 from madem.documents import read
 from madem.errors import InputError, abridged, shown
 

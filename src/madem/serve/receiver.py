@@ -17,8 +17,8 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from madem.beam import needed
+from madem.beam.sources.messages import GIVEN_UP, LARGEST
 from madem.beam.sources.pva import updates
-from madem.beam.sources.stream2 import GIVEN_UP, LARGEST
 from madem.errors import InputError
 from madem.serve.config import ServiceConfig
 from madem.serve.sockets import bound, plain, taken

@@ -12,7 +12,7 @@ from typing import Any
 
 from madem.beam import needed
 from madem.beam.sources import Frame, Source
-from madem.beam.sources.stream2 import edge_of, message_of
+from madem.beam.sources.messages import edge_of, message_of
 from madem.errors import InputError
 from madem.serve.labels import Label, messages_of
 from madem.serve.sockets import bound, offered, plain

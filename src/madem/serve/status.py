@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from madem.beam.sources.stream2 import REASONS
+from madem.beam.sources.messages import REASONS
 
 KEPT = {
     "late": "frames wait too long: lower the rate, or give the worker a core of its own",

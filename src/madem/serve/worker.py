@@ -22,7 +22,8 @@ from torch import Tensor
 from madem.beam import needed
 from madem.beam.reduce import Usual, usual_of
 from madem.beam.sources import Frame, Gap
-from madem.beam.sources.stream2 import LARGEST, Place
+from madem.beam.sources.messages import LARGEST
+from madem.beam.sources.stream2 import Place
 from madem.data.detector import lit, shaken
 from madem.experiments.running.files import locked
 from madem.learn.watch import Page, watch_of

@@ -15,8 +15,16 @@ from madem.training.assemble import (
 )
 from madem.training.evaluate import outputs, predicts, score, scores
 from madem.training.plan import Cosine, Exponential, Making, Plan, Schedule, looks_at
-from madem.training.settling import ended, phases_of, prices_of, settling, slow, strengths_of
-from madem.training.statistics import Measured, measured
+from madem.training.settling import (
+    cut_phases,
+    longer,
+    phases_of,
+    prices_of,
+    settled_within,
+    settling,
+    strengths_of,
+)
+from madem.training.statistics import Estimate, measured
 from madem.training.timeline import Span, by_phase, timeline
 from madem.training.trainer import Row, Trainer
 from madem.training.yardsticks import Digital, ideal_outputs, programmed, train_digitally
@@ -26,11 +34,11 @@ __all__ = [
     "Cells",
     "Cosine",
     "Digital",
+    "Estimate",
     "Exponential",
     "FastInFront",
     "Ideal",
     "Making",
-    "Measured",
     "OnChips",
     "OnCircuit",
     "Pairs",
@@ -42,10 +50,11 @@ __all__ = [
     "by_phase",
     "cells_in",
     "chips_of",
-    "ended",
+    "cut_phases",
     "first_weights",
     "ideal_outputs",
     "lines_of",
+    "longer",
     "looks_at",
     "measured",
     "outputs",
@@ -55,8 +64,8 @@ __all__ = [
     "programmed",
     "score",
     "scores",
+    "settled_within",
     "settling",
-    "slow",
     "strengths_of",
     "timeline",
     "train_digitally",

@@ -26,12 +26,16 @@ from madem.training.assemble import OnChips, chips_of
 from madem.training.plan import Plan
 
 SAMPLES = 256
+"""Of the validation set, on every chip, where nothing else is asked for."""
+
 BITS = 8
 """Resolution where converters are ideal: ours."""
 
 SHARE = 0.95
-STEP = 0.1
-LONGEST = 200.0
+"""Of the settlings of a phase that are over when the phase ends."""
+
+STEP, LONGEST = 0.1, 200.0
+"""Of the course of a settling, and where it is given up, in the neurons' pole."""
 
 ITEMS = {
     "free": ("array read", "line drive", "neuron settling"),
@@ -143,10 +147,10 @@ def strengths_of(plan: Plan) -> list[float | complex]:
     return list(dict.fromkeys(s for pair in estimator.pairs for s in pair[:2] if s))
 
 
-def slow(times: Mapping[str, Tensor]) -> dict[str, float]:
+def settled_within(times: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the time, s, within which ``SHARE`` of the settlings of each phase are over.
 
-    >>> slow({"free": torch.linspace(0, 1, 101, dtype=torch.float64)})
+    >>> settled_within({"free": torch.linspace(0, 1, 101, dtype=torch.float64)})
     {'free': 0.95}
     """
     return {
@@ -155,7 +159,12 @@ def slow(times: Mapping[str, Tensor]) -> dict[str, float]:
     }
 
 
-def ended(plan: Plan) -> dict[str, float]:
+def longer(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return how long each phase lasts, s, of chips ``before`` and ``after`` they learned."""
+    return {phase: max(seconds, before[phase]) for phase, seconds in after.items()}
+
+
+def cut_phases(plan: Plan) -> dict[str, float]:
     """Return how long each phase lasts, s, where the machine says so; else nothing."""
     making = plan.making
     if not isinstance(making, OnChips) or making.phases is None:
@@ -167,7 +176,7 @@ def prices_of(
     plan: Plan, prices: Mapping[str, Price], times: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, Price]:
     """Return the prices of a chip whose phases take ``times``, s, or what its machine says."""
-    cut, changed = ended(plan), dict(prices)
+    cut, changed = cut_phases(plan), dict(prices)
     for phase, seconds in {**times, **cut}.items():
         making = chips_of(plan)
         bits = making.periphery.adc_bits or BITS

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Measured:
+class Estimate:
     """A mean and its standard error, and the parts of it: over test words, and over chips."""
 
     mean: float
@@ -24,7 +24,7 @@ class Measured:
     chips: float
 
 
-def measured(values: Tensor) -> Measured:
+def measured(values: Tensor) -> Estimate:
     """Return mean and standard error of a table ``(chips, words)`` of numbers.
 
     ``Var(mean) = (M_c + M_w - M_r) / (C W)`` with the mean squares of an analysis of variance
@@ -43,12 +43,12 @@ def measured(values: Tensor) -> Measured:
     mean = table.mean()
     by_word = float(table.mean(0).var() / words) if words > 1 else 0.0
     if chips == 1:
-        return Measured(float(mean), by_word**0.5, by_word**0.5, 0.0)
+        return Estimate(float(mean), by_word**0.5, by_word**0.5, 0.0)
     by_chip = float(table.mean(1).var() / chips)
     left = table - table.mean(0) - table.mean(1, keepdim=True) + mean
     rest = float(left.square().sum()) / ((chips - 1) * max(1, words - 1) * chips * words)
     both = max(by_word + by_chip - rest, by_word, by_chip)
-    return Measured(float(mean), both**0.5, by_word**0.5, by_chip**0.5)
+    return Estimate(float(mean), both**0.5, by_word**0.5, by_chip**0.5)
 
 
 def redrawn(

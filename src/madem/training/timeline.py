@@ -61,6 +61,7 @@ def timeline(plan: Plan, machine: Machine, prices: Mapping[str, Price]) -> list[
 
 
 def _named(k: int) -> str:
+    """Return the name of phase ``k`` of a sample; no estimator has more than four nudged ones."""
     return ("free", "first nudged", "second nudged", "third nudged", "fourth nudged")[min(k, 4)]
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from madem.data.detector import reduced
+from madem.data.detector import Shift, reduced
 from madem.documents import load_yaml
 from madem.errors import InputError
-from madem.experiments.detector.bench import Bench
+from madem.experiments.detector import strategies
+from madem.experiments.detector.bench import Bench, Found
 from madem.experiments.detector.config import CONDITIONS, DetectorConfig
 from madem.experiments.detector.counters import (
     Counting,
@@ -21,8 +22,8 @@ from madem.experiments.detector.counters import (
     quantile_counter,
     running_counter,
 )
-from madem.experiments.detector.strategies import STRATEGIES
-from madem.experiments.detector.study import EXPERIMENT, check, frames_of
+from madem.experiments.detector.strategies import FOLDS, STRATEGIES, regressed
+from madem.experiments.detector.study import EXPERIMENT, check, frames_of, kept_alarms
 from madem.experiments.running import trained
 from madem.experiments.running.jobs import Progress
 from madem.experiments.running.rundir import RunDirectory
@@ -228,3 +229,49 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "gemmi", None)
     with pytest.raises(InputError, match=r"gemmi is missing.*pip install 'madem\[beam\]'"):
         check(small())
+
+
+def test_hindsight_scores_no_frame_by_its_own_label() -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 3, generator=draws).double()
+    hit = (x[:, 0] + torch.randn(200, generator=draws) > 0).double()
+    fold, used = torch.arange(200) // 10 % FOLDS, torch.arange(200) >= 20
+    before = regressed(x, hit, used, fold, 1e-2)
+    assert float((((before > 0) == (hit == 1))[used]).double().mean()) > 0.6
+    turned = torch.where(fold == 2, 1 - hit, hit)
+    after = regressed(x, turned, used, fold, 1e-2)
+    torch.testing.assert_close(after[fold == 2], before[fold == 2], atol=3e-3, rtol=0)
+    assert float((after - before)[fold != 2].abs().mean()) > 0.1
+    warming = torch.where(used, hit, 1 - hit)
+    torch.testing.assert_close(regressed(x, warming, used, fold, 1e-2), before, atol=3e-3, rtol=0)
+
+
+def test_a_threshold_that_moves_takes_back_what_all_scores_gain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small(reduction={"window": 100}, frames=400)
+    score = torch.randn(2, 460, generator=torch.Generator().manual_seed(0))
+    drifting = score + torch.where(torch.arange(460) < 160, 0.0, 5.0)
+    empty = Shift(*[torch.zeros(0)] * 6)
+    bench = Bench(config, empty, torch.zeros(0), torch.zeros(0), 0.0, {}, 0, torch.zeros(0))
+    monkeypatch.setattr(strategies, "still", lambda _: lambda *_: Found(drifting))
+    found = strategies.reset(bench, "reset").score
+    torch.testing.assert_close(found[:, :60], score[:, :60])
+    torch.testing.assert_close(found[:, 300:].mean(), score[:, 300:].mean(), atol=0.2, rtol=0)
+    median = drifting[:, 310:410].median(-1, keepdim=True).values
+    usual = score[:, :60].median(-1, keepdim=True).values
+    torch.testing.assert_close(found[:, 410:435], drifting[:, 410:435] - median + usual)
+
+
+def test_a_share_of_frames_kept_that_changes_is_told_of_by_its_chip() -> None:
+    """Of 2000 frames each chip keeps 3 in 10; later one keeps half of them, then again fewer."""
+    draws, first = torch.Generator().manual_seed(0), 2000
+    score = torch.rand(3, 6000, generator=draws)
+    score[1, 3000:4500] += 0.2
+    found = kept_alarms(score, torch.full((3, 1), 0.7), first)
+    assert {chip for chip, _ in found} == {1}
+    assert 1000 < found[0][1] < 1200
+    assert found == sorted(found)
+    score[1, 3000:4500] -= 0.4
+    fewer = kept_alarms(score, torch.full((3, 1), 0.7), first)
+    assert {chip for chip, at in fewer if at > 1000} == {1}

@@ -11,7 +11,7 @@ import torch
 from madem.circuit import Timing
 from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import severities
-from madem.experiments.spectrum.joules import arithmetic, lasting
+from madem.experiments.spectrum.joules import arithmetic, phase_times
 from madem.experiments.spectrum.modelled import Modelled, backward
 from madem.experiments.spectrum.rules import WAYS, learned
 from madem.learn import Implicit
@@ -146,7 +146,7 @@ def test_a_phase_that_does_not_end_is_charged_as_far_as_it_was_followed(
     for name in ("madem.training.settling", "madem.experiments.spectrum.joules"):
         monkeypatch.setattr(import_module(name), "LONGEST", 0.3)
     trainer = Trainer(plan)
-    assert lasting(plan, trainer.machine) == {"free": 3e-10, "nudged": 3e-10}
+    assert phase_times(plan, trainer.machine) == {"free": 3e-10, "nudged": 3e-10}
 
 
 @pytest.mark.parametrize("rule", ["sparse", "centred", "tiki-taka"])

@@ -1,7 +1,7 @@
 """Frames of an EPICS detector: NTNDArray over pvAccess, as areaDetector serves them.
 
 Every update becomes a message as that of a detector's Stream v2, so that all that can be wrong
-with it is judged there (``stream2.py``). ``uniqueId`` numbers the images; where it goes back, the
+with it is judged there (``messages.py``). ``uniqueId`` numbers the images; where it goes back, the
 detector has begun anew, and so does the series.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from madem.beam import needed
 from madem.beam.sources import Frame, Gap
-from madem.beam.sources.stream2 import TYPES, Reading, encoded
+from madem.beam.sources.messages import TYPES, encoded
+from madem.beam.sources.stream2 import Reading
 
 QUEUE = 100
 """Updates that wait in the client of pvAccess; its own default, four, loses some at 100 Hz."""

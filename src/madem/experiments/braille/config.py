@@ -9,15 +9,10 @@ from madem.data.braille import dots
 from madem.data.words import Classify, Reconstruct
 from madem.device import load
 from madem.experiments.config.base import Strict, merged
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.config.names import ESTIMATORS, RULES
 from madem.experiments.config.networks import HopfieldConfig
-from madem.experiments.config.parts import (
-    ChipConfig,
-    DigitalConfig,
-    Learning,
-    ScheduleConfig,
-    WritingConfig,
-)
+from madem.experiments.config.parts import DigitalConfig, Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import (
     Letters,
     Probability,

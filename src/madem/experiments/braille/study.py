@@ -27,8 +27,9 @@ from madem.training import (
     Trainer,
     by_phase,
     chips_of,
-    ended,
+    cut_phases,
     ideal_outputs,
+    longer,
     measured,
     outputs,
     phases_of,
@@ -36,8 +37,8 @@ from madem.training import (
     programmed,
     score,
     scores,
+    settled_within,
     settling,
-    slow,
     timeline,
     train_digitally,
 )
@@ -91,7 +92,7 @@ def train_job(
     """Train one network in place on its chips, from its checkpoint if there is one; test it."""
     folder, plan = RunDirectory(path), config.plan(name, change)
     trainer = Trainer(plan)
-    untrained = slow(settling(plan, trainer.machine))
+    untrained = settled_within(settling(plan, trainer.machine))
     tensors = arrays(plan, "before", trainer.machine)
     prices = prices_of(plan, load_prices(), untrained)
 
@@ -124,7 +125,8 @@ def examine(
         by_flip[str(flip)] = [float(share.mean()), spread(share)]
     x, target, word = test_set(plan, task.flip)
     lasted = settling(plan, machine)
-    seconds = ended(plan) or {phase: max(untrained[phase], t) for phase, t in slow(lasted).items()}
+    trained = settled_within(lasted)
+    seconds = cut_phases(plan) or longer(untrained, trained)
     prices = prices_of(plan, load_prices(), seconds)
     few, once = x[:1000], Ledger()
     output = machine.watched(stream(plan.seed, plan.name, "test"), once).settle(few).output
@@ -143,7 +145,7 @@ def examine(
             ],
         },
         "spent": [totals(priced(look["spent"], prices)) for look in trainer.curve],
-        "settling": {"before": untrained, "after": slow(lasted), "seconds": seconds},
+        "settling": {"before": untrained, "after": trained, "seconds": seconds},
         "timeline": [asdict(span) for span in timeline(plan, machine, prices)],
         "by_phase": by_phase(plan, machine, prices, few, target[: len(few)]),
         "samples": plan.schedule.steps * plan.schedule.batch,

@@ -13,13 +13,7 @@ from madem.errors import InputError
 from madem.experiments.config.base import Strict, refuse_idle
 from madem.experiments.config.names import JOINTS, LAWS
 from madem.experiments.config.naming import Part
-from madem.experiments.config.quantities import (
-    Amount,
-    Amperes,
-    Count,
-    Positive,
-    Resistance,
-)
+from madem.experiments.config.quantities import Amount, Amperes, Count, Positive, Resistance
 from madem.network import (
     Amplified,
     Box,

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from madem.data.braille import checked_words, read_words
 from madem.errors import InputError, shown

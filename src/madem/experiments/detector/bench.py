@@ -10,10 +10,9 @@ from torch import Generator, Tensor
 
 from madem.data.detector import Kind, Shift
 from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.running.online import Calibrated
 from madem.ledger import Ledger
-from madem.machine import Machine
 from madem.randomness import stream
-from madem.training import Plan
 
 REJECTED = 0.9
 """The share of frames without a hit that is to be rejected."""
@@ -23,9 +22,9 @@ REJECTED = 0.9
 class Bench:
     """What all strategies share: frames, labels, and networks calibrated on either kind of inputs.
 
-    ``truth``: of every frame; ``asked``, ``label``: which get a label, and what it says;
-    ``trained``: by kind of inputs and ``chip`` or ``ideal``, the plan and the state of its machine;
-    ``nearest``: of every block, the scattering vector at which it is, 1/angstrom.
+    ``asked``, ``label``: which frames get a label, and what it says; ``delay``: how late, s;
+    ``trained``: by kind of inputs and ``chip`` or ``ideal``; ``nearest``: of every
+    block, the scattering vector at which it is, 1/angstrom.
     """
 
     config: DetectorConfig
@@ -33,7 +32,7 @@ class Bench:
     asked: Tensor
     label: Tensor
     delay: float
-    trained: Mapping[tuple[Kind, str], tuple[Plan, dict[str, Tensor]]]
+    trained: Mapping[tuple[Kind, str], Calibrated]
     seed: int
     nearest: Tensor
     tell: Callable[[int], None] = lambda _: None
@@ -46,13 +45,6 @@ class Bench:
     def draws(self, name: str) -> Generator:
         """Return the stream of a strategy."""
         return stream(self.seed, "detector", name)
-
-    def machine(self, kind: Kind, where: str) -> tuple[Plan, Machine]:
-        """Return a calibrated machine of its own for whoever asks."""
-        plan, state = self.trained[kind, where]
-        machine = plan.making.assemble(plan)
-        machine.restore({name: tensor.clone() for name, tensor in state.items()})
-        return plan, machine
 
     def inputs(self, kind: Kind) -> Tensor:
         """Return all frames as inputs of a network."""

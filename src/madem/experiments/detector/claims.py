@@ -11,8 +11,6 @@ from madem.experiments.detector.config import DetectorConfig
 from madem.experiments.detector.results import Alarm, Shown
 from madem.experiments.running.results import Contrast, Interval
 
-_plain = Contrast.plain
-
 
 class Compared(Protocol):
     """Strategies under one condition, compared frame by frame."""
@@ -96,26 +94,17 @@ def _missed(shown: Mapping[str, Shown], samples: Mapping[str, Compared]) -> Iter
             said="all drifts: of what the network as calibrated loses, recovered on the chip",
             value=back, unit="%", bar="at least 70 %", reaches=back.mean >= 0.7,
         )  # fmt: skip
-        worse = own.less("product", "digital")
-        yield Contrast(
-            said="all drifts: missed on the chip beyond ideal digital learning",
-            value=worse, unit="points", bar="at most 1.5 points", reaches=worse.mean <= 0.015,
-        )  # fmt: skip
+        said = "all drifts: missed on the chip beyond ideal digital learning"
+        yield Contrast.at_most(said, own.less("product", "digital"), 0.015)
     if "scarce" in shown:
-        fewer = samples["scarce"].fewer("product", "running")
-        yield Contrast(
-            said="few and wrong labels: fewer hits missed on the chip than by the first of these",
-            value=fewer, unit="%", bar="interval above 0", reaches=fewer.low > 0,
-        )  # fmt: skip
-    for key, said, most in (
+        said = "few and wrong labels: fewer hits missed on the chip than by the first of these"
+        yield Contrast.above(said, samples["scarce"].fewer("product", "running"), "%")
+    for key, what, most in (
         ("none", "nothing drifts", 0.005), ("return", "all drifts, put right", 0.01),
     ):  # fmt: skip
         if key in shown:
-            worse = samples[key].less("product", "frozen")
-            yield Contrast(
-                said=f"{said}: missed on the chip beyond the network as calibrated", value=worse,
-                unit="points", bar=f"at most {100 * most:g} points", reaches=worse.mean <= most,
-            )  # fmt: skip
+            said = f"{what}: missed on the chip beyond the network as calibrated"
+            yield Contrast.at_most(said, samples[key].less("product", "frozen"), most)
 
 
 def _costs(shown: Mapping[str, Shown]) -> Iterator[Contrast]:
@@ -124,16 +113,17 @@ def _costs(shown: Mapping[str, Shown]) -> Iterator[Contrast]:
         return
     rows = shown["all"].rows
     own, spent = rows["product"].writes, rows["product"].spent
-    yield _plain("writes a cell in a shift", own, "writes", "at most 2", own <= 2)
+    yield Contrast.plain("writes a cell in a shift", own, "writes", "at most 2", own <= 2)
     often = own / max(rows["alarmed"].writes, 1e-9)
-    yield _plain("writes without an alarm over those with it", often, "x", "at least 5", often >= 5)
+    yield Contrast.plain("writes without an alarm over those with it", often, "x", "at least 5",
+                         often >= 5)  # fmt: skip
     if spent is not None:
-        yield _plain("a frame, all-in, without learning", 1e6 * spent.judging, "uJ",
-                     "at most 10 uJ", spent.judging <= 10e-6)  # fmt: skip
+        yield Contrast.plain("a frame, all-in, without learning", 1e6 * spent.judging, "uJ",
+                             "at most 10 uJ", spent.judging <= 10e-6)  # fmt: skip
         more = spent.learning / spent.judging
-        yield _plain("learning, on top of it", more, "%", "at most 50 %", more <= 0.5)
-        yield _plain("a verdict, with reduction and conversions", 1e6 * spent.seconds, "us",
-                     "at most 45 us", spent.seconds <= 45e-6)  # fmt: skip
+        yield Contrast.plain("learning, on top of it", more, "%", "at most 50 %", more <= 0.5)
+        yield Contrast.plain("a verdict, with reduction and conversions", 1e6 * spent.seconds, "us",
+                             "at most 45 us", spent.seconds <= 45e-6)  # fmt: skip
 
 
 def _found(alarms: Mapping[str, Alarm]) -> Iterator[Contrast]:
@@ -143,9 +133,9 @@ def _found(alarms: Mapping[str, Alarm]) -> Iterator[Contrast]:
     if heard:
         late = float(np.quantile(heard, 0.95, method="higher"))
         shown = late if np.isfinite(late) else -1.0
-        yield _plain("labels until an alarm has found the step, on 95 % of chips", shown, "frames",
-                     "at most 650", late <= 650)  # fmt: skip
+        yield Contrast.plain("labels until an alarm has found the step, on 95 % of chips", shown,
+                             "frames", "at most 650", late <= 650)  # fmt: skip
     if first.quiet:
         often = first.false / first.quiet * 1e5
-        yield _plain("false alarms in 100,000 labels without drift", often, "alarms",
-                     "at most 1", often <= 1)  # fmt: skip
+        yield Contrast.plain("false alarms in 100,000 labels without drift", often, "alarms",
+                             "at most 1", often <= 1)  # fmt: skip

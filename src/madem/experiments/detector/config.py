@@ -19,17 +19,12 @@ from madem.beam.sources.hdf5 import Recorded
 from madem.beam.sources.simulated import Simulated
 from madem.data.detector import calibrated
 from madem.experiments.config.base import Strict
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.config.names import BESIDE, ESTIMATORS, RULES, SCENES
 from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
-from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
-from madem.experiments.config.quantities import (
-    Different,
-    Positive,
-    Seconds,
-    Seed,
-    cells_need,
-)
+from madem.experiments.config.parts import Learning, ScheduleConfig, WritingConfig
+from madem.experiments.config.quantities import Different, Positive, Seconds, Seed, cells_need
 from madem.learn.continual import Labels, Teaching
 from madem.training import Plan
 from madem.units import parse

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from madem.experiments.detector.bench import REJECTED
 from madem.experiments.detector.claims import alarms_of, contrasts_of
-from madem.experiments.detector.config import DetectorConfig
+from madem.experiments.detector.config import CONDITIONS, DetectorConfig
 from madem.experiments.detector.cuts import Array, Places, missed_at, misses, resampled
 from madem.experiments.detector.results import DetectorResults, Row, Shown, Spent
 from madem.experiments.detector.strategies import STRATEGIES
+from madem.experiments.running.online import mean_spent
 from madem.experiments.running.results import Interval
 from madem.training.statistics import each_anew
 
@@ -173,10 +174,8 @@ def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
     windows = [mean_of(part) for part in zip(*(each["windows"] for each in own), strict=True)]
     lost = [mean_of(part) for part in zip(*(each["windows"] for each in frozen), strict=True)]
     regret, before = mean_of(windows) or 0.0, mean_of(lost) or 0.0
-    spent = None
-    if own[0]["spent"]:
-        parts = {name: float(np.mean([each["spent"][name] for each in own]))
-                 for name in own[0]["spent"]}  # fmt: skip
+    spent, parts = None, mean_spent(own)
+    if parts is not None:
         hits = float(np.mean([float((held["hit"] == 1).double().mean()) for held in scores]))
         gained = (before - regret) * hits * frames
         worth = parts["learning"] > 0 and gained > 0
@@ -197,11 +196,11 @@ def row_of(key: str, found: Resamples, told: Sequence[Mapping[str, Any]],
 
 
 def results_of(
-    config: DetectorConfig, seeds: Sequence[int], scores: Mapping[str, Mapping[str, Tensor]],
-    held: Mapping[str, Any], titles: Mapping[Any, str],
-) -> DetectorResults:  # fmt: skip
+    config: DetectorConfig, scores: Mapping[str, Mapping[str, Tensor]], held: Mapping[str, Any]
+) -> DetectorResults:
     """Return all results from the tensors and the records of all jobs."""
     shown, samples = dict[str, Shown](), dict[str, Resamples]()
+    seeds = range(config.seed, config.seed + config.seeds)
     bins = bins_of(config.scene.make().spots)
     for condition in config.conditions:
         own = [scores[f"{condition}.{seed}"] for seed in seeds]
@@ -210,7 +209,7 @@ def results_of(
         sudden = condition in ("step", "return")
         at = round((1 - config.late) * config.frames) if sudden else None
         shown[condition] = Shown(
-            title=titles[condition],
+            title=CONDITIONS[condition],
             hits=sum(int((each["hit"] == 1).sum()) for each in own),
             frames=sum(len(each["hit"]) for each in own),
             rows={key: row_of(key, samples[condition], told, own, bins, config.frames, at)

@@ -21,13 +21,12 @@ from madem.experiments.detector.counters import (
     running_counter,
 )
 from madem.experiments.detector.cuts import missed_at
-from madem.learn import Descent
+from madem.experiments.running.online import idealised, program
 from madem.learn.continual import Learner, Teaching, arrivals
 from madem.learn.watch import watch_of
 from madem.ledger import Event, Ledger
-from madem.machine.base import silent
 from madem.randomness import uniform
-from madem.training import Ideal, Plan
+from madem.training import Plan
 
 
 def keep_some(bench: Bench, name: str) -> Found:
@@ -37,33 +36,28 @@ def keep_some(bench: Bench, name: str) -> Found:
 
 def stepwise(
     bench: Bench, name: str, kind: Kind, where: str, teaching: Teaching,
-    taught: Callable[[Learner, Tensor, Tensor, Tensor], None] | None = None,
+    teach: Callable[[Learner, Tensor, Tensor, Tensor], None] | None = None,
 ) -> Found:  # fmt: skip
-    """Judge every block, then let ``taught`` see the labels that have come, if anything does.
+    """Judge every block, then let ``teach`` see the labels that have come, if anything does.
 
     It is given the learner, inputs, labels, and how these frames were judged, ``(chips, frames)``.
     """
     config = bench.config
-    plan, machine = bench.machine(kind, where)
-    judging, learning = (Ledger(), Ledger()) if where == "chip" else (silent, silent)
-    rule = plan.rule if where == "chip" else Descent()
-    learner = Learner(
-        machine, plan.estimator, rule, plan.task.cost, teaching, bench.draws(name),
-        judging, learning,
-    )  # fmt: skip
+    learner = bench.trained[kind, where].learner(teaching, bench.draws(name), where == "chip")
     x, own = bench.inputs(kind), config.calibrating
-    if taught is not None:
+    if teach is not None:
         learner.remember(x[own], bench.shift.hit[own])
     scores = [learner.judge(x[config.validating])]
     begun, shift = config.before, bench.shift[config.shift]
     asked, label = bench.asked[config.shift], bench.label[config.shift]
     for part, came in arrivals(shift.time, asked, bench.delay, config.block):
         scores.append(learner.judge(x[begun + part.start : begun + part.stop]))
-        if taught is not None and len(came):
+        if teach is not None and len(came):
             judged = torch.cat(scores[1:], -1)[..., came]
-            taught(learner, x[begun + came], label[came], judged)
+            teach(learner, x[begun + came], label[came], judged)
         bench.tell(part.stop)
     score = torch.cat(scores, -1)
+    judging, learning = learner.judging, learner.learning
     if isinstance(judging, Ledger):
         pixels = math.prod(config.module.make().shape)
         judging(Event("pixel reduction", float(pixels * score.shape[-1])))
@@ -151,11 +145,8 @@ def alarmed(bench: Bench, name: str) -> Found:
 def retrained(bench: Bench, name: str) -> Found:
     """Train digitally on the newest labels every so often, and program the result onto the chip."""
     config = bench.config
-    plan, digital = bench.machine("unusual", "ideal")
     once = replace(config.teaching(replayed=False), updates=300)
-    trainer = Learner(
-        digital, plan.estimator, Descent(), plan.task.cost, once, bench.draws("retrain")
-    )
+    trainer = bench.trained["unusual", "ideal"].learner(once, bench.draws("retrain"))
     own = config.calibrating
     known = [bench.inputs("unusual")[own][-config.recent :], bench.shift.hit[own][-config.recent :]]
     since = 0
@@ -168,10 +159,7 @@ def retrained(bench: Bench, name: str) -> Found:
             return
         since = 0
         trainer.learn(*known)
-        chip.learning(Event("graphics card step", float(once.updates)))
-        weight = torch.cat([digital.parameters[0], digital.parameters[1][:, None]], -1)
-        heard = chip.machine.watched(chip.draws, chip.learning)
-        chip.write(heard, [weight - heard.parameters[0]])
+        program(chip, trainer)
 
     return stepwise(bench, name, "unusual", "chip", config.teaching(), teach)
 
@@ -242,11 +230,7 @@ def calibrations(config: DetectorConfig, shift: Shift, seed: int) -> dict[tuple[
     """Return the plans of the networks that strategies begin with, by inputs and machine."""
     kinds: tuple[Kind, ...] = ("plain", "unusual")
     plans = {
-        kind: config.plan(kind, seed, shift.inputs(kind, config.calibrating), shift.hit)
+        (kind, "chip"): config.plan(kind, seed, shift.inputs(kind, config.calibrating), shift.hit)
         for kind in kinds
     }
-    ideal = replace(
-        plans["unusual"], making=Ideal(plans["unusual"].making.solver), rule=Descent(),  # type: ignore[attr-defined]
-        name=f"{plans['unusual'].name}.ideal",
-    )  # fmt: skip
-    return {(kind, "chip"): plan for kind, plan in plans.items()} | {("unusual", "ideal"): ideal}
+    return plans | {("unusual", "ideal"): idealised(plans["unusual", "chip"])}

@@ -6,7 +6,6 @@ is trained on the same frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -17,22 +16,22 @@ from torch import Tensor
 
 from madem.beam.reduce import block_means
 from madem.beam.sources import Source
-from madem.data.detector import Kind, Shift, reduced
+from madem.data.detector import Shift, reduced
 from madem.errors import InputError
 from madem.experiments.detector.bench import REJECTED, Bench, Found
-from madem.experiments.detector.config import CONDITIONS, Condition, DetectorConfig
+from madem.experiments.detector.config import Condition, DetectorConfig
 from madem.experiments.detector.cuts import missed_at
 from madem.experiments.detector.results import DetectorResults
 from madem.experiments.detector.scores import results_of, windows_of
 from madem.experiments.detector.strategies import STRATEGIES, calibrations
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.online import calibrate, spent_on
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import checkpointed, refuse_numbers, resumed, train
+from madem.experiments.running.trained import checkpointed, refuse_numbers
 from madem.learn.watch import watch_of
-from madem.ledger import load_prices, totals
 from madem.randomness import stream
-from madem.training import Plan, Trainer
+from madem.training import cells_in
 
 TELL_AFTER = 500
 """Frames between two reports of a job."""
@@ -68,20 +67,6 @@ def frames_of(config: DetectorConfig, folder: RunDirectory, name: str, tell: Tel
     return shift
 
 
-def trained(
-    plans: Mapping[tuple[Kind, str], Plan], folder: RunDirectory, name: str, tell: Tell
-) -> dict[tuple[Kind, str], tuple[Plan, dict[str, Tensor]]]:
-    """Return every plan and the state of its machine after calibration."""
-    found = {}
-    for (kind, where), plan in plans.items():
-        job = f"{name}.{kind}.{where}"
-        trainer = resumed(Trainer(plan, counted=False), folder, job)
-        train(trainer, folder, job, lambda _: None)
-        found[kind, where] = plan, trainer.machine.state()
-    tell(Progress(name, 1, 1, "calibrated"))
-    return found
-
-
 def shift_job(
     config: DetectorConfig, path: Path, condition: Condition, seed: int, tell: Tell
 ) -> dict[str, Any]:
@@ -92,10 +77,9 @@ def shift_job(
     folder, name = RunDirectory(path), f"{condition}.{seed}"
     total = steps_of(config)
     shift = frames_of(config, folder, name, tell)
-    known = trained(
-        calibrations(config, shift, seed), folder, name,
-        lambda _: tell(Progress(name, len(shift), total, "calibrated")),
-    )  # fmt: skip
+    known = {both: calibrate(plan, folder, ".".join((name, *both)))
+             for both, plan in calibrations(config, shift, seed).items()}  # fmt: skip
+    tell(Progress(name, len(shift), total, "calibrated"))
     labels = config.labelling(condition)
     asked, label = labels.given(shift.hit, stream(seed, "labels", condition))
     module = config.module.make()
@@ -129,31 +113,21 @@ def late_of(config: DetectorConfig) -> int:
 
 def outcome(bench: Bench, found: Found) -> dict[str, Any]:
     """Return what is told of a strategy besides its late scores."""
-    config, prices = bench.config, load_prices()
+    config = bench.config
     hit, first = bench.shift.hit[bench.tested], config.validation
     early = found.score[:, :first]
     cut = early[:, hit[:first] == 0].quantile(REJECTED, -1, keepdim=True)
     late = slice(-late_of(config), None)
     rejected, own = found.score[:, late] <= cut, hit[late] == 1
-    spent = None
-    if found.judging is not None and found.learning is not None:
-        judged, learned = (totals(each.rows(prices)) for each in (found.judging, found.learning))
-        each = found.score.shape[-1]
-        spent = {
-            "judging": judged["all_in"]["joules"] / each,
-            "array": judged["array_only"]["joules"] / each,
-            "seconds": judged["all_in"]["seconds"] / each,
-            "learning": learned["all_in"]["joules"] / config.frames,
-        }
     return {
         "before": float(missed_at(early, hit[:first] == 1, REJECTED).mean()),
         "deployed": [float(rejected[:, own].double().mean()),
                      float(rejected[:, ~own].double().mean())],
         "windows": windows_of(found.score[:, first:], hit[first:] == 1),
-        "writes": float(found.writes.mean()) / cells_of(bench),
+        "writes": float(found.writes.mean()) / cells_in(bench.trained["unusual", "chip"].plan),
         "alarms": found.alarms,
         "kept": kept_alarms(found.score, cut, first),
-        "spent": spent,
+        "spent": spent_on(found.judging, found.learning, found.score.shape[-1], config.frames),
     }  # fmt: skip
 
 
@@ -172,12 +146,6 @@ def kept_alarms(score: Tensor, cut: Tensor, first: int) -> list[tuple[int, int]]
                 done = len(later) if at is None else done + at + 1
                 alarms += [] if at is None else [(chip, done)]
     return sorted(alarms)
-
-
-def cells_of(bench: Bench) -> int:
-    """Return how many cells a chip has in use."""
-    plan, _ = bench.trained["unusual", "chip"]
-    return 2 * sum(post * pre for post, pre in plan.network.shapes)
 
 
 def jobs_of(config: DetectorConfig, path: Path) -> list[Job]:
@@ -212,9 +180,7 @@ def check(config: DetectorConfig) -> None:
 
 def summarise(config: DetectorConfig, folder: RunDirectory, held: Records) -> DetectorResults:
     """Return how every strategy did under every condition, with intervals, and what is claimed."""
-    seeds = range(config.seed, config.seed + config.seeds)
-    scores = {name: folder.tensors(name) for name in held}
-    return results_of(config, seeds, scores, held, CONDITIONS)
+    return results_of(config, {name: folder.tensors(name) for name in held}, held)
 
 
 EXPERIMENT = Experiment("detector", DetectorConfig, check, jobs_of, summarise)

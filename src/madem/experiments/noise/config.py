@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 from madem.data.task import Finite, Task
 from madem.errors import InputError
 from madem.experiments.config.base import Strict
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS
 from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
-from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
+from madem.experiments.config.parts import Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import Conductance, Different, Rising, Seed
 from madem.randomness import stream
 from madem.training import Plan, chips_of

@@ -12,10 +12,11 @@ from madem.data.braille import dots
 from madem.data.hand import WORDS, Hands
 from madem.data.task import Finite, Samples
 from madem.experiments.config.base import Strict
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.config.names import BESIDE, ESTIMATORS, RULES
 from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
-from madem.experiments.config.parts import ChipConfig, Learning, ScheduleConfig, WritingConfig
+from madem.experiments.config.parts import Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import (
     Amount,
     Different,
@@ -97,7 +98,7 @@ class PersonalConfig(Learning, Strict):
     alert: Count = 200
     resamples: int = Field(1000, ge=100, le=1_000_000)
 
-    def writing_of(self) -> Hands:
+    def handwriting(self) -> Hands:
         """Return how hands differ, and how well they are felt."""
         found: Hands = self.hands.make(where="hands")
         return found

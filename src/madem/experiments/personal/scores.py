@@ -11,6 +11,7 @@ from torch import Tensor
 from madem.experiments.personal.config import CONDITIONS, PersonalConfig
 from madem.experiments.personal.results import PersonalResults, Row, Shown, Spent
 from madem.experiments.personal.strategies import STRATEGIES
+from madem.experiments.running.online import mean_spent
 from madem.experiments.running.results import Contrast, Interval
 from madem.training.statistics import redrawn
 
@@ -73,10 +74,8 @@ def row_of(key: str, found: Compared, told: Sequence[Mapping[str, Any]]) -> Row:
     def windows(name: str) -> list[float]:
         return [float(mean) for mean in np.mean([each[name]["windows"] for each in told], 0)]
 
-    own, spent = [each[key] for each in told], None
-    if own[0]["spent"]:
-        spent = Spent(**{name: float(np.mean([each["spent"][name] for each in own]))
-                         for name in own[0]["spent"]})  # fmt: skip
+    own = [each[key] for each in told]
+    spent = mean_spent(own)
     return Row(
         misread=found.misread(key),
         others=found.misread(key, "others"),
@@ -84,7 +83,7 @@ def row_of(key: str, found: Compared, told: Sequence[Mapping[str, Any]]) -> Row:
         windows=windows(key),
         halved=halved(windows(key), windows("frozen"), windows("known")),
         writes=float(np.mean([each["writes"] for each in own])),
-        spent=spent,
+        spent=None if spent is None else Spent(**spent),
     )
 
 
@@ -127,34 +126,23 @@ def claims_of(shown: Mapping[str, Shown], compared: Mapping[str, Compared]) -> I
         if key == "none":
             for strategy, how in (("product", ""), ("alarmed", ", after an alarm alone")):
                 said = f"{title}: misread beyond the network as calibrated{how}"
-                yield _at_most(said, found.more(strategy, "frozen"), 0.005)
+                yield Contrast.at_most(said, found.more(strategy, "frozen"), 0.005)
         else:
             for rival, name in RIVALS.items():
                 said = f"{title}: of what is misread by {name}, read on the chip"
-                yield _above(said, found.fewer("product", rival), "%")
+                yield Contrast.above(said, found.fewer("product", rival), "%")
             said = f"{title}: misread beyond ideal digital learning"
-            yield _at_most(said, found.more("product", "digital"), 0.015)
+            yield Contrast.at_most(said, found.more("product", "digital"), 0.015)
         forgotten = found.more("product", "frozen", "others")
-        yield _at_most(f"{title}: others forgotten", forgotten, 0.01)
+        yield Contrast.at_most(f"{title}: others forgotten", forgotten, 0.01)
     if "hand" in shown:
         title, row = shown["hand"].title, shown["hand"].rows["product"]
         saved = compared["hand"].more("own", "product", "others")
-        yield _above(f"{title}: forgotten more by replay of the writer alone", saved, "points")
+        yield Contrast.above(
+            f"{title}: forgotten more by replay of the writer alone", saved, "points"
+        )
         labels = -1.0 if row.halved is None else row.halved * shown["hand"].labels
         yield Contrast.plain(f"{title}: until half the loss is gone", labels, "frames",
                              "at most 200", 0 <= labels <= 200)  # fmt: skip
         yield Contrast.plain(f"{title}: writes a cell in the session", row.writes, "writes",
                              "at most 2", row.writes <= 2)  # fmt: skip
-
-
-def _at_most(said: str, more: Interval, most: float) -> Contrast:
-    """Return the claim that so many points more are ``most``."""
-    bar = f"at most {100 * most:g} points"
-    return Contrast(said=said, value=more, unit="points", bar=bar, reaches=more.mean <= most)
-
-
-def _above(said: str, value: Interval, unit: Literal["%", "points"]) -> Contrast:
-    """Return the claim that a value is above zero."""
-    return Contrast(
-        said=said, value=value, unit=unit, bar="interval above 0", reaches=value.low > 0
-    )

@@ -13,13 +13,11 @@ from torch import Generator, Tensor
 from madem.data.hand import Hands
 from madem.data.task import Samples
 from madem.experiments.personal.config import PersonalConfig
+from madem.experiments.running.online import Calibrated, program
 from madem.learn.continual import Learner, Teaching, arrivals
 from madem.learn.watch import Page, watch_of
 from madem.ledger import Event, Ledger
-from madem.machine import Machine
-from madem.machine.base import silent
 from madem.randomness import stream
-from madem.training import Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class Bench:
     ``calibration``, ``validation``: words of everybody, from which all is trained, and from which
     alarms know what is usual; ``session``: of the writer; ``others``: of yet other writers, read
     after it; ``tuning``: sessions of yet other strong hands, on which digital rivals are tuned;
-    ``trained``: for ``chip`` and ``ideal``, the plan and the state of its machine.
+    ``trained``: for ``chip`` and ``ideal``.
     """
 
     config: PersonalConfig
@@ -58,7 +56,7 @@ class Bench:
     session: Session
     others: Samples
     tuning: Sequence[Session]
-    trained: Mapping[str, tuple[Plan, dict[str, Tensor]]]
+    trained: Mapping[str, Calibrated]
     seed: int
     tell: Callable[[int], None] = lambda _: None
 
@@ -70,13 +68,6 @@ class Bench:
     def draws(self, name: str) -> Generator:
         """Return the stream of a strategy."""
         return stream(self.seed, "personal", name)
-
-    def machine(self, where: str) -> tuple[Plan, Machine]:
-        """Return a machine of its own, as trained, for whoever asks."""
-        plan, state = self.trained[where]
-        machine = plan.making.assemble(plan)
-        machine.restore({name: tensor.clone() for name, tensor in state.items()})
-        return plan, machine
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,25 +161,25 @@ def self_taught(bench: Bench, session: Session, how: Moving) -> tuple[Tensor, Te
     return torch.tensor(read), torch.from_numpy(held)
 
 
-def corrected(bench: Bench, session: Session, how: Moving) -> tuple[Tensor, Tensor]:
-    """Move the template of the word that a label says; likewise."""
+def corrected(
+    bench: Bench, session: Session, how: Moving, kept: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
+    """Move the template of the word that a label says; likewise.
+
+    ``kept``: templates beside those that move, ``(words, dots)``; the nearest of all is read.
+    """
     held, read = usual(bench), []
     for part, came in arrivals(session.time, session.asked, session.delay, bench.config.block):
-        read.append(torch.cdist(session.x[part], held).argmin(1))
+        nearby = torch.cdist(session.x[part], torch.cat([held, *kept]))
+        read.append(nearby.argmin(1) % bench.words)
         for felt, word in zip(session.x[came], session.label[came].tolist(), strict=True):
             held[word] += how.rate * (felt - held[word])
-    return torch.cat(read), held
+    return torch.cat(read), torch.cat([held, *kept])
 
 
 def beside(bench: Bench, session: Session, how: Moving) -> tuple[Tensor, Tensor]:
-    """Likewise, with everybody's templates kept beside those that move; the nearest of all."""
-    held, fixed, read = usual(bench), usual(bench), []
-    for part, came in arrivals(session.time, session.asked, session.delay, bench.config.block):
-        both = torch.cat([held, fixed])
-        read.append(torch.cdist(session.x[part], both).argmin(1) % bench.words)
-        for felt, word in zip(session.x[came], session.label[came].tolist(), strict=True):
-            held[word] += how.rate * (felt - held[word])
-    return torch.cat(read), torch.cat([held, fixed])
+    """Likewise, with everybody's templates kept beside those that move."""
+    return corrected(bench, session, how, [usual(bench)])
 
 
 Following = Callable[[Bench, Session, Moving], tuple[Tensor, Tensor]]
@@ -240,22 +231,17 @@ def late_of(config: PersonalConfig) -> slice:
 
 def stepwise(
     bench: Bench, name: str, where: str, teaching: Teaching,
-    taught: Callable[[Learner, Tensor, Tensor, Tensor], None] | None = None,
+    teach: Callable[[Learner, Tensor, Tensor, Tensor], None] | None = None,
     x: Tensor | None = None,
 ) -> Found:  # fmt: skip
-    """Judge every block, then let ``taught`` see the labels that have come, if anything does.
+    """Judge every block, then let ``teach`` see the labels that have come, if anything does.
 
     It is given the learner, inputs, labels, and which were misread by them, ``(chips, words)``.
     ``x``: the session's inputs where they are not what was felt. A reservoir begins with as many
     of everybody's words as it has room for, as far as it has groups besides the writer's.
     """
-    plan, machine = bench.machine(where)
     session, words = bench.session, bench.words
-    judging, learning = (Ledger(), Ledger()) if where == "chip" else (silent, silent)
-    learner = Learner(
-        machine, plan.estimator, plan.rule, plan.task.cost, teaching, bench.draws(name),
-        judging, learning,
-    )  # fmt: skip
+    learner = bench.trained[where].learner(teaching, bench.draws(name), where == "chip")
     shared = teaching.reservoir is not None and teaching.reservoir.classes > words
     own = words if shared else 0
     if shared:
@@ -263,16 +249,16 @@ def stepwise(
     seen, read = session.x if x is None else x, list[Tensor]()
     for part, came in arrivals(session.time, session.asked, session.delay, bench.config.block):
         read.append(learner.outputs(seen[part]).argmax(-1))
-        if taught is not None and len(came):
+        if teach is not None and len(came):
             label = session.label[came]
             judged = torch.cat(read, -1)[..., came] != label
-            taught(learner, seen[came], label + own, judged)
+            teach(learner, seen[came], label + own, judged)
         bench.tell(part.stop)
     wrong = torch.cat(read, -1) != session.word
     after = learner.outputs(bench.others[0]).argmax(-1) != bench.others[1]
     flat = wrong.view(-1, wrong.shape[-1]), after.view(-1, after.shape[-1])
-    if isinstance(judging, Ledger):
-        return Found(*flat, learner.written, judging, learning)  # type: ignore[arg-type]
+    if isinstance(learner.judging, Ledger):
+        return Found(*flat, learner.written, learner.judging, learner.learning)  # type: ignore[arg-type]
     return Found(*flat)
 
 
@@ -317,9 +303,7 @@ def alarmed(bench: Bench, name: str) -> Found:
     config = bench.config
     chips = config.machine.chips
     sums, left, watches = [0.0] * chips, torch.zeros(chips), list[Page]()
-    plan, machine = bench.machine("chip")
-    before = Learner(machine, plan.estimator, plan.rule, plan.task.cost, config.teaching(),
-                     bench.draws(f"{name}.before"))  # fmt: skip
+    before = bench.trained["chip"].learner(config.teaching(), bench.draws(f"{name}.before"))
     x, word = bench.validation
     for wrong in before.outputs(x).argmax(-1) != word:
         watches.append(watch_of(int(wrong.sum()), len(wrong)))
@@ -342,10 +326,8 @@ def alarmed(bench: Bench, name: str) -> Found:
 def retrained(bench: Bench, name: str) -> Found:
     """Train digitally on both reservoirs every so often, and program the result onto the chip."""
     config, since = bench.config, 0
-    plan, digital = bench.machine("ideal")
     once = replace(config.teaching(2), updates=300)
-    trainer = Learner(digital, plan.estimator, plan.rule, plan.task.cost, once,
-                      bench.draws("retrain"))  # fmt: skip
+    trainer = bench.trained["ideal"].learner(once, bench.draws("retrain"))
     trainer.remember(*bench.calibration)
 
     def teach(chip: Learner, x: Tensor, label: Tensor, _: Tensor) -> None:
@@ -356,10 +338,7 @@ def retrained(bench: Bench, name: str) -> Found:
             return
         since = 0
         trainer.learn(x, label)
-        chip.learning(Event("graphics card step", float(once.updates)))
-        weight = torch.cat([digital.parameters[0], digital.parameters[1][:, None]], -1)
-        heard = chip.machine.watched(chip.draws, chip.learning)
-        chip.write(heard, [weight - heard.parameters[0]])
+        program(chip, trainer)
 
     return stepwise(bench, name, "chip", config.teaching(2), teach)
 

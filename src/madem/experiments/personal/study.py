@@ -22,12 +22,11 @@ from madem.experiments.personal.scores import WINDOW, results_of
 from madem.experiments.personal.strategies import STRATEGIES, Bench, Found, Session, late_of
 from madem.experiments.running.experiment import Experiment, Records
 from madem.experiments.running.jobs import Job, Progress, Tell
+from madem.experiments.running.online import calibrate, idealised, spent_on
 from madem.experiments.running.rundir import RunDirectory
-from madem.experiments.running.trained import refuse_numbers, resumed, train
-from madem.learn import Descent
-from madem.ledger import load_prices, totals
+from madem.experiments.running.trained import refuse_numbers
 from madem.randomness import stream
-from madem.training import Ideal, Plan, Trainer
+from madem.training import Plan, cells_in
 from madem.units import parse
 
 TELL_AFTER = 500
@@ -36,7 +35,7 @@ TELL_AFTER = 500
 
 def everybody(config: PersonalConfig, seed: int) -> tuple[Samples, Samples, Samples]:
     """Return words of everybody for calibration and validation, and of others still to come."""
-    hands, codes = config.writing_of(), config.codes()
+    hands, codes = config.handwriting(), config.codes()
     writers = bulk(config.writers, stream(seed, "personal", "writers"))
     found = []
     for part in ("calibration", "validation", "others"):
@@ -57,7 +56,7 @@ def session_of(
     turn = config.turn if condition == "turns" else 0.0
     hand = turned(hand, other, turn * math.pi / 2 * torch.arange(count) / count)
     codes = config.codes()
-    x, word = written(config.writing_of(), hand, codes, draws)
+    x, word = written(config.handwriting(), hand, codes, draws)
     labels = config.labelling(condition)
     asked, label = labels.given(word, stream(seed, "labels", condition, *names), len(codes))
     time = torch.arange(count, dtype=torch.float64) * parse(config.interval, "second", "interval")
@@ -67,10 +66,7 @@ def session_of(
 def plans_of(config: PersonalConfig, seed: int, known: Samples, seen: Samples) -> dict[str, Plan]:
     """Return the plans of the networks that strategies begin with, by machine."""
     chip = config.plan(seed, known, seen)
-    ideal = replace(
-        chip, making=Ideal(chip.making.solver), rule=Descent(), name=f"{chip.name}.ideal"  # type: ignore[attr-defined]
-    )  # fmt: skip
-    return {"chip": chip, "ideal": ideal}
+    return {"chip": chip, "ideal": idealised(chip)}
 
 
 def bench_of(
@@ -79,15 +75,12 @@ def bench_of(
     """Return what all strategies share, its networks trained."""
     name, total = f"{condition}.{seed}", steps_of(config)
     calibration, validation, others = everybody(config, seed)
-    trained = dict[str, tuple[Plan, dict[str, Tensor]]]()
-    for where, plan in plans_of(config, seed, calibration, validation).items():
-        trainer = resumed(Trainer(plan, counted=False), folder, f"{name}.{where}")
-        train(trainer, folder, f"{name}.{where}", lambda _: None)
-        trained[where] = plan, trainer.machine.state()
+    plans = plans_of(config, seed, calibration, validation)
+    trained = {where: calibrate(plan, folder, f"{name}.{where}") for where, plan in plans.items()}
     tell(Progress(name, 0, total, "everybody's words are learned"))
     strong: Condition = "hand" if condition == "none" else condition
     return Bench(
-        config, config.writing_of(), config.codes(), calibration, validation,
+        config, config.handwriting(), config.codes(), calibration, validation,
         session_of(config, condition, seed), others,
         [session_of(config, strong, seed, "tuning", i) for i in range(config.tuning)],
         trained, seed,
@@ -126,23 +119,13 @@ def steps_of(config: PersonalConfig) -> int:
 
 def outcome(bench: Bench, found: Found) -> dict[str, Any]:
     """Return what is told of a strategy besides what it misread late."""
-    spent, prices, words = None, load_prices(), bench.config.session
-    if found.judging is not None and found.learning is not None:
-        judged, learned = (totals(each.rows(prices)) for each in (found.judging, found.learning))
-        each = words + len(bench.others[1])
-        spent = {
-            "judging": judged["all_in"]["joules"] / each,
-            "array": judged["array_only"]["joules"] / each,
-            "seconds": judged["all_in"]["seconds"] / each,
-            "learning": learned["all_in"]["joules"] / words,
-        }
-    plan, _ = bench.trained["chip"]
-    cells = 2 * sum(post * pre for post, pre in plan.network.shapes)
+    words, cells = bench.config.session, cells_in(bench.trained["chip"].plan)
+    read = words + len(bench.others[1])
     windows = found.session.double().mean(0).split(WINDOW)
     return {
         "windows": [float(each.mean()) for each in windows],
         "writes": float(found.writes.mean()) / cells,
-        "spent": spent,
+        "spent": spent_on(found.judging, found.learning, read, words),
     }
 
 

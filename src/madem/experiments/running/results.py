@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from madem.training import Measured
+from madem.training import Estimate
 
 
 class Result(BaseModel):
@@ -24,7 +24,7 @@ class Mean(Result):
     error: float
 
     @staticmethod
-    def of(found: Measured) -> Mean:
+    def of(found: Estimate) -> Mean:
         """Return the mean and the error of what was ``measured``."""
         return Mean(mean=found.mean, error=found.error)
 
@@ -60,3 +60,15 @@ class Contrast(Result):
         """Return a figure without an interval."""
         held = Interval(mean=value, low=value, high=value)
         return Contrast(said=said, value=held, unit=unit, bar=bar, reaches=bool(reaches))
+
+    @staticmethod
+    def at_most(said: str, more: Interval, most: float) -> Contrast:
+        """Return the claim that a share is larger by ``most`` at most."""
+        bar = f"at most {100 * most:g} points"
+        return Contrast(said=said, value=more, unit="points", bar=bar, reaches=more.mean <= most)
+
+    @staticmethod
+    def above(said: str, value: Interval, unit: Literal["%", "points"]) -> Contrast:
+        """Return the claim that a value is surely above zero."""
+        bar = "interval above 0"
+        return Contrast(said=said, value=value, unit=unit, bar=bar, reaches=value.low > 0)

@@ -50,8 +50,8 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Learner:
-    """How a rule learns on chips.
+class Recipe:
+    """How a rule learns on chips: its gradient, what it makes of it, and where it is held.
 
     ``inside``: whether outputs are inside the energy, as estimators that hold them need;
     ``sampled``: whether displacements are converted, and outputs in a range that is measured.
@@ -91,15 +91,12 @@ class Bench:
         shape = HopfieldConfig(hidden=self.sizes.hidden, gain=self.sizes.gain, readout=readout)
         return shape.build(self.task.inputs, self.task.outputs)
 
-    def plan(self, how: Learner, rate: Rate, severe: Mapping[str, float]) -> Plan:
+    def plan(self, how: Recipe, rate: Rate, severe: Mapping[str, float]) -> Plan:
         """Return the plan of learning as ``how`` says on chips with what is ``severe``."""
         sizes, task, units = self.sizes, self.task, self.sizes.units
         if how.inside:
-            task, units, rate = (
-                replace(task, cost=SquaredError()),
-                sizes.inside,
-                rate * sizes.slower,
-            )
+            task, units = replace(task, cost=SquaredError()), sizes.inside
+            rate = rate * sizes.slower
         making = chips_with(severe, self.chips, self.base, units, how.sampled)
         return Plan(
             self.name, self.seed, task, self.network(how.inside),

@@ -13,7 +13,7 @@ from madem.data.images import digit_images
 from madem.data.task import Finite
 from madem.data.words import Classify
 from madem.experiments.config.base import Strict
-from madem.experiments.config.parts import base_of
+from madem.experiments.config.machines import base_of
 from madem.experiments.config.quantities import (
     Conductance,
     Count,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from madem.experiments.spectrum import results
 from madem.experiments.spectrum.config import SpectrumConfig
@@ -13,11 +14,21 @@ from madem.experiments.spectrum.imperfections import severities
 from madem.experiments.spectrum.parts import Parts
 from madem.experiments.spectrum.rules import WAYS, Under
 
-MODELS = ("ex-situ", "noise-aware", "in-situ", "in-the-loop")
+MODELS = ("in-situ", "in-the-loop", "ex-situ", "noise-aware")
 """Rules that know a model of the chip; all others know activities alone."""
 
 CLEAR = 0.005
 """Half a point of accuracy: less is no difference."""
+
+
+def lead(ours: ArrayLike, theirs: ArrayLike) -> tuple[float, float, bool]:
+    """Return by how much ``ours`` is more, mean over chips, its standard error, and if clearly.
+
+    That is by more than two standard errors and ``CLEAR``, either way; chips are paired.
+    """
+    each = np.subtract(ours, theirs)
+    mean, error = float(each.mean()), float(each.std(ddof=1) / len(each) ** 0.5)
+    return mean, error, abs(mean) > max(2 * error, CLEAR)
 
 
 def count(config: SpectrumConfig) -> int:
@@ -61,7 +72,7 @@ def contests(rules: Mapping[str, results.Trained]) -> list[results.Contest]:
     """Compare, under each imperfection, the best rule by differences with the best by a model.
 
     Which is best, of those that were run, is known from the tuning. ``ours`` *wins* where it reads
-    more words, chip by chip, by more than two standard errors and half a point; *loses* likewise.
+    clearly more words (``lead``); *loses* likewise.
     """
     kinds = [[rule for rule in rules if (rule in MODELS) is models] for models in (False, True)]
     found: list[results.Contest] = []
@@ -70,9 +81,7 @@ def contests(rules: Mapping[str, results.Trained]) -> list[results.Contest]:
     for name in rules[kinds[0][0]].fair:
         ours, theirs = (max(kind, key=lambda rule: rules[rule].fair[name].tuned) for kind in kinds)
         mine, other = (rules[rule].fair[name].outcome for rule in (ours, theirs))
-        lead = np.subtract(mine.accuracy, other.accuracy)
-        mean, error = float(lead.mean()), float(lead.std(ddof=1) / len(lead) ** 0.5)
-        clear = abs(mean) > max(2 * error, CLEAR)
+        mean, error, clear = lead(mine.accuracy, other.accuracy)
         found.append(results.Contest(
             imperfection=name, ours=ours, theirs=theirs, lead=mean, standard_error=error,
             joules=mine.joules or 0.0, their_joules=other.joules or 0.0,

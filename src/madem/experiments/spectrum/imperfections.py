@@ -99,19 +99,8 @@ def chips_with(
             periphery, output_range="measured", contrast="sampled", hold_noise=noise,
             rounding="random",
         )  # fmt: skip
-    ohm = severe.get("wires")
-    return OnChips(
-        chips,
-        Cells(
-            cell,
-            base,
-            units,
-            max(2, len(units)),
-            wires=None if ohm is None else Wires(ohm, ohm, ohm, ohm),
-        ),
-        periphery,
-        Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified,
-        SETTLES,
-        spread,
-        spectrum=preset(DEVICE).spectrum if "flicker" in severe else White(),
-    )
+    wires = Wires(*[severe["wires"]] * 4) if "wires" in severe else None
+    cells = Cells(cell, base, units, max(2, len(units)), wires=wires)
+    writing = Train(MOST_PULSES, asymmetry=severe["pulses"]) if "pulses" in severe else verified
+    spectrum = preset(DEVICE).spectrum if "flicker" in severe else White()
+    return OnChips(chips, cells, periphery, writing, SETTLES, spread, spectrum=spectrum)

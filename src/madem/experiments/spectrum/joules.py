@@ -10,28 +10,23 @@ from madem.learn import Contrast
 from madem.ledger import Event, Ledger, load_prices, totals
 from madem.machine import Machine
 from madem.network import Network
-from madem.training import Plan, chips_of, prices_of, settling, slow
+from madem.training import Plan, chips_of, prices_of, settled_within, settling
 from madem.training.settling import ITEMS, LONGEST
 
 SAMPLES = 16
 """Of the validation set, on every chip, by which phases are timed."""
 
 
-def lasting(plan: Plan, machine: Machine) -> dict[str, float]:
+def phase_times(plan: Plan, machine: Machine) -> dict[str, float]:
     """Return how long each phase lasts, s, until 95 % have settled in it (``settling``).
 
     Where a sample has not settled after ``LONGEST`` poles of a neuron, as long as that.
     """
     nudged = isinstance(plan.estimator, Contrast)
     try:
-        return slow(settling(plan, machine, SAMPLES, nudged))
+        return settled_within(settling(plan, machine, SAMPLES, nudged))
     except InputError:
         return dict.fromkeys(ITEMS, LONGEST * chips_of(plan).timing.tau)
-
-
-def longer(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return how long each phase lasts, s, of chips ``before`` and ``after`` they learned."""
-    return {phase: max(seconds, before[phase]) for phase, seconds in after.items()}
 
 
 def a_sample(ledger: Ledger, plan: Plan, times: Mapping[str, float]) -> dict[str, float]:

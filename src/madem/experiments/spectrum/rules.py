@@ -16,9 +16,9 @@ import torch
 from madem import learn, training
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.config.parts import OPTIMISERS
-from madem.experiments.spectrum.benches import Bench, Learner
+from madem.experiments.spectrum.benches import Bench, Recipe
 from madem.experiments.spectrum.imperfections import SETTLES
-from madem.experiments.spectrum.joules import a_sample, arithmetic, lasting, longer
+from madem.experiments.spectrum.joules import a_sample, arithmetic, phase_times
 from madem.experiments.spectrum.modelled import Modelled
 from madem.experiments.spectrum.results import Outcome, Tried
 from madem.ledger import Event, Ledger
@@ -41,7 +41,7 @@ class ExSitu:
 
 @dataclass(frozen=True)
 class Way:
-    """A rule of the spectrum.
+    """A rule of the spectrum, by its ``short`` name and its ``title``.
 
     ``own``: what its second tuned number is; ``rates`` and ``numbers``: the candidates of both;
     ``make``: how it learns, given its bench and that number.
@@ -52,7 +52,7 @@ class Way:
     own: str
     rates: tuple[float, ...]
     numbers: tuple[float, ...]
-    make: Callable[[Bench, float], Learner | ExSitu]
+    make: Callable[[Bench, float], Recipe | ExSitu]
 
     @property
     def grid(self) -> list[tuple[float, float]]:
@@ -71,7 +71,7 @@ class Way:
 
         def under(severe: Mapping[str, float]) -> Outcome:
             how = self.make(bench, own)  # each with an estimator and a rule of its own
-            assert isinstance(how, Learner)
+            assert isinstance(how, Recipe)
             return learned(training.Trainer(bench.plan(how, rate, severe), counted=counted))
 
         return under
@@ -91,7 +91,7 @@ class Way:
             many, read = replace(bench, chips=count * chips), list[list[float]]()
             for own in self.numbers:
                 how = self.make(many, own)
-                assert isinstance(how, Learner)
+                assert isinstance(how, Recipe)
                 each = learned(training.Trainer(many.plan(how, rates, severe), counted=False))
                 read.append(torch.tensor(each.accuracy).view(count, chips).mean(-1).tolist())
             return Tried(read=[mean for both in zip(*read, strict=True) for mean in both])
@@ -102,22 +102,23 @@ class Way:
 def learned(trainer: training.Trainer) -> Outcome:
     """Train to the end, and return what came of it."""
     counted = bool(trainer.ledger.totals)
-    untrained = lasting(trainer.plan, trainer.machine) if counted else {}
+    untrained = phase_times(trainer.plan, trainer.machine) if counted else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "beta auto")  # where chips are exact
         while not trainer.done:
             trainer.advance()
-    trained = lasting(trainer.plan, trainer.machine) if counted else {}
+    trained = phase_times(trainer.plan, trainer.machine) if counted else {}
     last, written = trainer.curve[-1], float(trainer.written_fraction.mean())
+    times = training.longer(untrained, trained)
     return Outcome(
         accuracy=last["score"], unsettled=last["unsettled"] or 0.0, written=written,
-        **(a_sample(trainer.ledger, trainer.plan, longer(untrained, trained)) if counted else {}),
+        **(a_sample(trainer.ledger, trainer.plan, times) if counted else {}),
     )  # fmt: skip
 
 
 def programmed(bench: Bench, rate: float, how: ExSitu, counted: bool = False) -> Under:
     """Train digitally; the largest weight of a layer is as much as its cells have room for."""
-    nothing = Learner(learn.centred(1.0), learn.Descent())
+    nothing = Recipe(learn.centred(1.0), learn.Descent())
     ideal = bench.plan(nothing, rate, {})
     joints = len(ideal.network.joints)
     weights = training.train_digitally(ideal, training.Digital(
@@ -158,27 +159,27 @@ LEAST, LEAST_TITLE = (5e-6, 15e-6), "threshold of a write, S"
 NUDGES, NUDGE_TITLE = (0.3, 1.0), "nudge over the task's"
 
 
-def differences(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Learner:
+def differences(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Recipe:
     """Return how activity differences learn; cells are written as soon as ``least`` is due, S."""
-    return Learner(estimator, accumulated(bench.sizes.units, least))
+    return Recipe(estimator, accumulated(bench.sizes.units, least))
 
 
-def held(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Learner:
+def held(estimator: learn.Estimator, bench: Bench, least: float = THRESHOLD) -> Recipe:
     """Return how differences learn that hold the outputs, which are inside the energy."""
-    return Learner(estimator, accumulated(bench.sizes.inside, least), inside=True)
+    return Recipe(estimator, accumulated(bench.sizes.inside, least), inside=True)
 
 
-def sparse(bench: Bench, least: float) -> Learner:
+def sparse(bench: Bench, least: float) -> Recipe:
     """Return how centred differences learn that are written sparsely, small changes by chance."""
     draws = stream(bench.seed, bench.name, "sparse")
     rule = written_sparsely(bench.sizes.units, draws, least)
-    return Learner(learn.centred(bench.sizes.beta), rule)
+    return Recipe(learn.centred(bench.sizes.beta), rule)
 
 
-def tiki_taka(bench: Bench, gain: float) -> Learner:
+def tiki_taka(bench: Bench, gain: float) -> Recipe:
     """Return how centred differences learn that go to a fast array, handed on with ``gain``."""
     front = training.FastInFront(gain, threshold=THRESHOLD)
-    return Learner(learn.centred(bench.sizes.beta), learn.Descent(), holding=front)
+    return Recipe(learn.centred(bench.sizes.beta), learn.Descent(), holding=front)
 
 
 WAYS: dict[str, Way] = {

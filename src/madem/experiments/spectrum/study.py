@@ -169,9 +169,9 @@ def severity(levels: Sequence[float], losses: Sequence[float]) -> float | None:
 def verdicts(rules: Mapping[str, results.Trained]) -> list[results.Verdict]:
     """Compare centred activity differences with backpropagation through a model, chip by chip.
 
-    For every imperfection and level: the mean over chips of the difference in accuracy lost since
-    ideal, with its standard error; the claim ``holds`` where differences lose less by more than two
-    standard errors and half a point, ``fails`` where backpropagation does, else it is ``even``.
+    For every imperfection and level, the difference in accuracy lost since ideal; the claim
+    ``holds`` where differences clearly lose less (``fair.lead``), ``fails`` where backpropagation
+    does, else it is ``even``.
     """
     gains = {
         rule: {key: np.subtract(each.accuracy, trained.conditions[IDEAL].accuracy)
@@ -179,13 +179,10 @@ def verdicts(rules: Mapping[str, results.Trained]) -> list[results.Verdict]:
         for rule, trained in rules.items()
     }  # fmt: skip
     found: list[results.Verdict] = []
-    others = ("in-situ", "in-the-loop", "ex-situ", "noise-aware")
-    for other in (other for other in others if {other, "centred"} <= set(rules)):
+    for other in (other for other in fair.MODELS if {other, "centred"} <= set(rules)):
         for key in (key for key in gains[other] if key != IDEAL):
             name, _, level = key.partition(".")
-            lead = gains["centred"][key] - gains[other][key]
-            mean, error = float(lead.mean()), float(lead.std(ddof=1) / len(lead) ** 0.5)
-            clear = abs(mean) > max(2 * error, POINT / 2)
+            mean, error, clear = fair.lead(gains["centred"][key], gains[other][key])
             found.append(results.Verdict(
                 against=other, imperfection=name, level=int(level) + 1, lead=mean,
                 standard_error=error,

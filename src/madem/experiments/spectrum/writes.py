@@ -13,17 +13,17 @@ import torch
 from madem.device import load
 from madem.experiments.config.names import accumulated, written_sparsely
 from madem.experiments.running.files import write_atomically
-from madem.experiments.spectrum.benches import Bench, Learner
+from madem.experiments.spectrum.benches import Bench, Recipe
 from madem.experiments.spectrum.config import SpectrumConfig
 from madem.experiments.spectrum.imperfections import DEVICE, MOST_PULSES
-from madem.experiments.spectrum.joules import lasting, longer
+from madem.experiments.spectrum.joules import phase_times
 from madem.experiments.spectrum.results import Manner
 from madem.learn import Descent, Rule, centred
 from madem.ledger import load_prices, priced, totals
 from madem.machine import Train, pulses, single_pulse, verified
 from madem.machine.writing import Writing
 from madem.randomness import stream
-from madem.training import Plan, Trainer, chips_of, prices_of
+from madem.training import Plan, Trainer, chips_of, longer, prices_of
 
 CHIPS = 8
 Asking = Callable[[Bench], Rule]
@@ -57,7 +57,7 @@ def plan_of(config: SpectrumConfig, name: str) -> Plan:
     bench = replace(
         config.bench("digits"), chips=CHIPS, steps=config.writes_steps, batch=2 * config.batch
     )
-    plan = bench.plan(Learner(centred(bench.sizes.beta), asking(bench)), rate, {})
+    plan = bench.plan(Recipe(centred(bench.sizes.beta), asking(bench)), rate, {})
     making = chips_of(plan)
     cells = replace(making.cells, cell=load(DEVICE))
     return replace(plan, making=replace(making, cells=cells, writing=writing))
@@ -70,7 +70,7 @@ def written_with(config: SpectrumConfig, name: str, path: Path | None = None) ->
     """
     plan = plan_of(config, name)
     trainer, record = Trainer(plan), list[pulses.Row]()
-    untrained = lasting(plan, trainer.machine)
+    untrained = phase_times(plan, trainer.machine)
     places = chips_of(plan).placements(plan.network)
     while not trainer.done:
         step, written = trainer.step, trainer.advance()
@@ -82,7 +82,7 @@ def written_with(config: SpectrumConfig, name: str, path: Path | None = None) ->
     first, last = trainer.curve[0]["spent"], trainer.curve[-1]
     spent = {item: [now - then for now, then in zip(held, first.get(item, (0, 0)), strict=True)]
              for item, held in last["spent"].items()}  # fmt: skip
-    prices = prices_of(plan, load_prices(), longer(untrained, lasting(plan, trainer.machine)))
+    prices = prices_of(plan, load_prices(), longer(untrained, phase_times(plan, trainer.machine)))
     found, shares = priced(spent, prices), torch.tensor(last["score"])
     writes = [row for row in found if row["item"] in ("verified write", "pulse")]
     return Manner(

@@ -9,15 +9,10 @@ from pydantic import Field
 
 from madem.data.task import Task
 from madem.experiments.config.base import Strict
+from madem.experiments.config.machines import ChipConfig, IdealConfig, MachineConfig
 from madem.experiments.config.names import TASKS
 from madem.experiments.config.naming import Part
-from madem.experiments.config.parts import (
-    ChipConfig,
-    DigitalConfig,
-    IdealConfig,
-    Learning,
-    MachineConfig,
-)
+from madem.experiments.config.parts import DigitalConfig, Learning
 from madem.experiments.config.quantities import Seed, cells_need
 from madem.training import Plan
 

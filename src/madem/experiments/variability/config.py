@@ -8,16 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from madem.experiments.config.base import Strict
+from madem.experiments.config.machines import ChipConfig
 from madem.experiments.config.names import ESTIMATORS, RULES, TASKS
 from madem.experiments.config.naming import Part
 from madem.experiments.config.networks import HopfieldConfig, NetworkConfig
-from madem.experiments.config.parts import (
-    ChipConfig,
-    DigitalConfig,
-    Learning,
-    ScheduleConfig,
-    WritingConfig,
-)
+from madem.experiments.config.parts import DigitalConfig, Learning, ScheduleConfig, WritingConfig
 from madem.experiments.config.quantities import (
     Amount,
     Different,

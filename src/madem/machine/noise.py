@@ -9,7 +9,7 @@ from functools import partial
 from torch import Generator, Tensor
 
 from madem.machine.arrays import WHITE, Digitised, Fluctuating, behind
-from madem.machine.clock import Clock, Moment, floors
+from madem.machine.clock import Clock, Moment, noise_floors
 from madem.machine.periphery import Periphery
 from madem.machine.settled import Clamped
 from madem.machine.stores import Store, cells_of
@@ -19,7 +19,7 @@ from madem.randomness import normal_like
 
 
 @dataclass(frozen=True)
-class Unrest:
+class SettlingNoise:
     """One settling of arrays that fluctuate by draws from ``noise``.
 
     ``moment``: of samples whose phases remember each other, by the ``clock``; without them
@@ -33,8 +33,11 @@ class Unrest:
     clock: Clock | None = None
     moment: Moment | None = None
 
-    def of(self, problem: Problem, clamped: Clamped) -> Problem:
-        """Return ``problem`` as it is during this settling."""
+    def added(self, problem: Problem, clamped: Clamped) -> Problem:
+        """Return ``problem`` as it is during this settling: every read fluctuates by one draw.
+
+        ``clamped``: the input, whose lines are read once.
+        """
         couplings, fixed = list(problem.couplings), list(problem.fixed)
         for index, (store, ends) in enumerate(zip(self.stores, problem.ends, strict=True)):
             if not fluctuates(store) and (self.clock is None or cells_of(store) is None):
@@ -60,7 +63,7 @@ class Unrest:
         below = self.periphery.below(index, [each.ends for each in self.network.joints])
         pairs = cells_of(self.stores[index])
         if self.clock is not None and pairs is not None:
-            lower, upper = floors(pairs, self.clock.times.tau)
+            lower, upper = noise_floors(pairs, self.clock.times.tau)
             white = 1.0 if self.moment is None else self.moment.white
             floor = lower * white, upper * white
         return Fluctuating(
