@@ -15,8 +15,10 @@ from collections import Counter
 from pathlib import Path
 from threading import Event, Thread
 
+import cbor2
 import numpy as np
 import torch
+import zmq
 
 from madem.beam.sources import Frame
 from madem.beam.sources.messages import edge_of, message_of
@@ -24,6 +26,7 @@ from madem.serve.config import ServiceConfig
 from madem.serve.record import Record
 from madem.serve.replay import replay
 from madem.serve.service import prepare, serve
+from madem.serve.sockets import joined, tcp
 from madem.serve.worker import Worker
 
 
@@ -64,28 +67,41 @@ def alone(config: ServiceConfig, folder: Path, frames: list[Frame]) -> None:
 
 
 def whole(config: ServiceConfig, folder: Path, frames: list[Frame], rate: float, s: float) -> None:
-    """A whole service at a steady rate."""
-    ended = Event()
-    service = Thread(target=serve, args=(config, folder, ended, lambda: None))
-    service.start()
+    """A whole service at a steady rate; times are from sending a frame to hearing its verdict."""
+    ended, gone, came = Event(), dict[int, float](), dict[int, float]()
+
+    def hear() -> None:
+        with zmq.Context() as context:
+            socket = joined(context, "PULL", tcp(config.host, config.verdicts))
+            while not ended.is_set():
+                if socket.poll(200):
+                    came[cbor2.loads(socket.recv())["image"]] = time.monotonic()
+            socket.close()
+
+    parts = [Thread(target=serve, args=(config, folder, ended, lambda: None)), Thread(target=hear)]
+    for part in parts:
+        part.start()
     file = folder / "status/worker.json"
     began = time.time()
     while not file.exists() or json.loads(file.read_text())["at"] < began:
         time.sleep(0.1)
     count = round(rate * s)
     source = (frames[i % len(frames)] for i in range(count))
-    sent = replay(list(source), "9-BENCH", config.source, rate)
+    sent = replay(list(source), "9-BENCH", config.source, rate,
+                  tell=lambda many: gone.update({many - 1: time.monotonic()}))  # fmt: skip
     time.sleep(5)
-    held = json.loads(file.read_text())
     seen, why = 0, Counter[str]()
     for line in Record(folder / "verdicts").lines("9-BENCH"):
         seen += len(line["verdicts"])
         why.update({gap["why"]: gap["count"] for gap in line["gaps"]})
-    lost = sum(why.values())
-    print(f"{sent.frames} frames at {rate:g} Hz: {seen} verdicts, {lost} lost {dict(why)}")
-    print("arrival to verdict:", {k: f"{1e3 * v:.1f} ms" for k, v in held["waits"].items()})
+    waits = 1e3 * np.array([came[number] - gone[number] for number in came])
+    print(f"{sent.frames} frames at {rate:g} Hz: {seen} verdicts, {sum(why.values())} lost "
+          f"{dict(why)}; {len(came)} verdicts came, after {np.median(waits):.1f} ms in the median, "
+          f"{np.quantile(waits, 0.99):.1f} at the 99th percentile, {waits.max():.0f} at most; "
+          f"{np.mean(waits > 10):.2%} after more than 10 ms")  # fmt: skip
     ended.set()
-    service.join()
+    for part in parts:
+        part.join()
 
 
 if __name__ == "__main__":
