@@ -168,6 +168,25 @@ def test_fast_arrays_hand_on_line_by_line(ideal_cell: Cell) -> None:
     assert torch.as_tensor(ledger.totals["pulse"][0]).tolist() == [2 * 2 * 2 * 12] * 2
 
 
+def test_what_is_too_little_to_hand_on_waits_in_the_buffer(ideal_cell: Cell) -> None:
+    """Lines gather half of 0.02, 0.04 and so on, each in its turn; the first has enough again."""
+    cell = replace(ideal_cell, pulse_step=1e-6, high=100e-6)
+    slow = store_of(cell, (2, 3, 4), verified)
+    fast = store_of(cell, (2, 3, 4), Train(10), base=50e-6)
+    ledger = Ledger()
+    store = FastSlow(fast, slow, every=1, gain=0.5, threshold=0.05)
+    machine = Simulated(Network(3, (Layer(3, Free()),)), Sweep(), [store], listener=ledger)
+    watts = 0.0
+    for step in range(5):
+        machine.write([torch.full((2, 3, 4), 2e-6 / UNIT)])
+        watts += float(fast.cells[..., step % 4].sum()) / 2 * cell.read_voltage**2
+    held = torch.tensor([0.0, 0.02, 0.03, 0.04]).expand(2, 3, 4)
+    torch.testing.assert_close(store.buffer, held, rtol=0.1, atol=1e-6)
+    handed = torch.tensor([0.06, 0.0, 0.0, 0.0]).expand(2, 3, 4)
+    torch.testing.assert_close(store.parameters[0], handed, rtol=0.1, atol=1e-6)
+    assert float(ledger.totals["array read"][1].mean()) == pytest.approx(watts, rel=1e-5)  # type: ignore[union-attr]
+
+
 def test_what_cannot_be_written_with(cell: Cell) -> None:
     for wrong in (
         lambda: Train(3, asymmetry=1.0),
