@@ -88,7 +88,8 @@ def values_for(key: str, held: Any) -> Iterator[tuple[str, bool]]:
         return
     free = key in ("path", "device", "file", "channel", "labelled", "source")
     whole = held is None  # what holds nothing may be a part, with all its defaults
-    yield from ((text, not (whole and text == "{}") and (not free or text[0] in "&*[{!@%`-?\x07"))
+    fine = {(whole, "{}"), (key == "group", "'3'")}  # the latter: the number of a space group
+    yield from ((text, (True, text) not in fine and (not free or text[0] in "&*[{!@%`-?\x07"))
                 for text in NOWHERE)  # fmt: skip
     if held is None:
         yield from ((text, False) for text in (*PLENTY, *NUMBERS, "null", "1 ohm", "abc"))
