@@ -26,7 +26,7 @@ from madem.serve.config import ServiceConfig
 from madem.serve.record import Record
 from madem.serve.replay import replay
 from madem.serve.service import prepare, serve
-from madem.serve.sockets import joined, tcp
+from madem.serve.sockets import joined
 from madem.serve.worker import Worker
 
 
@@ -72,7 +72,7 @@ def whole(config: ServiceConfig, folder: Path, frames: list[Frame], rate: float,
 
     def hear() -> None:
         with zmq.Context() as context:
-            socket = joined(context, "PULL", tcp(config.host, config.verdicts))
+            socket = joined(context, "PULL", config.address("verdicts"))
             while not ended.is_set():
                 if socket.poll(200):
                     came[cbor2.loads(socket.recv())["image"]] = time.monotonic()

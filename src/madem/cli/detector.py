@@ -47,9 +47,9 @@ def serve(
     console = plain_console()
 
     def ready() -> None:
-        console.print(f"frames from {held.source}; page http://{held.host}:{held.page} "
-                      f"(its token is in {out / 'token'}); verdicts tcp://{held.host}:"
-                      f"{held.verdicts}, labels tcp://{held.host}:{held.labels}; "
+        console.print(f"frames from {held.source}; page {held.address('page', 'http')} "
+                      f"(its token is in {out / 'token'}); verdicts {held.address('verdicts')}, "
+                      f"labels {held.address('labels')}; "
                       f"{'shadow: all is kept' if held.shadow else 'rejecting'}")  # fmt: skip
 
     run(held, out, Event(), ready)
@@ -100,7 +100,7 @@ def replay(
         )
     with plain_console().status("sending") as status:
         sent = send(source, name, held.source, rate,
-                    (f"tcp://{held.host}:{held.labels}", delay), frames,
+                    (held.address("labels"), delay), frames,
                     lambda n: status.update(f"{name}: {n} frames"))  # fmt: skip
     typer.echo(f"{name}: {sent.frames} frames, {sent.lost} that nobody took, {sent.labels} labels")
 

@@ -99,6 +99,15 @@ class ServiceConfig(Strict):
             raise ValueError(f"source must be tcp://HOST:PORT for stream2, but is {self.source!r}")
         return self
 
+    def address(self, port: Literal["verdicts", "labels", "page"], how: str = "tcp") -> str:
+        """Return where a port is, as ``how`` names it.
+
+        >>> ServiceConfig(host="::1").address("page", "http")
+        'http://[::1]:31080'
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{how}://{host}:{getattr(self, port)}"
+
     def reading(self) -> Reading:
         """Return how messages become frames."""
         return Reading(self.detector.module.make(where="detector.module"), self.channel,

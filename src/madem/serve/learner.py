@@ -22,7 +22,7 @@ from madem.serve.inputs import Inputs
 from madem.serve.labels import labels_in
 from madem.serve.model import Model, cut_of, made, missed, newest
 from madem.serve.record import Record
-from madem.serve.sockets import bound, taken, tcp
+from madem.serve.sockets import bound, taken
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
@@ -301,7 +301,7 @@ def learn(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[[]
     status, store = Status(folder / "status", "learner"), Store(folder, config.generations)
     model = newest(config, store)
     teacher = Teacher(config, folder, model, status)
-    labels = bound(context, "PULL", tcp(config.host, config.labels), "labels")
+    labels = bound(context, "PULL", config.address("labels"), "labels")
     while alive():
         labels.poll(200)
         teacher.heard(taken(labels))

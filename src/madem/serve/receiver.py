@@ -21,7 +21,7 @@ from madem.beam.sources.messages import GIVEN_UP, LARGEST
 from madem.beam.sources.pva import updates
 from madem.errors import InputError
 from madem.serve.config import ServiceConfig
-from madem.serve.sockets import bound, plain, taken
+from madem.serve.sockets import attach, bound, plain, taken
 from madem.serve.status import Status
 
 AT_ONCE = 100
@@ -133,7 +133,7 @@ def receive(config: ServiceConfig, folder: Path, sockets: Path, alive: Callable[
     worker = bound(context, "ROUTER", f"ipc://{sockets}/ring", "ring")
     feeding: Thread | None = None
     if config.protocol == "stream2":
-        source.connect(config.source)
+        attach(source.connect, source, config.source)
     else:
         source.bind("inproc://updates")
         feeding = Thread(target=_forward, args=(context, config), daemon=True)

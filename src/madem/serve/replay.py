@@ -15,7 +15,7 @@ from madem.beam.sources import Frame, Source
 from madem.beam.sources.messages import edge_of, message_of
 from madem.errors import InputError
 from madem.serve.labels import Label, messages_of
-from madem.serve.sockets import bound, offered, plain
+from madem.serve.sockets import attach, bound, offered, plain
 
 BEGINS = 300.0
 """Seconds for which the first message waits for a service, which may have to be calibrated."""
@@ -55,7 +55,7 @@ def replay(
         for socket in (out, by):
             socket.setsockopt(zmq.LINGER, 2000)
         if labels is not None:
-            by.connect(labels[0])
+            attach(by.connect, by, labels[0])
         _begin(out, series, address)
         began = time.monotonic()
         for frame in source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from madem.beam import needed
@@ -16,23 +16,14 @@ HEARD = 100
 """Messages of one sender that wait to be heard."""
 
 
-def tcp(host: str, port: int) -> str:
-    """Return the address of a port.
-
-    >>> tcp("127.0.0.1", 80), tcp("::1", 80)
-    ('tcp://127.0.0.1:80', 'tcp://[::1]:80')
-    """
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-
-
 def bound(context: Any, kind: str, address: str, key: str) -> Any:
     """Return a socket of a ``kind`` at ``address``; ``InputError``, of ``key``, if it is taken."""
     zmq = needed("zmq", "serve")
     socket = plain(context, kind)
-    socket.setsockopt(zmq.IPV6, "[" in address)
     try:
-        socket.bind(address)
+        attach(socket.bind, socket, address)
     except zmq.ZMQError as error:
+        socket.close()
         raise InputError(
             f"{key}: {address}: {error}: choose another port, or end who has it"
         ) from None
@@ -42,9 +33,17 @@ def bound(context: Any, kind: str, address: str, key: str) -> Any:
 def joined(context: Any, kind: str, address: str, largest: int = LARGEST) -> Any:
     """Return a socket of a ``kind`` that is connected to ``address``, for messages so large."""
     socket = plain(context, kind, largest)
-    socket.setsockopt(needed("zmq", "serve").IPV6, "[" in address)
-    socket.connect(address)
+    attach(socket.connect, socket, address)
     return socket
+
+
+def attach(how: Callable[[str], Any], socket: Any, address: str) -> None:
+    """Bind or connect a ``socket``, as ``how`` says, to an ``address`` of IPv4 or IPv6.
+
+    Where IPv6 is asked for always, ``localhost`` is no longer found under IPv4.
+    """
+    socket.setsockopt(needed("zmq", "serve").IPV6, "[" in address)
+    how(address)
 
 
 def plain(context: Any, kind: str, largest: int = LARGEST) -> Any:

@@ -31,7 +31,7 @@ from madem.serve.config import ServiceConfig
 from madem.serve.learner import ALARMS, Teacher, inputs_of
 from madem.serve.model import Model, newest
 from madem.serve.record import Record
-from madem.serve.sockets import bound, joined, offered, taken, tcp
+from madem.serve.sockets import bound, joined, offered, taken
 from madem.serve.status import Control, Status
 from madem.serve.store import Store
 
@@ -286,7 +286,7 @@ def _work(worker: Worker, sockets: Path, alive: Callable[[], bool]) -> None:
     config, cbor2 = worker.config, needed("cbor2", "serve")
     context = needed("zmq", "serve").Context()
     torch.set_num_threads(1)
-    out = bound(context, "PUSH", tcp(config.host, config.verdicts), "verdicts")
+    out = bound(context, "PUSH", config.address("verdicts"), "verdicts")
     within = Within(worker, context) if config.mode == "single" else None
     ring = joined(context, "DEALER", f"ipc://{sockets}/ring", LARGEST)
     while alive():
@@ -324,7 +324,7 @@ class Within:
         config = worker.config
         self.worker = worker
         self.teacher = Teacher(config, worker.folder, worker.model, worker.status)
-        self.labels = bound(context, "PULL", tcp(config.host, config.labels), "labels")
+        self.labels = bound(context, "PULL", config.address("labels"), "labels")
 
     def rest(self) -> None:
         """Learn what has come; frames that come meanwhile are kept, and the time is counted."""

@@ -223,6 +223,7 @@ def received(address: str, patience: float) -> Iterator[bytes]:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         try:
+            socket.setsockopt(zmq.IPV6, "[" in address)
             socket.connect(address)
         except zmq.ZMQError as error:
             raise InputError(f"stream.address: {address!r}: {error}") from None
